@@ -1,0 +1,1 @@
+"""A module per verb: a flag table and a main that calls one engine function."""

@@ -1,0 +1,1 @@
+"""One function, one kernel call; no policy."""

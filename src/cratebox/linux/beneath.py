@@ -1,0 +1,66 @@
+"""openat2(2): opening what a container or an image names, without leaving the directory it belongs to.
+
+A path that comes from outside is never handed to the kernel as it is: a symlink in it, swapped at the right moment, would
+lead to the host. Below a directory's descriptor, with RESOLVE_IN_ROOT or RESOLVE_BENEATH, the kernel itself refuses that.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from cratebox.linux import const
+from cratebox.linux._libc import failure, path_bytes, syscall
+
+_EAGAIN = 11
+
+
+def openat2(directory: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """Call openat2(2), close-on-exec; return the descriptor. Raises OSError.
+
+    A rename anywhere on the machine may make the kernel answer EAGAIN, for it cannot tell whether the path escaped: asked
+    again it succeeds, save where somebody renames without end.
+    """
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve)
+    for _ in range(128):
+        fd = syscall(const.SYS_openat2, directory, path_bytes(path), how, len(how))
+        if fd >= 0:
+            return fd
+        error = failure(f"openat2({os.fsdecode(path)})")
+        if error.errno != _EAGAIN:
+            break
+    raise error
+
+
+def open_in_root(root: int, path: str | bytes, flags: int = const.O_PATH, mode: int = 0) -> int:
+    """Open `path` as a process would whose root directory is `root`: absolute symlinks stay inside. Raises OSError."""
+    return openat2(root, path, flags, mode, const.RESOLVE_IN_ROOT | const.RESOLVE_NO_MAGICLINKS)
+
+
+def open_beneath(root: int, path: str | bytes, flags: int = const.O_PATH, mode: int = 0) -> int:
+    """Open `path` below `root` following no symlink at all. Raises OSError (ELOOP for a symlink, EXDEV for an escape)."""
+    return openat2(root, path, flags, mode, const.RESOLVE_BENEATH | const.RESOLVE_NO_SYMLINKS)
+
+
+def make_directories(root: int, path: str, mode: int = 0o755) -> int:
+    """Open the directory `path` below `root` as if `root` were /, making what is missing; return an O_PATH descriptor.
+
+    Each part is made and opened below the one before it, so nothing is ever made outside of `root`. Raises OSError.
+    """
+    here = os.open(".", const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
+    done = ""
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        done += "/" + part
+        try:
+            step = open_in_root(root, done, const.O_PATH | os.O_DIRECTORY)
+        except FileNotFoundError:
+            try:
+                os.mkdir(part, mode, dir_fd=here)
+            except FileExistsError:
+                pass  # made meanwhile, or a dangling symlink: the open below tells
+            step = open_in_root(root, done, const.O_PATH | os.O_DIRECTORY)
+        os.close(here)
+        here = step
+    return here

@@ -1,0 +1,48 @@
+"""clone3(2), unshare(2), setns(2): new namespaces and the way into those that exist."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from cratebox.linux import const
+from cratebox.linux._libc import after_fork_child, after_fork_parent, before_fork, checked, failure, syscall
+
+_SIGCHLD = 17
+
+
+def clone(flags: int, cgroup_fd: int = -1) -> int:
+    """Fork into the namespaces named by `flags` (CLONE_NEW*): 0 in the child, the child's pid in the parent.
+
+    With `cgroup_fd`, a directory of cgroup v2, the child is born in that cgroup. Raises OSError: EPERM or ENOSPC where
+    namespaces are forbidden or used up, EBUSY and others for the cgroup.
+    """
+    if cgroup_fd >= 0:
+        flags |= const.CLONE_INTO_CGROUP
+    args = struct.pack("=11Q", flags, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, max(cgroup_fd, 0))
+    before_fork()
+    pid = syscall(const.SYS_clone3, args, len(args))
+    if pid == 0:
+        after_fork_child()
+        return 0
+    error = failure(f"clone3({name_flags(flags)})") if pid < 0 else None
+    after_fork_parent()
+    if error:
+        raise error
+    return pid
+
+
+def unshare(flags: int) -> None:
+    """Call unshare(2): leave the caller's namespaces of these kinds for new ones. Raises OSError."""
+    checked(f"unshare({name_flags(flags)})", const.SYS_unshare, flags)
+
+
+def setns(fd: int, kind: int) -> None:
+    """Call setns(2): enter the namespace that `fd` refers to; `kind` is its CLONE_NEW* flag, or 0 for any. Raises OSError."""
+    checked(f"setns({os.readlink(f'/proc/self/fd/{fd}')})", const.SYS_setns, fd, kind)
+
+
+def name_flags(flags: int) -> str:
+    """Return the names of CLONE_* flags, joined by |."""
+    names = [name for name, bit in vars(const).items() if name.startswith("CLONE_") and bit & flags]
+    return "|".join(names) or "0"
