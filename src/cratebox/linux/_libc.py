@@ -32,6 +32,10 @@ class _Pointer(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "P"
 
 
+class _String(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "z"
+
+
 class _Char(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "c"
 
@@ -83,6 +87,12 @@ def buffer(size: int) -> Any:
     """Return `size` zeroed bytes that the kernel may write to; read them with `.raw`."""
     kind = type("Buffer", (Array,), {"_type_": _Char, "_length_": size})
     return kind()
+
+
+def string_array(strings: list[bytes]) -> Any:
+    """Return a NULL-terminated array of pointers to `strings` (char *const[], as of execve(2)); it keeps them alive."""
+    kind = type("Strings", (Array,), {"_type_": _String, "_length_": len(strings) + 1})
+    return kind(*strings, None)
 
 
 def path_bytes(path: str | bytes) -> bytes:
