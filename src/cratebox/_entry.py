@@ -1,0 +1,111 @@
+"""Where the commands begin: `python3 -I -S _entry.pyc crate|crate-oci ARG...`, as launcher/crate starts it.
+
+Nothing but the standard library and this package's own parent is on sys.path here (see `cratebox.third_party`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+_FAILED = 125
+_INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
+_PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+
+def start(command: str, args: list[str]) -> NoReturn:
+    """Run `command` and leave the process with its exit code, without the interpreter's farewell (2 ms)."""
+    _open_standard_streams()
+    code = _run(command, args)
+    os._exit(_flushed(command, code))
+
+
+def _run(command: str, args: list[str]) -> int:
+    try:
+        return _main_of(command)(args)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        return _PIPE_CLOSED
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else _FAILED if leaving.code else 0
+    except BaseException as error:  # noqa: BLE001  the last one to see it: a traceback is no message
+        return _internal_error(command, error)
+
+
+def _main_of(command: str) -> Callable[[list[str]], int]:
+    if command == "crate-oci":
+        from cratebox.cli.oci import main as oci
+
+        return oci
+    from cratebox.cli.main import main as crate
+
+    return crate
+
+
+def _internal_error(command: str, error: BaseException) -> int:
+    try:
+        if os.environ.get("CRATE_DEBUG"):
+            import traceback
+
+            traceback.print_exception(error)
+        else:
+            reason = ascii(f"{type(error).__name__}: {error}")[1:-1]  # an image's text may be in it: no control bytes
+            sys.stderr.write(f"{command}: internal error: {reason}\n  hint: CRATE_DEBUG=1 shows where; please report it\n")
+    except OSError:
+        pass  # nobody listens
+    return _FAILED
+
+
+def _open_standard_streams() -> None:
+    """Where descriptor 0, 1 or 2 is closed, the next file opened would take its place and get what is printed."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    # Arguments and file names may hold bytes that are no text in this locale; printing them must not end in an error.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _flushed(command: str, code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return code or _PIPE_CLOSED
+    except OSError as error:
+        try:
+            sys.stderr.write(f"{command}: cannot write the output: {error.strerror}\n")
+        except OSError:
+            pass
+        return code or _FAILED
+    try:
+        sys.stderr.flush()
+    except OSError:
+        pass
+    return code
+
+
+def _put_package_on_path() -> None:
+    """Make `import cratebox` work and nothing more: last on sys.path, so that nothing beside it hides a standard module."""
+    here = os.path.realpath(__file__)
+    directory = os.path.dirname(here)
+    if os.path.basename(directory) == "__pycache__":
+        directory = os.path.dirname(directory)
+    sys.path.append(os.path.dirname(directory))
+    if here.endswith(".py"):
+        import cratebox._entry  # noqa: F401, PLW0406  the interpreter keeps no compiled form of a script, but of a module
+
+
+if __name__ == "__main__":
+    _put_package_on_path()
+    start(sys.argv[1], sys.argv[2:])
