@@ -1,0 +1,265 @@
+"""The blobs of the store: blobs/ALGORITHM/HEX of an OCI image layout, named by the digest of their bytes.
+
+A blob has its name only once its bytes are whole, verified and on the disk. Until then it is blobs/.partial/ALGORITHM-HEX,
+from whose length an interrupted download goes on. https://github.com/opencontainers/image-spec/blob/main/image-layout.md
+"""
+
+from __future__ import annotations
+
+import os
+
+from cratebox.errors import NotFound, StorageError, Untrusted
+from cratebox.image import digest as digests
+from cratebox.image import locks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from cratebox.image.manifest import Descriptor
+
+_CHUNK = 1 << 20
+_ENOSPC, _EDQUOT = 28, 122
+
+
+class Blobs:
+    """The blobs below `directory`, the root of the layout."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+
+    def path(self, digest: str) -> str:
+        """Return where the blob `digest` lies or would lie. Raises Untrusted where it is not a digest."""
+        algorithm, _, encoded = digests.check(digest).partition(":")
+        return f"{self.directory}/blobs/{algorithm}/{encoded}"
+
+    def partial(self, digest: str) -> str:
+        """Return where the first part of an unfinished download of `digest` lies."""
+        return f"{self.directory}/blobs/.partial/{digests.check(digest).replace(':', '-')}"
+
+    def has(self, digest: str) -> bool:
+        """Tell whether the blob is there, whole."""
+        try:
+            return os.stat(self.path(digest)).st_mode & 0o170000 == 0o100000
+        except OSError:
+            return False
+
+    def open(self, digest: str) -> int:
+        """Open the blob for reading; return the descriptor. Raises NotFound, StorageError."""
+        path = self.path(digest)
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise NotFound(f"blob {digest}: not in the store") from None
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}") from None
+
+    def read(self, digest: str, limit: int) -> bytes:
+        """Return the bytes of a small blob (a manifest, a config), checked against its digest.
+
+        Raises NotFound, and StorageError where it is longer than `limit` bytes or damaged.
+        """
+        fd = self.open(digest)
+        try:
+            data = read_all(fd, limit + 1)
+        except OSError as error:
+            raise StorageError(f"cannot read {self.path(digest)}: {error.strerror}") from None
+        finally:
+            os.close(fd)
+        if len(data) > limit:
+            raise StorageError(f"damaged: {self.path(digest)} has more than {limit} bytes")
+        if not matches(digest, data):
+            raise StorageError(
+                f"damaged: {self.path(digest)} is not what its name says", "remove the image and pull it again"
+            )
+        return data
+
+    def writer(self, descriptor: Descriptor) -> BlobWriter:
+        """Wait until nobody else downloads this blob, then return what writes it (or finds that it is there: `done`)."""
+        lock = locks.hold(self.directory + "/locks", digests.check(descriptor.digest).replace(":", "-"))
+        try:
+            return BlobWriter(self, descriptor, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def put(self, descriptor: Descriptor, data: bytes) -> None:
+        """Store a small blob that is in memory. Raises Untrusted, StorageError."""
+        with self.writer(descriptor) as writer:
+            if not writer.done:
+                writer.restart()
+                writer.write(data)
+                writer.commit()
+
+
+class BlobWriter:
+    """Writes one blob, hashing while it writes; a context manager. Made by `Blobs.writer`.
+
+    `done` says that the blob is there already: then there is nothing to write. `offset` is the number of bytes that an
+    earlier download has left: go on from there. Leaving without `commit` keeps what was written, for the next one.
+    """
+
+    def __init__(self, blobs: Blobs, descriptor: Descriptor, lock: locks.Lock) -> None:
+        self.digest, self.size = descriptor.digest, descriptor.size
+        self.offset = 0
+        self.done = blobs.has(descriptor.digest)
+        self._lock, self._fd = lock, -1
+        self._path, self._partial = blobs.path(descriptor.digest), blobs.partial(descriptor.digest)
+        self._hash: Any = None
+        if not self.done:
+            self._open()
+
+    def _open(self) -> None:
+        try:
+            self._fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            self.offset = os.fstat(self._fd).st_size
+            if self.offset > self.size:
+                self.restart()
+        except OSError as error:
+            raise storage_failure(f"cannot write {self._partial}", error) from None
+
+    def restart(self) -> None:
+        """Forget what an earlier download left."""
+        os.ftruncate(self._fd, 0)
+        self.offset, self._hash = 0, None
+
+    def resume(self) -> Iterator[bytes]:
+        """Yield the bytes that are there already, hashing them. Use it where they must be read anyway (to unpack them)."""
+        self._hash = digests.hasher(self.digest)
+        position = 0
+        while position < self.offset:
+            chunk = os.pread(self._fd, min(_CHUNK, self.offset - position), position)
+            if not chunk:
+                raise StorageError(f"damaged: {self._partial} became shorter")
+            self._hash.update(chunk)
+            position += len(chunk)
+            yield chunk
+
+    def write(self, data: bytes) -> None:
+        """Append `data`. Raises Untrusted where the blob gets longer than promised, StorageError where the disk is full."""
+        if self._hash is None:
+            for _ in self.resume():
+                pass
+        if self.offset + len(data) > self.size:
+            self._discard()
+            raise Untrusted(f"blob {self.digest}: it has more than the {self.size} bytes it was announced with")
+        self._hash.update(data)
+        try:
+            write_all(self._fd, data, self.offset)
+        except OSError as error:
+            raise storage_failure(f"cannot write {self._partial}", error) from None
+        self.offset += len(data)
+
+    def commit(self) -> None:
+        """Check size and digest, put the bytes on the disk, and give the blob its name.
+
+        Raises Untrusted (nothing is kept) and StorageError. Where only some bytes came, they are kept for a resume.
+        """
+        if self._hash is None:
+            for _ in self.resume():
+                pass
+        if self.offset != self.size:
+            raise Untrusted(f"blob {self.digest}: {self.offset} bytes came, not the {self.size} it was announced with")
+        found = self._hash.hexdigest()
+        if found != self.digest.partition(":")[2]:
+            self._discard()
+            raise Untrusted(f"blob {self.digest}: the bytes that came have another digest ({found})")
+        try:
+            os.fsync(self._fd)
+            os.rename(self._partial, self._path)
+            fsync_directory(os.path.dirname(self._path))
+        except OSError as error:
+            raise storage_failure(f"cannot write {self._path}", error) from None
+        self.done = True
+        self._close()
+
+    def abort(self) -> None:
+        """Stop here; what was written stays for a resume. A second call does nothing."""
+        self._close()
+
+    def _discard(self) -> None:
+        try:
+            os.unlink(self._partial)
+        except OSError:
+            pass
+        self._close()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+        self._lock.release()
+
+    def __enter__(self) -> BlobWriter:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.abort()
+
+
+def matches(digest: str, data: bytes) -> bool:
+    """Tell whether `data`, which is small, has this digest. Raises Untrusted where `digest` is none."""
+    if not digests.check(digest).startswith("sha256:"):
+        return digests.of(data, digests.split(digest)[0]) == digest
+    # hashlib loads OpenSSL, 4 ms; the interpreter's own SHA-256 is there at once and as good for a few kilobytes.
+    try:
+        from _sha2 import sha256
+    except ImportError:
+        from _sha256 import sha256  # Python 3.11
+    return "sha256:" + str(sha256(data).hexdigest()) == digest
+
+
+def read_all(fd: int, limit: int) -> bytes:
+    """Return what is left to read from `fd`, at most `limit` bytes. Raises OSError."""
+    parts: list[bytes] = []
+    while limit > 0:
+        part = os.read(fd, min(limit, _CHUNK))
+        if not part:
+            break
+        parts.append(part)
+        limit -= len(part)
+    return b"".join(parts)
+
+
+def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of `data` at `offset`: the kernel may take less than it is given. Raises OSError."""
+    written = os.pwrite(fd, data, offset)
+    while written < len(data):
+        written += os.pwrite(fd, memoryview(data)[written:], offset + written)
+
+
+def fsync_directory(path: str) -> None:
+    """Put a directory's names on the disk: after a rename, the name itself. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace_file(path: str, data: bytes) -> None:
+    """Replace `path` by `data` so that a reader, or a crash, finds the old bytes or the new. Raises StorageError.
+
+    The caller holds the lock that makes it the only writer.
+    """
+    temporary = path + ".new"
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            write_all(fd, data, 0)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+        fsync_directory(os.path.dirname(path))
+    except OSError as error:
+        raise storage_failure(f"cannot write {path}", error) from None
+
+
+def storage_failure(attempt: str, error: OSError) -> StorageError:
+    """Return the StorageError for what the kernel said to `attempt` ("cannot write PATH")."""
+    if error.errno in (_ENOSPC, _EDQUOT):
+        what = "no space left on the disk" if error.errno == _ENOSPC else "the disk quota is used up"
+        return StorageError(f"{attempt}: {what}", "remove images with crate rmi, or move the store with --root")
+    return StorageError(f"{attempt}: {error.strerror}")

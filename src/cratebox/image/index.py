@@ -1,0 +1,97 @@
+"""index.json of the store: which images there are and what they are called. The roots of everything that is kept.
+
+Format: OCI image-spec, image-layout.md and image-index.md. An entry's annotation org.opencontainers.image.ref.name is the
+image's full name, so that `skopeo copy oci:DIR:NAME` finds it; an image with two names has two entries, one without a
+name (its name went to a newer image) an entry without the annotation.
+"""
+
+from __future__ import annotations
+
+from cratebox import jsontext
+from cratebox.errors import StorageError, Untrusted
+from cratebox.image import manifest as manifests
+from cratebox.image.blobs import replace_file
+from cratebox.image.manifest import Descriptor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+REF_NAME = "org.opencontainers.image.ref.name"
+SOURCE_DIGEST = "org.cratebox.source.digest"  # what the registry said the name stands for: of an index, or of the manifest
+UNPACKED_SIZE = "org.cratebox.unpacked.size"  # bytes, decimal
+
+_LIMIT = 64 << 20
+
+
+def read(directory: str) -> list[Descriptor]:
+    """Return the entries of index.json, in its order; an empty list where there is none. Raises StorageError."""
+    path = directory + "/index.json"
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(_LIMIT + 1)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        entries = _entries(raw)
+        return [manifests.parse_descriptor(entry) for entry in entries]
+    except (Untrusted, jsontext.JSONError) as error:
+        raise StorageError(f"damaged: {path}: {error}", "crate system check tells what can be saved") from None
+
+
+def _entries(raw: bytes) -> list[Any]:
+    document = jsontext.loads(raw)
+    entries = document.get("manifests") if isinstance(document, dict) else None
+    if len(raw) > _LIMIT or not isinstance(entries, list):
+        raise Untrusted("it is not an index")
+    return entries
+
+
+def write(directory: str, entries: list[Descriptor]) -> None:
+    """Replace index.json. The caller holds the lock `index`. Raises StorageError."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": manifests.OCI_INDEX,
+        "manifests": [_as_json(entry) for entry in entries],
+    }
+    replace_file(directory + "/index.json", jsontext.dumps(document).encode())
+
+
+def _as_json(entry: Descriptor) -> dict[str, Any]:
+    document: dict[str, Any] = {"mediaType": entry.media_type, "digest": entry.digest, "size": entry.size}
+    if entry.platform is not None:
+        fields = {"os": entry.platform.os, "architecture": entry.platform.architecture, "variant": entry.platform.variant}
+        document["platform"] = {key: value for key, value in fields.items() if value}
+    if entry.annotations:
+        document["annotations"] = entry.annotations
+    if entry.urls:
+        document["urls"] = list(entry.urls)
+    return document
+
+
+def name_of(entry: Descriptor) -> str:
+    """Return the entry's full name, or "" where it has none."""
+    return entry.annotations.get(REF_NAME, "")
+
+
+def named(entries: list[Descriptor], name: str, target: Descriptor) -> list[Descriptor]:
+    """Return `entries` with `name` standing for `target`.
+
+    The image that had the name before keeps an entry without one: its containers may still need it, and it is for the
+    user to remove it. `name` "" adds an image that has no name.
+    """
+    kept = [entry for entry in entries if name_of(entry) != name or not name]
+    lost = [entry for entry in entries if name and name_of(entry) == name and entry.digest != target.digest]
+    kept += [unnamed(entry) for entry in lost if all(other.digest != entry.digest for other in kept)]
+    kept = [entry for entry in kept if entry.digest != target.digest or name_of(entry)]
+    if not name and any(entry.digest == target.digest for entry in kept):
+        return kept
+    annotations = {**target.annotations, REF_NAME: name} if name else target.annotations
+    return [*kept, target.replace(annotations=annotations)]
+
+
+def unnamed(entry: Descriptor) -> Descriptor:
+    """Return `entry` without its name."""
+    return entry.replace(annotations={key: value for key, value in entry.annotations.items() if key != REF_NAME})
