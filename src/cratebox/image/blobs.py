@@ -14,13 +14,14 @@ from cratebox.image import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from typing import Any
 
     from cratebox.image.manifest import Descriptor
 
 _CHUNK = 1 << 20
 _ENOSPC, _EDQUOT = 28, 122
+_KEEP_PARTIAL = 24 * 3600  # seconds; an interrupted pull goes on from there
 
 
 class Blobs:
@@ -70,9 +71,7 @@ class Blobs:
         if len(data) > limit:
             raise StorageError(f"damaged: {self.path(digest)} has more than {limit} bytes")
         if not matches(digest, data):
-            raise StorageError(
-                f"damaged: {self.path(digest)} is not what its name says", "remove the image and pull it again"
-            )
+            raise StorageError(f"damaged: {self.path(digest)} is not what its name says", "remove the image and pull it again")
         return data
 
     def writer(self, descriptor: Descriptor) -> BlobWriter:
@@ -91,6 +90,37 @@ class Blobs:
                 writer.restart()
                 writer.write(data)
                 writer.commit()
+
+    def collect(self, kept: Collection[str], *, partial: bool) -> tuple[list[str], int]:
+        """Delete all blobs but `kept`, and partial downloads: those older than a day, or all. Nobody else uses the store.
+
+        Returns the digests that are gone, and the bytes that were freed. Raises StorageError.
+        """
+        deleted, freed = [], 0
+        try:
+            for algorithm in digests.HEX_LENGTH:
+                for encoded in os.listdir(f"{self.directory}/blobs/{algorithm}"):
+                    if f"{algorithm}:{encoded}" not in kept:
+                        path = f"{self.directory}/blobs/{algorithm}/{encoded}"
+                        freed += os.lstat(path).st_size
+                        os.unlink(path)
+                        deleted.append(f"{algorithm}:{encoded}")
+            freed += self._collect_partial(all_of_them=partial)
+        except OSError as error:
+            raise storage_failure(f"cannot delete blobs of {self.directory}", error) from None
+        return deleted, freed
+
+    def _collect_partial(self, *, all_of_them: bool) -> int:
+        from time import time
+
+        freed, oldest = 0, time() - _KEEP_PARTIAL
+        for name in os.listdir(self.directory + "/blobs/.partial"):
+            path = f"{self.directory}/blobs/.partial/{name}"
+            info = os.lstat(path)
+            if all_of_them or info.st_mtime < oldest:
+                freed += info.st_size
+                os.unlink(path)
+        return freed
 
 
 class BlobWriter:
@@ -142,7 +172,7 @@ class BlobWriter:
             for _ in self.resume():
                 pass
         if self.offset + len(data) > self.size:
-            self._discard()
+            self.discard()
             raise Untrusted(f"blob {self.digest}: it has more than the {self.size} bytes it was announced with")
         self._hash.update(data)
         try:
@@ -151,11 +181,8 @@ class BlobWriter:
             raise storage_failure(f"cannot write {self._partial}", error) from None
         self.offset += len(data)
 
-    def commit(self) -> None:
-        """Check size and digest, put the bytes on the disk, and give the blob its name.
-
-        Raises Untrusted (nothing is kept) and StorageError. Where only some bytes came, they are kept for a resume.
-        """
+    def verify(self) -> None:
+        """Check size and digest. Raises Untrusted; wrong bytes are deleted, but too few of them are kept for a resume."""
         if self._hash is None:
             for _ in self.resume():
                 pass
@@ -163,8 +190,12 @@ class BlobWriter:
             raise Untrusted(f"blob {self.digest}: {self.offset} bytes came, not the {self.size} it was announced with")
         found = self._hash.hexdigest()
         if found != self.digest.partition(":")[2]:
-            self._discard()
+            self.discard()
             raise Untrusted(f"blob {self.digest}: the bytes that came have another digest ({found})")
+
+    def commit(self) -> None:
+        """Verify, put the bytes on the disk, and give the blob its name. Raises Untrusted and StorageError."""
+        self.verify()
         try:
             os.fsync(self._fd)
             os.rename(self._partial, self._path)
@@ -178,7 +209,10 @@ class BlobWriter:
         """Stop here; what was written stays for a resume. A second call does nothing."""
         self._close()
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
+        """Delete what was written, and stop. Does nothing after a commit."""
+        if self.done:
+            return
         try:
             os.unlink(self._partial)
         except OSError:
@@ -204,9 +238,9 @@ def matches(digest: str, data: bytes) -> bool:
         return digests.of(data, digests.split(digest)[0]) == digest
     # hashlib loads OpenSSL, 4 ms; the interpreter's own SHA-256 is there at once and as good for a few kilobytes.
     try:
-        from _sha2 import sha256
+        from _sha2 import sha256  # type: ignore[import-not-found]
     except ImportError:
-        from _sha256 import sha256  # Python 3.11
+        from _sha256 import sha256  # type: ignore[import-not-found]  # Python 3.11
     return "sha256:" + str(sha256(data).hexdigest()) == digest
 
 

@@ -51,11 +51,7 @@ def _entries(raw: bytes) -> list[Any]:
 
 def write(directory: str, entries: list[Descriptor]) -> None:
     """Replace index.json. The caller holds the lock `index`. Raises StorageError."""
-    document = {
-        "schemaVersion": 2,
-        "mediaType": manifests.OCI_INDEX,
-        "manifests": [_as_json(entry) for entry in entries],
-    }
+    document = {"schemaVersion": 2, "mediaType": manifests.OCI_INDEX, "manifests": [_as_json(entry) for entry in entries]}
     replace_file(directory + "/index.json", jsontext.dumps(document).encode())
 
 

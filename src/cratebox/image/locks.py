@@ -5,10 +5,11 @@
 | `store` | shared | a pull, an import, the making of a container: what they have found must stay until it is referred to |
 | `store` | exclusive, never waited for long | collect, which deletes what nothing refers to |
 | `index` | exclusive, for milliseconds | whoever replaces index.json |
+| `layers` | exclusive, for milliseconds | whoever gives an unpacked layer its name |
 | `ALGORITHM-HEX` | exclusive | the one that downloads this blob |
 
 The kernel lets go of a flock when the last process that holds its descriptor is gone, so nothing is left by a crash. The
-order is store, digest, index; nobody waits for one on the left while holding one on the right.
+order is store, digest, index or layers; nobody waits for one on the left while holding one on the right.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _is_still(path: str, fd: int) -> bool:
 def sweep(directory: str) -> None:
     """Delete the lock files of single digests that nobody holds."""
     for name in os.listdir(directory):
-        if name in ("store", "index"):
+        if name in ("store", "index", "layers"):
             continue
         lock = try_hold(directory, name)
         if lock is not None:

@@ -1,9 +1,282 @@
-"""Unpacked layers."""
+"""Unpacked layers: layers/HEX/fs is the tree, layers/HEX/layer.json says that it is whole; HEX is of the diff ID.
+
+A layer is made in layers/.new-XXXX and renamed when it is whole, so a crash leaves garbage and never a half layer under a
+layer's name. `collect` knows such garbage by its flock, which the kernel takes from the dead.
+
+A rename is not on the disk because it was made, and 39,000 files are not either. Waiting for the disk would take longer
+than all the rest of a pull, so a layer is used at once, and layer.json has the boot ID of the kernel that unpacked it: while
+that kernel runs, the page cache is the truth. `Layers.settle` syncs and takes the boot ID out. A layer that was not settled
+before the machine went down is unpacked again from its blob, which has been synced.
+
+layer.json: {"diff_id": "sha256:...", "size": BYTES, "entries": N, "boot": "ID" or "", "skipped": ["NAME: why", ...]}
+owners (only where the id map has one id): owners that could not be set, see layer.unpack.
+"""
+
 from __future__ import annotations
+
+import os
+from fcntl import LOCK_EX, LOCK_NB, flock
+
+from cratebox import jsontext
+from cratebox.errors import StorageError, Unsupported, Untrusted
+from cratebox.image import digest as digests
+from cratebox.image import locks, tree
+from cratebox.image.blobs import replace_file, storage_failure
+from cratebox.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from cratebox.image.decompress import Readable
+    from cratebox.image.layer import Unpacked
+
+_GARBAGE = (".new-", ".old-")
+
+
+class LayerRecord(Record):
+    """What layer.json says. `boot`: the boot ID of the kernel that unpacked it, "" once it is known to be on the disk."""
+
+    diff_id: str
+    size: int
+    entries: int
+    boot: str
+    skipped: tuple[str, ...] = ()
 
 
 class Layers:
-    """The layers below `directory`."""
+    """The layers below `directory`; publishing is serialised by a lock in `lock_directory`."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, lock_directory: str) -> None:
         self.directory = directory
+        self._locks = lock_directory
+        self._boot = ""
+
+    def path(self, diff_id: str) -> str:
+        """Return the directory of a layer, there or not. Raises Untrusted, Unsupported."""
+        algorithm, encoded = digests.split(diff_id)
+        if algorithm != "sha256":
+            raise Unsupported(f"a layer whose diff ID is a {algorithm}: crate reads sha256 only")
+        return f"{self.directory}/{encoded}"
+
+    def read(self, diff_id: str) -> LayerRecord | None:
+        """Return what is known of a layer; None where it is not there, or was lost with the power.
+
+        Raises StorageError where its record is damaged.
+        """
+        record = self._record(self.path(diff_id) + "/layer.json")
+        if record is None or record.boot not in ("", self.boot):
+            return None
+        if record.diff_id != diff_id:
+            raise _damaged(self.path(diff_id) + "/layer.json")
+        return record
+
+    def _record(self, path: str) -> LayerRecord | None:
+        try:
+            with open(path, "rb") as file:
+                raw = file.read(1 << 20)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}") from None
+        if not raw:
+            return None  # what a power failure leaves of a young file
+        try:
+            value = jsontext.loads(raw)
+            return LayerRecord(
+                diff_id=digests.check(value["diff_id"]),
+                size=int(value["size"]),
+                entries=int(value["entries"]),
+                boot=str(value["boot"]),
+                skipped=tuple(str(line) for line in value["skipped"]),
+            )
+        except (jsontext.JSONError, Untrusted, KeyError, TypeError, ValueError):
+            raise _damaged(path) from None
+
+    @property
+    def boot(self) -> str:
+        """The boot ID of this kernel."""
+        if not self._boot:
+            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+                self._boot = file.read().strip()
+        return self._boot
+
+    def unpack(
+        self, stream: Readable | Iterable[bytes], media_type: str, diff_id: str, *, userxattr: bool, owners: str
+    ) -> PendingLayer:
+        """Unpack `stream` next to the layers, and check that it is `diff_id`: `publish` what is returned, or `discard` it.
+
+        Raises Untrusted, StorageError; then nothing is left.
+        """
+        from cratebox.image import layer
+
+        final = self.path(diff_id)
+        pending = PendingLayer(self, final)
+        try:
+            with open(pending.path + "/owners", "wb") as owners_file:
+                pending.unpacked = layer.unpack(
+                    stream, media_type, pending.tree, userxattr=userxattr, owners=owners, owners_file=owners_file
+                )
+            if pending.unpacked.diff_id != diff_id:
+                raise Untrusted(
+                    f"a layer is not what the image's config says: expected {diff_id}, got {pending.unpacked.diff_id}"
+                )
+            if not os.path.getsize(pending.path + "/owners"):
+                os.unlink(pending.path + "/owners")
+        except OSError as error:
+            pending.discard()
+            raise storage_failure(f"cannot write {pending.path}", error) from None
+        except BaseException:
+            pending.discard()
+            raise
+        return pending
+
+    def publish(self, pending: PendingLayer, unpacked: Unpacked) -> None:
+        """Give a layer its name. Where somebody else was faster, theirs stays."""
+        record = {
+            "diff_id": unpacked.diff_id,
+            "size": unpacked.size,
+            "entries": unpacked.entries,
+            "boot": self.boot,
+            "skipped": list(unpacked.skipped),
+        }
+        try:
+            _write(pending.path + "/layer.json", jsontext.dumps(record).encode())
+            with locks.hold(self._locks, "layers"):
+                if self._is_good(unpacked.diff_id):
+                    return
+                final = self.path(unpacked.diff_id)
+                if os.path.lexists(final):
+                    os.rename(final, f"{self.directory}/.old-{os.urandom(8).hex()}")
+                os.rename(pending.path, final)
+                pending.path = final
+        except OSError as error:
+            raise storage_failure(f"cannot write {pending.path}", error) from None
+
+    def _is_good(self, diff_id: str) -> bool:
+        try:
+            return self.read(diff_id) is not None
+        except StorageError:
+            return False
+
+    def settle(self) -> None:
+        """Put all layers on the disk, then write down that they are. Raises StorageError."""
+        from cratebox.linux import const
+        from cratebox.linux._libc import checked
+
+        try:
+            young = [name for name in os.listdir(self.directory) if not name.startswith(".") and self._is_young(name)]
+            if not young:
+                return
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                checked(f"syncfs({self.directory})", const.SYS_syncfs, fd)
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise storage_failure(f"cannot sync {self.directory}", error) from None
+        for name in young:
+            path = f"{self.directory}/{name}/layer.json"
+            with locks.hold(self._locks, "layers"):
+                record = self._record(path)
+                if record is not None and record.boot == self.boot:
+                    replace_file(
+                        path, jsontext.dumps({**record.as_dict(), "boot": "", "skipped": list(record.skipped)}).encode()
+                    )
+
+    def _is_young(self, name: str) -> bool:
+        try:
+            record = self._record(f"{self.directory}/{name}/layer.json")
+        except StorageError:
+            return False
+        return record is not None and record.boot == self.boot
+
+    def unwanted(self, wanted: Collection[str]) -> list[str]:
+        """Return the names of directories that are neither a layer of `wanted` (diff IDs) nor being made now."""
+        keep = {digests.split(diff_id)[1] for diff_id in wanted}
+        try:
+            names = os.listdir(self.directory)
+        except FileNotFoundError:
+            return []
+        return [name for name in names if name not in keep and not self._is_being_made(name)]
+
+    def _is_being_made(self, name: str) -> bool:
+        if not name.startswith(".new-"):
+            return False
+        try:
+            fd = os.open(f"{self.directory}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete these directories. Each loses its name first: a crash leaves garbage, no half layer. Raises StorageError."""
+        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in names:
+                doomed = name
+                if not name.startswith(_GARBAGE):
+                    doomed = f".old-{os.urandom(8).hex()}"
+                    os.rename(name, doomed, src_dir_fd=fd, dst_dir_fd=fd)
+                tree.remove(fd, doomed)
+        except OSError as error:
+            raise StorageError(f"cannot delete {self.directory}/{name}: {error.strerror}") from None
+        finally:
+            os.close(fd)
+
+
+class PendingLayer:
+    """A layer that is being made, under a name that says so."""
+
+    def __init__(self, layers: Layers, final: str) -> None:
+        self._layers = layers
+        self.final = final
+        self.path = f"{layers.directory}/.new-{os.urandom(8).hex()}"
+        self.unpacked: Unpacked | None = None
+        self.tree = self._mark = -1
+        try:
+            os.mkdir(self.path, 0o700)
+            self._mark = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            flock(self._mark, LOCK_EX)
+            os.mkdir(self.path + "/fs", 0o755)
+            self.tree = os.open(self.path + "/fs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            self._close()
+            raise storage_failure(f"cannot write {self.path}", error) from None
+
+    def publish(self) -> None:
+        """Make the layer be there under its diff ID. Raises StorageError."""
+        assert self.unpacked is not None, "published before it was unpacked"
+        try:
+            self._layers.publish(self, self.unpacked)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Delete what was not published. A second call does nothing."""
+        self._close()
+        if self.path != self.final and os.path.lexists(self.path):
+            self._layers.remove([os.path.basename(self.path)])
+
+    def _close(self) -> None:
+        for fd in (self.tree, self._mark):
+            if fd >= 0:
+                os.close(fd)
+        self.tree = self._mark = -1
+
+
+def _damaged(path: str) -> StorageError:
+    return StorageError(f"damaged: {path}", "crate system check --repair unpacks the layer again")
+
+
+def _write(path: str, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
