@@ -1,1 +1,78 @@
-"""A module per verb: a flag table and a main that calls one engine function."""
+"""The verbs: each module has a COMMAND (its flag table and manual page) and a `main` that calls one engine function."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from cratebox.cli.options import Words
+    from cratebox.engine.engine import Engine
+
+
+def open_engine(words: Words) -> Engine:
+    """Return the engine whose state lives where --root and --state say. Raises StorageError."""
+    from cratebox import paths
+    from cratebox.engine.engine import Engine
+
+    return Engine(paths.locate(words.root, words.state))
+
+
+def for_each(words: Words, act: Callable[[str], Iterable[str]]) -> int:
+    """Call `act` with each argument and print the lines it returns; one that fails does not stop the others.
+
+    Return 0, or 1 where one failed (as Docker does).
+    """
+    import sys
+
+    from cratebox.cli.render import complain, line
+    from cratebox.errors import CrateError
+
+    code = 0
+    for argument in words.arguments:
+        try:
+            for text in act(argument):
+                line(text)
+        except CrateError as error:
+            sys.stdout.flush()
+            complain(error, f"{words.program} {words.verb}")
+            code = 1
+    return code
+
+
+class PullProgress:
+    """The `progress` of a pull that may not happen: the code that draws is loaded when there is something to draw."""
+
+    def __init__(self, quiet: bool, to_stdout: bool = False) -> None:
+        self._quiet = quiet
+        self._to_stdout = to_stdout
+        self._drawn: Any = None
+
+    def _real(self) -> Any:
+        if self._drawn is None:
+            from cratebox.cli.progress import choose
+
+            self._drawn = choose(self._quiet, self._to_stdout)
+        return self._drawn
+
+    def layer(self, digest: str, total_bytes: int) -> None:
+        """A layer of `total_bytes` is about to be fetched."""
+        self._real().layer(digest, total_bytes)
+
+    def advance(self, digest: str, n_bytes: int) -> None:
+        """`n_bytes` more of a layer have come."""
+        self._real().advance(digest, n_bytes)
+
+    def done(self, digest: str, note: str) -> None:
+        """A layer is there; `note` says how ("Pull complete", "Already exists")."""
+        self._real().done(digest, note)
+
+    def message(self, text: str) -> None:
+        """Say one line."""
+        self._real().message(text)
+
+    def close(self) -> None:
+        """Leave the terminal as it was found."""
+        if self._drawn is not None:
+            self._drawn.close()

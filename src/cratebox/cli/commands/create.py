@@ -1,0 +1,189 @@
+"""crate create, and what it shares with `run`: the flags that say how a container shall be."""
+
+from __future__ import annotations
+
+import os
+
+from cratebox.cli.commands import PullProgress, open_engine
+from cratebox.cli.options import Command, Flag, Words
+from cratebox.engine import config as wish
+from cratebox.engine.config import ContainerConfig, MountWish
+from cratebox.errors import InvalidValue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROCESS, FILES, SECURITY, IMAGE = "The process", "Files", "Isolation and security", "The image and the container"
+
+CREATE_FLAGS = (
+    Flag("env", "e", "KEY=VALUE", "set a variable; KEY alone passes on the value it has here", repeat=True, group=PROCESS),
+    Flag("env-file", metavar="FILE", help="read variables, one a line", repeat=True, completes="file", group=PROCESS),
+    Flag("workdir", "w", "DIR", "the directory the command starts in", group=PROCESS),
+    Flag("user", "u", "USER[:GROUP]", "run as this user, by name or number", group=PROCESS),
+    Flag("entrypoint", metavar="PROGRAM", help='the program instead of the image\'s ENTRYPOINT; "" for none', group=PROCESS),
+    Flag("interactive", "i", help="keep standard input open", group=PROCESS),
+    Flag("tty", "t", help="give the container a terminal", group=PROCESS),
+    Flag("init", help="put a small reaper (catatonit or tini of this machine) before the command", group=PROCESS),
+    Flag("stop-signal", metavar="SIGNAL", help="what `crate stop` sends first", group=PROCESS),
+    Flag("stop-timeout", metavar="SECONDS", help="how long `crate stop` waits before it kills", group=PROCESS),
+    Flag("ulimit", metavar="NAME=SOFT[:HARD]", help="a limit of setrlimit(2), as nofile=1024:4096", repeat=True, group=PROCESS),
+    Flag("volume", "v", "SOURCE:TARGET[:ro]", "mount a directory of this machine; a missing one is made", repeat=True,
+         completes="directory", group=FILES),
+    Flag("mount", metavar="type=bind|tmpfs,...", help="mount with source=, target= and readonly; a missing source is an error",
+         repeat=True, group=FILES),
+    Flag("tmpfs", metavar="TARGET[:OPTIONS]", help="an empty file system in memory, as /run:size=64m,mode=1777", repeat=True,
+         group=FILES),
+    Flag("read-only", help="let nothing be written to the image's files", group=FILES),
+    Flag("network", metavar="none|host", help="no network, or this machine's own", default="host", alias="net",
+         group=SECURITY),
+    Flag("hostname", "h", "NAME", "the name the container has for itself", group=SECURITY),
+    Flag("cap-add", metavar="CAPABILITY", help="give a capability, as NET_ADMIN, or ALL", repeat=True, group=SECURITY),
+    Flag("cap-drop", metavar="CAPABILITY", help="take a capability away, or ALL", repeat=True, group=SECURITY),
+    Flag("privileged", help="all capabilities and devices, no filter: as good as no isolation", group=SECURITY),
+    Flag("security-opt", metavar="OPTION", help="no-new-privileges, seccomp=unconfined or seccomp=FILE", repeat=True,
+         group=SECURITY),
+    Flag("name", metavar="NAME", help="the container's name; one is made up otherwise", group=IMAGE),
+    Flag("label", "l", "KEY=VALUE", "keep a word with the container", repeat=True, group=IMAGE),
+    Flag("rm", help="remove the container when it ends", group=IMAGE),
+    Flag("cidfile", metavar="FILE", help="write the container's ID into a new file", completes="file", group=IMAGE),
+    Flag("pull", metavar="always|missing|never", help="when to fetch the image", default="missing",
+         words=("always", "missing", "never"), group=IMAGE),
+    Flag("platform", metavar="OS/ARCH[/VARIANT]", help="which one of a multi-platform image", group=IMAGE),
+    Flag("quiet", "q", help="show nothing of a pull", group=IMAGE),
+)  # fmt: skip
+
+LATER_FLAGS = (
+    "a/attach", "p/publish", "P/publish-all", "m/memory", "c/cpu-shares", "add-host", "annotation", "blkio-weight",
+    "blkio-weight-device", "cgroup-parent", "cgroupns", "cpu-period", "cpu-quota", "cpu-rt-period", "cpu-rt-runtime", "cpus",
+    "cpuset-cpus", "cpuset-mems", "device", "device-cgroup-rule", "device-read-bps", "device-read-iops", "device-write-bps",
+    "device-write-iops", "dns", "dns-option", "dns-search", "domainname", "expose", "gpus", "group-add", "health-cmd",
+    "health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout", "ip", "ip6", "ipc",
+    "label-file", "link", "log-driver", "log-opt", "mac-address", "memory-reservation", "memory-swap", "memory-swappiness",
+    "network-alias", "no-healthcheck", "oom-kill-disable", "oom-score-adj", "pid", "pids-limit", "restart", "runtime",
+    "shm-size", "storage-opt", "sysctl", "userns", "uts", "volume-driver", "volumes-from",
+)  # fmt: skip
+
+IMAGES = """IMAGE is a name in a registry (alpine, ghcr.io/owner/name:tag, name@sha256:...), or oci:DIR[:TAG], oci-archive:FILE,
+docker-archive:FILE, or rootfs:DIR: a directory of this machine, / included, that stays as it is."""
+
+COMMAND = Command(
+    name="create",
+    arguments="IMAGE [COMMAND] [ARG...]",
+    summary="Make a container and do not start it",
+    flags=CREATE_FLAGS,
+    least=1,
+    most=None,
+    stops=True,
+    completes="image",
+    later=LATER_FLAGS,
+    description=f"""Make a container from an image, fetching the image where it is missing, and print the container's ID.
+`crate start` starts it, also days later. COMMAND stands in place of the image's CMD; flags after IMAGE belong to it.
+
+{IMAGES}""",
+    examples=(("crate create --name web alpine sleep 60", "make it"), ("crate start -a web", "start it and stay with it")),
+    exit_codes=(("0", "the container is there"), ("125", "crate could not make it")),
+)
+
+
+def config_from(words: Words) -> ContainerConfig:
+    """Return what the flags and arguments of create and run ask for. Raises UsageError, InvalidValue, Unsupported."""
+    cwd = os.getcwd()
+    no_new_privileges, seccomp = wish.parse_security_opt(words.all("security-opt"), cwd)
+    entrypoint = words.text("entrypoint")
+    stop_signal = words.text("stop-signal")
+    if stop_signal is not None:
+        wish.parse_signal(stop_signal)
+    return ContainerConfig(
+        image=words.arguments[0],
+        command=words.arguments[1:],
+        name=_checked(words, "name", wish.check_name),
+        entrypoint=None if entrypoint is None else (entrypoint,) if entrypoint else (),
+        env=_environment(words),
+        working_dir=_checked(words, "workdir", _working_dir),
+        user=words.text("user"),
+        hostname=_checked(words, "hostname", wish.check_hostname),
+        labels=dict(map(wish.parse_label, words.all("label"))),
+        tty=words.yes("tty"),
+        interactive=words.yes("interactive"),
+        remove=words.yes("rm"),
+        read_only=words.yes("read-only"),
+        mounts=_mounts(words, cwd),
+        network=wish.check_network(words.text("network") or "host"),
+        cap_add=tuple(map(wish.check_capability, words.all("cap-add"))),
+        cap_drop=tuple(map(wish.check_capability, words.all("cap-drop"))),
+        privileged=words.yes("privileged"),
+        no_new_privileges=no_new_privileges,
+        seccomp=seccomp,
+        ulimits=tuple(map(wish.parse_ulimit, words.all("ulimit"))),
+        init=words.yes("init"),
+        platform=words.text("platform"),
+        stop_signal=stop_signal,
+        stop_timeout=words.number("stop-timeout", -1),
+    )
+
+
+def _checked(words: Words, name: str, check: Callable[[str], str]) -> str | None:
+    text = words.text(name)
+    return None if text is None else check(text)
+
+
+def _working_dir(text: str) -> str:
+    if not text.startswith("/") or "\0" in text:
+        raise InvalidValue(f"the working directory {text or 'is empty'}: it is not absolute", "--workdir begins with /")
+    return text
+
+
+def _environment(words: Words) -> tuple[str, ...]:
+    """Those of files first: what stands on the command line wins."""
+    found = [entry for path in words.all("env-file") for entry in wish.read_env_file(path, os.environ)]
+    for text in words.all("env"):
+        entry = wish.parse_env(text, os.environ)
+        if entry is not None:
+            found.append(entry)
+    return tuple(found)
+
+
+def _mounts(words: Words, cwd: str) -> tuple[MountWish, ...]:
+    mounts = [wish.parse_volume(text, cwd) for text in words.all("volume")]
+    mounts += [wish.parse_mount(text, cwd) for text in words.all("mount")]
+    mounts += [wish.parse_tmpfs(text) for text in words.all("tmpfs")]
+    targets = set()
+    for mount in mounts:
+        if mount.target in targets:
+            raise InvalidValue(f"two mounts at {mount.target}")
+        targets.add(mount.target)
+    return tuple(mounts)
+
+
+def main(words: Words) -> int:
+    """Make the container and print its ID."""
+    config = config_from(words)
+    cidfile = words.text("cidfile")
+    fd = _new_cidfile(cidfile) if cidfile else None
+    progress = PullProgress(words.yes("quiet"))
+    done = False
+    try:
+        containers = open_engine(words).containers
+        container = containers.create(config, pull=words.text("pull") or "missing", progress=progress, quiet=words.yes("quiet"))
+        if fd is not None:
+            os.write(fd, container.id.encode())
+        done = True
+    finally:
+        progress.close()
+        if fd is not None and cidfile:
+            os.close(fd)
+            if not done:
+                os.unlink(cidfile)
+    print(container.id)
+    return 0
+
+
+def _new_cidfile(path: str) -> int:
+    """Made before the container: where it cannot be made, no container is left behind without its ID."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        raise InvalidValue(f"the file for the ID, {path}, is there already", "remove it, or name another") from None
+    except OSError as error:
+        raise InvalidValue(f"cannot make the file for the ID, {path}: {error.strerror}") from None

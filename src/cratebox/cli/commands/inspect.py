@@ -1,0 +1,78 @@
+"""crate inspect: all that is known of a container or an image."""
+
+from __future__ import annotations
+
+import sys
+
+from cratebox.cli import render
+from cratebox.cli.commands import open_engine
+from cratebox.cli.options import Command, Flag, Words
+from cratebox.errors import NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cratebox.engine.engine import Engine
+
+COMMAND = Command(
+    name="inspect",
+    arguments="NAME|ID [NAME|ID...]",
+    summary="Show all that is known of containers and images",
+    flags=(
+        Flag("format", "f", "FORMAT", "json, or a template as '{{.State.Status}}'"),
+        Flag("type", metavar="container|image", help="look among these alone", words=("container", "image")),
+    ),
+    least=1,
+    most=None,
+    completes="container",
+    later=("s/size",),
+    description="""Print what is known as a JSON array, with Docker's names of fields. A name is looked for among the containers
+first, then among the images. With --format a line for each, from a part of Go's templates: fields, json, index, len, join,
+upper, lower, split, println and pipes.""",
+    examples=(
+        ("crate inspect -f '{{.State.ExitCode}}' web", "one field"),
+        ("crate inspect -f '{{json .Config.Env}}' alpine", "a part, as JSON"),
+    ),
+    exit_codes=(("0", "all were found"), ("1", "one was not; the others are shown")),
+)
+
+
+def main(words: Words) -> int:
+    """Print what there is."""
+    form = words.text("format")
+    wanted = None
+    if form not in (None, "", "json"):
+        from cratebox.cli import template
+
+        wanted = template.parse(template.unescape(str(form)))
+    engine = open_engine(words)
+    found: list[dict[str, Any]] = []
+    code = 0
+    for name in words.arguments:
+        try:
+            found.append(_look(engine, name, words.text("type")))
+        except NotFound as error:
+            render.complain(error, f"crate {words.verb}")
+            code = 1
+    if wanted is not None:
+        for entry in found:
+            render.line(wanted.show(entry), keep="\n\t")
+    else:
+        sys.stdout.write((render.json_line(found) if form == "json" else render.json_text(found)) + "\n")
+    return code
+
+
+def _look(engine: Engine, name: str, kind: str | None) -> dict[str, Any]:
+    if kind != "image":
+        try:
+            return engine.containers.inspect(name)
+        except NotFound:
+            if kind == "container":
+                raise
+    try:
+        return engine.images.inspect(name)
+    except NotFound:
+        if kind == "image":
+            raise
+        raise NotFound(f"there is no container and no image {name}", "`crate ps -a` and `crate images` list them") from None

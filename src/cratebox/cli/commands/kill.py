@@ -1,0 +1,32 @@
+"""crate kill: one signal."""
+
+from __future__ import annotations
+
+from cratebox.cli.commands import for_each, open_engine
+from cratebox.cli.options import Command, Flag, Words
+from cratebox.engine.config import parse_signal
+
+COMMAND = Command(
+    name="kill",
+    arguments="CONTAINER [CONTAINER...]",
+    summary="Send a signal to running containers",
+    flags=(Flag("signal", "s", "SIGNAL", "a name or a number: KILL, SIGHUP, 15, RTMIN+1", default="KILL"),),
+    least=1,
+    most=None,
+    completes="container",
+    description="Send a signal to the first process of each container. Print what was typed for each.",
+    examples=(("crate kill -s HUP web", "tell it to read its settings again"),),
+    exit_codes=(("0", "all were signalled"), ("1", "one could not be; the others were")),
+)
+
+
+def main(words: Words) -> int:
+    """Signal each container."""
+    signal = parse_signal(words.text("signal") or "KILL")
+    containers = open_engine(words).containers
+
+    def kill(reference: str) -> tuple[str]:
+        containers.kill(reference, signal)
+        return (reference,)
+
+    return for_each(words, kill)

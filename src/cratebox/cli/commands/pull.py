@@ -1,0 +1,57 @@
+"""crate pull: fetch an image."""
+
+from __future__ import annotations
+
+import sys
+
+from cratebox.cli.commands import PullProgress, open_engine
+from cratebox.cli.commands.create import IMAGES
+from cratebox.cli.options import Command, Flag, Words
+from cratebox.cli.render import line
+
+COMMAND = Command(
+    name="pull",
+    arguments="IMAGE",
+    summary="Fetch an image from a registry",
+    flags=(
+        Flag("platform", metavar="OS/ARCH[/VARIANT]", help="which one of a multi-platform image"),
+        Flag("quiet", "q", help="print the image's full name alone"),
+    ),
+    least=1,
+    most=1,
+    completes="image",
+    later=("a/all-tags", "disable-content-trust"),
+    description=f"""Fetch what is not there yet of an image, check it against its digests, and keep it. Layers come side by
+side; a pull that was cut off goes on where it stopped. Without a tag, :latest is meant.
+
+{IMAGES}""",
+    examples=(
+        ("crate pull alpine", "docker.io/library/alpine:latest"),
+        ("crate pull --platform linux/arm64 debian:12", "another platform's"),
+    ),
+    exit_codes=(("0", "the image is there"), ("125", "it could not be fetched; nothing of a wrong one is kept")),
+)
+
+
+def main(words: Words) -> int:
+    """Fetch the image and say what came of it."""
+    from cratebox.image import transport
+
+    source = transport.parse(words.arguments[0])
+    quiet = words.yes("quiet")
+    images = open_engine(words).images
+    reference = source.reference
+    if not quiet and reference is not None and reference.tag == "latest" and ":latest" not in words.arguments[0]:
+        line("Using default tag: latest")
+        sys.stdout.flush()
+    progress = PullProgress(quiet, to_stdout=True)
+    try:
+        image = images.pull(words.arguments[0], platform=words.text("platform"), policy="always", progress=progress)
+    finally:
+        progress.close()
+    if not quiet:
+        news = "Image is up to date for" if images.last_status == "present" else "Downloaded newer image for"
+        line(f"Digest: {image.manifest_digest}")
+        line(f"Status: {news} {reference.familiar if reference else source}")
+    line(str(source))
+    return 0

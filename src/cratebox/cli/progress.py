@@ -1,0 +1,152 @@
+"""What a pull shows: a bar for each layer on a terminal, plain lines elsewhere, nothing where it shall be quiet.
+
+All three have the methods of the progress protocol (layer, advance, done, message) and `close`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from cratebox.cli.render import safe, short_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TextIO
+
+_REDRAW = 0.1  # seconds
+
+
+class Quiet:
+    """Shows nothing, save what a person must know (`message`)."""
+
+    def layer(self, digest: str, total_bytes: int) -> None:
+        """A layer of `total_bytes` is about to be fetched."""
+
+    def advance(self, digest: str, n_bytes: int) -> None:
+        """`n_bytes` more of it have come."""
+
+    def done(self, digest: str, note: str) -> None:
+        """It is there."""
+
+    def message(self, text: str) -> None:
+        """Say one line."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was found."""
+
+
+class Lines(Quiet):
+    """Says a line when a layer begins and one when it is there, as Docker does where no terminal is."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._begun: set[str] = set()
+
+    def layer(self, digest: str, total_bytes: int) -> None:  # noqa: ARG002  the protocol's
+        if digest not in self._begun:
+            self._begun.add(digest)
+            self.message(f"{short_id(digest)}: Pulling")
+
+    def done(self, digest: str, note: str) -> None:
+        self.message(f"{short_id(digest)}: {note}")
+
+    def message(self, text: str) -> None:
+        # One write a line: layers are fetched side by side.
+        self._stream.write(safe(text) + "\n")
+        self._stream.flush()
+
+
+class Bars(Lines):
+    """Draws a bar for each layer with rich, which is imported with the first layer.
+
+    No thread draws: a fork that follows a pull would copy it half-way. A bar moves when bytes come.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._drawing: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._open: set[str] = set()
+        self._last = 0.0
+
+    def layer(self, digest: str, total_bytes: int) -> None:
+        if digest in self._tasks:
+            return
+        if self._drawing is None:
+            self._drawing = _rich_progress(self._stream)
+            self._drawing.start()
+        self._tasks[digest] = self._drawing.add_task(short_id(digest), total=max(total_bytes, 1), note="Pulling")
+        self._open.add(digest)
+        self._redraw()
+
+    def advance(self, digest: str, n_bytes: int) -> None:
+        if self._drawing is not None and digest in self._open:
+            self._drawing.advance(self._tasks[digest], n_bytes)
+            if time.monotonic() - self._last >= _REDRAW:
+                self._redraw()
+
+    def done(self, digest: str, note: str) -> None:
+        if digest not in self._open or self._drawing is None:
+            super().done(digest, note)
+            return
+        self._open.discard(digest)
+        task = self._tasks[digest]
+        total = next(entry.total for entry in self._drawing.tasks if entry.id == task)
+        self._drawing.update(task, completed=total, note=safe(note))
+        self._redraw()
+        if not self._open:
+            self.close()  # whatever comes next has the terminal for itself
+
+    def message(self, text: str) -> None:
+        if self._drawing is None:
+            super().message(text)
+        else:
+            self._drawing.console.print(safe(text), markup=False, highlight=False)
+
+    def close(self) -> None:
+        if self._drawing is not None:
+            drawing, self._drawing = self._drawing, None
+            drawing.stop()
+            self._tasks.clear()
+            self._open.clear()
+
+    def _redraw(self) -> None:
+        self._last = time.monotonic()
+        self._drawing.refresh()
+
+
+def _rich_progress(stream: TextIO) -> Any:
+    from cratebox.third_party import add_site_packages
+
+    add_site_packages()
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[note]:<14}", markup=False),
+        BarColumn(bar_width=30),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=Console(file=stream),
+        auto_refresh=False,
+    )
+
+
+def choose(quiet: bool, to_stdout: bool = False) -> Quiet:
+    """Return the progress that fits: `run` and `create` keep standard output for what they are asked for."""
+    stream = sys.stdout if to_stdout else sys.stderr
+    if quiet:
+        return Quiet()
+    return Bars(stream) if stream.isatty() and _has_rich() else Lines(stream)
+
+
+def _has_rich() -> bool:
+    """Without rich a pull still works, and says lines."""
+    from cratebox.third_party import add_site_packages
+
+    add_site_packages()
+    from importlib.util import find_spec
+
+    return find_spec("rich") is not None

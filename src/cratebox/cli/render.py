@@ -1,0 +1,205 @@
+"""How things look: text from strangers made harmless, tables, sizes and ages as Docker prints them."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from cratebox.errors import CrateError
+
+# Control characters of C0 and C1, DEL, line and paragraph separators, and those that turn the direction of writing: a
+# name or a label must neither move the terminal's cursor nor show something else than it is.
+_DANGEROUS = frozenset(
+    [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u2028", "\u2029", *map(chr, range(0x202A, 0x202F)),
+     *map(chr, range(0x2066, 0x206A))]
+)  # fmt: skip
+_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def safe(text: str, keep: str = "") -> str:
+    """Return foreign text fit for a terminal: what could act there is escaped, as in \\x1b; `keep` names exceptions."""
+    if text.isprintable():
+        return text
+    return "".join(_escaped(character) if character not in keep else character for character in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if character not in _DANGEROUS and not 0xD800 <= code < 0xE000:
+        return character
+    if 0xDC80 <= code < 0xDD00:  # a byte that is no UTF-8, as Python carries it
+        return f"\\x{code - 0xDC00:02x}"
+    return _NAMED.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def line(text: str = "", keep: str = "") -> None:
+    """Write one line to standard output, made safe."""
+    sys.stdout.write(safe(text, keep) + "\n")
+
+
+def complain(error: CrateError, who: str) -> None:
+    """Write an error to standard error: `crate run: message`, and the hint below it."""
+    text = f"{who}: {safe(error.message)}\n"
+    if error.hint:
+        text += f"  hint: {safe(error.hint)}\n"
+    sys.stderr.write(text)
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as JSON for people; what JSON leaves alone and a terminal does not is escaped as JSON does it."""
+    from cratebox.jsontext import dumps_pretty
+
+    return _json_safe(dumps_pretty(value), "\n")
+
+
+def json_line(value: Any) -> str:
+    """Return `value` as JSON on one line."""
+    import json
+
+    return _json_safe(json.dumps(value, ensure_ascii=False, separators=(",", ":")), "")
+
+
+def _json_safe(text: str, keep: str) -> str:
+    if text.isprintable():
+        return text
+    found = {char for char in text if (char in _DANGEROUS or 0xD800 <= ord(char) < 0xE000) and char not in keep}
+    for character in found:
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def size(count: float) -> str:
+    """Return bytes as Docker prints them: 7.83MB, 1.2GB (powers of 1000, three digits)."""
+    units = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+    power = 0
+    while count >= 999.5 and power < len(units) - 1:
+        count /= 1000
+        power += 1
+    return f"{count:.3g}{units[power]}"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as Docker prints it: 5 seconds, About an hour, 3 weeks."""
+    whole = int(max(seconds, 0))
+    minutes, hours = whole // 60, (whole + 1800) // 3600
+    if whole < 1:
+        return "Less than a second"
+    if minutes < 1:
+        return _few(whole, "second")
+    if minutes < 60:
+        return _few(minutes, "minute")
+    for limit, length, unit in ((48, 1, "hour"), (336, 24, "day"), (1440, 168, "week"), (17520, 720, "month")):
+        if hours < limit:
+            return _few(hours // length, unit)
+    return f"{hours // 8760} years"
+
+
+def _few(count: int, unit: str) -> str:
+    if count == 1 and unit in ("minute", "hour"):
+        return "About a minute" if unit == "minute" else "About an hour"
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
+def short_id(identifier: str) -> str:
+    """Return the 12 digits that people see of an ID or a digest."""
+    return identifier.rpartition(":")[2][:12]
+
+
+def timestamp(text: str | float | None) -> float | None:
+    """Return seconds since 1970 for an RFC 3339 time, or for such seconds; None where it says nothing."""
+    if isinstance(text, str):
+        from datetime import UTC, datetime
+
+        try:
+            when = datetime.fromisoformat(_microseconds(text))
+            text = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return None
+    return text if text and text > 0 else None
+
+
+def _microseconds(text: str) -> str:
+    """Go writes nanoseconds; Python reads six digits of them."""
+    head, dot, tail = text.partition(".")
+    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
+    return head + (dot + digits[:6].ljust(6, "0") if dot else "") + tail[len(digits) :]
+
+
+def local_time(seconds: float) -> str:
+    """Return a time as Docker's CreatedAt: 2024-05-01 12:00:00 +0200 CEST."""
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(seconds))
+
+
+def rfc3339(nanoseconds: int) -> str:
+    """Return a time in UTC with nanoseconds, as `logs --timestamps` shows it."""
+    import time
+
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"
+
+
+def ellipsis(text: str, width: int) -> str:
+    """Return `text`, cut to `width` characters with a … where it is longer."""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Write rows as columns three spaces apart and at least ten wide, as Docker does; the last column is not padded."""
+    safe_rows = [[safe(cell) for cell in row] for row in rows]
+    columns = max(map(len, safe_rows), default=0)
+    widths = [max([10, *(_width(row[i]) + 3 for row in safe_rows if i < len(row))]) for i in range(columns)]
+    for row in safe_rows:
+        cells = [cell + " " * (widths[i] - _width(cell)) for i, cell in enumerate(row[:-1])]
+        sys.stdout.write("".join(cells) + "".join(row[-1:]) + "\n")
+
+
+def listing(rows: Iterable[Mapping[str, Any]], headers: Mapping[str, str], columns: Sequence[str], form: str | None) -> None:
+    """Write rows (a value by field name) as --format asks: `table`, `json`, `table TEMPLATE` or TEMPLATE.
+
+    Raises InvalidValue or Unsupported for a template that cannot be read.
+    """
+    from cratebox.cli import template
+
+    if form == "json":
+        for row in rows:
+            sys.stdout.write(json_line(dict(row)) + "\n")
+    elif form is None or form.split() == ["table"]:
+        table([[headers[column] for column in columns], *([str(row[column]) for column in columns] for row in rows)])
+    elif form.startswith("table "):
+        cells = [template.parse(cell) for cell in template.unescape(form[6:].strip()).split("\t")]
+        table([[cell.show(headers) for cell in cells], *([cell.show(row) for cell in cells] for row in rows)])
+    else:
+        wanted = template.parse(template.unescape(form))
+        for row in rows:
+            line(wanted.show(row), keep="\n\t")
+
+
+def tree(values: Mapping[str, Any], indent: str = "") -> None:
+    """Write names and values for people, what is inside two spaces deeper."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            line(f"{indent}{name}:")
+            tree(value, indent + "  ")
+        elif isinstance(value, (list, tuple)):
+            inside = [entry for entry in value if isinstance(entry, (str, int, float))]
+            line(f"{indent}{name}: {' '.join(map(str, inside))}".rstrip())
+        else:
+            line(f"{indent}{name}: {_plain(value)}".rstrip())
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
