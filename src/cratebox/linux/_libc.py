@@ -14,6 +14,7 @@ from _ctypes import (
     Array,
     CFuncPtr,
     _SimpleCData,
+    addressof,
     dlopen,
     dlsym,
     get_errno,
@@ -87,6 +88,13 @@ def buffer(size: int) -> Any:
     """Return `size` zeroed bytes that the kernel may write to; read them with `.raw`."""
     kind = type("Buffer", (Array,), {"_type_": _Char, "_length_": size})
     return kind()
+
+
+def pinned(data: bytes) -> tuple[Any, int]:
+    """Return a copy of `data` that stays where it is, and its address, for structures that hold pointers."""
+    copy = buffer(len(data))
+    copy.raw = data
+    return copy, addressof(copy)
 
 
 def string_array(strings: list[bytes]) -> Any:

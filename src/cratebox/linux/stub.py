@@ -7,9 +7,10 @@ program. A container that asks for its own executable gets these bytes, and may 
 
 The stub, in C:
 
+    errno = ENOEXEC; if (memcmp(argv[0], MARK, 4) != 0) goto failed; // not called by crate, see MARK
     fcntl(report_fd, F_SETFD, FD_CLOEXEC);                       // so that success is an end of file in the pipe
     step = 1; if (seccomp(SECCOMP_SET_MODE_FILTER, flags, &prog) != 0) goto failed;
-    step = 2; execve(argv[0], &argv[1], envp);
+    step = 2; execve(argv[1], &argv[2], envp);
     failed: write(report_fd, {int32 step, int32 errno}, 8);
     exit_group(errno == ENOENT || errno == ENOTDIR ? 127 : 126);
 
@@ -41,7 +42,9 @@ REPORT_SIZE = 8  # bytes: int32 step, int32 errno, little endian
 _BASE = 0x400000
 _HEADERS = 64 + 2 * 56
 _ELF_MACHINE = {"x86_64": 62, "aarch64": 183}
-_EINVAL = 22
+_EINVAL, _ENOEXEC = 22, 8
+# The stub's own argv[0]. Without it, as where a script says #!/proc/self/exe, the stub would execute that script again, for ever.
+MARK = b"\x01cr8"
 
 
 def build(report_fd: int, filter: bytes = b"", filter_flags: int = 0, machine: str = const.MACHINE) -> bytes:  # noqa: A002
@@ -103,8 +106,8 @@ def _x86_64(fd: int, program: int, flags: int) -> bytes:
     )  # fmt: skip
     execve = (
         load(ebp, STEP_EXECVE)
-        + b"\x48\x8b\x7b\x08"  # mov rdi, [rbx+8]           argv[0]
-        b"\x48\x8d\x73\x10"  # lea rsi, [rbx+16]            &argv[1]
+        + b"\x48\x8b\x7b\x10"  # mov rdi, [rbx+16]          argv[1]
+        b"\x48\x8d\x73\x18"  # lea rsi, [rbx+24]            &argv[2]
         b"\x48\x8b\x03"  # mov rax, [rbx]                   argc
         b"\x48\x8d\x54\xc3\x10"  # lea rdx, [rbx+rax*8+16]  envp
         + load(eax, 59) + call
@@ -116,7 +119,12 @@ def _x86_64(fd: int, program: int, flags: int) -> bytes:
         + struct.pack("<HI", 0x850F, len(execve))  # jnz failed
     )  # fmt: skip
     cloexec = b"" if fd < 0 else load(edi, fd) + load(esi, 2) + load(edx, 1) + load(eax, 72) + call  # fcntl
-    return b"\x48\x89\xe3" + cloexec + seccomp + execve + failed  # mov rbx, rsp
+    marked = (
+        b"\x48\x8b\x7b\x08"  # mov rdi, [rbx+8]             argv[0]
+        + load(eax, -_ENOEXEC) + b"\x81\x3f" + MARK  # cmp dword [rdi], MARK
+        + struct.pack("<HI", 0x850F, len(cloexec) + len(seccomp) + len(execve))  # jnz failed
+    )  # fmt: skip
+    return b"\x48\x89\xe3" + marked + cloexec + seccomp + execve + failed  # mov rbx, rsp
 
 
 def _aarch64(fd: int, program: int, flags: int) -> bytes:
@@ -147,8 +155,8 @@ def _aarch64(fd: int, program: int, flags: int) -> bytes:
     ]  # fmt: skip
     execve = [
         *load(20, STEP_EXECVE),
-        0xF9400660,  # ldr x0, [x19, #8]           argv[0]
-        0x91004261,  # add x1, x19, #16            &argv[1]
+        0xF9400A60,  # ldr x0, [x19, #16]          argv[1]
+        0x91006261,  # add x1, x19, #24            &argv[2]
         0xF9400262,  # ldr x2, [x19]               argc
         0x8B020E62,  # add x2, x19, x2, lsl #3
         0x91004042,  # add x2, x2, #16             envp
@@ -160,7 +168,15 @@ def _aarch64(fd: int, program: int, flags: int) -> bytes:
         0x35000000 | len(execve) + 1 << 5,  # cbnz w0, failed
     ]  # fmt: skip
     cloexec = [] if fd < 0 else [*load(0, fd), *load(1, 2), *load(2, 1), *load(8, 25), *call]  # fcntl
-    words = [0x910003F3, *cloexec, *seccomp, *execve, *failed]  # mov x19, sp
+    marked = [
+        0xF9400660,  # ldr x0, [x19, #8]           argv[0]
+        0xB9400003,  # ldr w3, [x0]
+        *load(1, int.from_bytes(MARK, "little")),
+        0x12800000 | _ENOEXEC - 1 << 5,  # movn w0: -ENOEXEC
+        0x6B01007F,  # cmp w3, w1
+        0x54000001 | len(cloexec) + len(seccomp) + len(execve) + 1 << 5,  # b.ne failed
+    ]  # fmt: skip
+    words = [0x910003F3, *marked, *cloexec, *seccomp, *execve, *failed]  # mov x19, sp
     return struct.pack(f"<{len(words)}I", *words)
 
 
@@ -191,7 +207,7 @@ def execute(stub_fd: int, path: str | bytes, argv: Sequence[str | bytes], env: S
 
     Failures of `path` are the stub's to report. Raises OSError where the stub itself cannot be executed, ValueError for a NUL byte.
     """
-    arguments = string_array([path_bytes(path), *map(path_bytes, argv)])
+    arguments = string_array([MARK, path_bytes(path), *map(path_bytes, argv)])
     environment = string_array([path_bytes(entry) for entry in env])
     syscall(const.SYS_execveat, stub_fd, b"", arguments, environment, const.AT_EMPTY_PATH)
     raise failure(f"execveat(stub for {os.fsdecode(path)})")

@@ -1,0 +1,114 @@
+"""Processes: pidfds, start times, prctl(2), close_range(2)."""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import os
+import struct
+
+from cratebox.linux import const
+from cratebox.linux._libc import checked, pinned, syscall
+
+
+def prctl(what: str, option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
+    """Call prctl(2); `what` names the option in the error. Raises OSError."""
+    return checked(f"prctl({what}, {a})", const.SYS_prctl, option, a, b, c, d)
+
+
+def set_dumpable(value: bool) -> None:
+    """Say whether others may look into this process (ptrace, /proc/PID/exe, /proc/PID/fd)."""
+    prctl("PR_SET_DUMPABLE", const.PR_SET_DUMPABLE, int(value))
+
+
+def set_no_new_privileges() -> None:
+    """From here on execve(2) grants nothing: set-user-ID bits and file capabilities are inert."""
+    prctl("PR_SET_NO_NEW_PRIVS", const.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def set_name(name: str) -> None:
+    """Set the name that ps shows for this process; the kernel keeps 15 bytes."""
+    checked(f"prctl(PR_SET_NAME, {name})", const.SYS_prctl, const.PR_SET_NAME, name.encode()[:15] + b"\0")
+
+
+def close_from(first: int, keep: tuple[int, ...] = ()) -> None:
+    """Close every descriptor from `first` on, save those of `keep`, whatever their number. Raises OSError."""
+    for fd in sorted(keep):
+        if fd >= first:
+            if fd > first:
+                checked("close_range", const.SYS_close_range, first, fd - 1, 0)
+            first = fd + 1
+    checked("close_range", const.SYS_close_range, first, 0xFFFFFFFF, 0)
+
+
+def close_on_exec_from(first: int) -> None:
+    """Mark every descriptor from `first` on to be closed by execve(2). Raises OSError."""
+    checked("close_range", const.SYS_close_range, first, 0xFFFFFFFF, const.CLOSE_RANGE_CLOEXEC)
+
+
+def start_time(pid: int) -> int:
+    """Return when process `pid` started, in clock ticks since boot (proc(5), field 22 of stat); 0 where there is none.
+
+    With the boot's ID it tells a process from a later one that was given the same number.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+    except OSError:
+        return 0
+    fields = text[text.rindex(b")") + 2 :].split()
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def boot_id() -> str:
+    """Return the random ID of this boot (random(4))."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def open_pidfd(pid: int, started: int = 0) -> int:
+    """Return a pidfd of process `pid`; where `started` is given, only if the process is still the one that started then.
+
+    Raises ProcessLookupError otherwise.
+    """
+    fd = os.pidfd_open(pid)
+    if started and start_time(pid) != started:
+        os.close(fd)
+        raise ProcessLookupError(3, f"process {pid} is another one than it was")
+    return fd
+
+
+def send_signal(pidfd: int, signal: int) -> None:
+    """Send `signal` to the process of `pidfd`. Raises ProcessLookupError where it has ended, PermissionError."""
+    _signal.pidfd_send_signal(pidfd, signal)
+
+
+def new_session_keyring() -> None:
+    """Leave the session keyring of the caller for a new one, where the kernel has keyrings (keyctl(2))."""
+    syscall(const.SYS_keyctl, const.KEYCTL_JOIN_SESSION_KEYRING, 0)
+
+
+def load_seccomp(program: bytes, flags: int) -> None:
+    """Load a filter of system calls (seccomp(2), an array of struct sock_filter) for good. Raises OSError.
+
+    It takes CAP_SYS_ADMIN or no_new_privs.
+    """
+    copy, address = pinned(program)
+    fprog = struct.pack("=H6xQ", len(copy) // 8, address)
+    checked("seccomp(SECCOMP_SET_MODE_FILTER)", const.SYS_seccomp, const.SECCOMP_SET_MODE_FILTER, flags, fprog)
+
+
+def set_hostname(name: str) -> None:
+    """Set the host name of this UTS namespace. Raises OSError."""
+    raw = name.encode()
+    checked(f"sethostname({name})", const.SYS_sethostname, raw, len(raw))
+
+
+def set_domainname(name: str) -> None:
+    """Set the NIS domain name of this UTS namespace. Raises OSError."""
+    raw = name.encode()
+    checked(f"setdomainname({name})", const.SYS_setdomainname, raw, len(raw))
+
+
+def waited_status(status: int) -> int:
+    """Return the exit code a shell gives for a wait status: the code itself, or 128 + N for signal N."""
+    return 128 + (status & 0x7F) if status & 0x7F else status >> 8

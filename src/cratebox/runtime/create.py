@@ -1,0 +1,187 @@
+"""The parent side: namespaces, ID maps, cgroup and the dialogue with init up to the point where it waits at the gate."""
+
+from __future__ import annotations
+
+import os
+
+from cratebox.cgroup import base as cgroup
+from cratebox.errors import RuntimeFailure, Unsupported
+from cratebox.linux import caps, const, fdpass, namespaces, process, stub, userns
+from cratebox.record import Record
+from cratebox.runtime import init, rootfs, sync
+from cratebox.runtime.cgroupfs import mount_cgroup
+from cratebox.runtime.spec import Linux, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
+_FLAGS = {
+    "pid": const.CLONE_NEWPID,
+    "network": const.CLONE_NEWNET,
+    "mount": const.CLONE_NEWNS,
+    "ipc": const.CLONE_NEWIPC,
+    "uts": const.CLONE_NEWUTS,
+    "user": const.CLONE_NEWUSER,
+}
+
+
+class Wish(Record):
+    """What to create: a validated spec and what of its surroundings the specification leaves to the caller."""
+
+    spec: Spec
+    bundle: str
+    stdio: tuple[int, int, int] = (0, 1, 2)
+    overlay: rootfs.Overlay | None = None  # instead of a directory at root.path
+    filter: tuple[bytes, int] | None = None  # the compiled linux.seccomp
+    cgroup: cgroup.Cgroup | None = None
+    gate: int = -1  # descriptors of the FIFOs, where another process will start the container
+    report: int = -1
+    preserve_fds: int = 0
+    new_keyring: bool = True
+
+
+class Created:
+    """A container whose process waits at the gate. Holds it by pidfd; `sock` is the parent's end of the dialogue."""
+
+    def __init__(self, pid: int, pidfd: int, sock: _socket.socket, console: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.sock = sock
+        self.console = console  # the master of its terminal, or -1
+        self.started = process.start_time(pid)
+
+
+def create(wish: Wish) -> Created:
+    """Create the container's process and lead it to the gate. Raises RuntimeFailure and its kin; nothing stays then."""
+    linux = wish.spec.linux
+    assert linux
+    ours, theirs = fdpass.pair()
+    report = wish.report if wish.report >= 0 else theirs.fileno()
+    late_filter = wish.filter if wish.filter and wish.spec.process and wish.spec.process.no_new_privileges else (b"", 0)
+    stub_fd = stub.sealed(stub.build(report, *late_filter))
+    flags = sum(_FLAGS.get(namespace.type, 0) for namespace in linux.namespaces)
+    order = init.Order(
+        spec=wish.spec,
+        bundle=wish.bundle,
+        overlay=wish.overlay,
+        stdio=wish.stdio,
+        sock=theirs,
+        gate=wish.gate if wish.gate >= 0 else theirs.fileno(),
+        report=report,
+        stub=stub_fd,
+        filter=wish.filter,
+        join_cgroup=wish.cgroup.join if wish.cgroup else _nothing,
+        mount_cgroup=mount_cgroup,
+        last_cap=caps.last(),
+        preserve_fds=wish.preserve_fds,
+        new_userns=bool(flags & const.CLONE_NEWUSER),
+        new_keyring=wish.new_keyring,
+    )
+    pid = _clone(flags, wish)
+    if pid == 0:
+        ours.close()
+        init.main(order)
+    theirs.close()
+    os.close(stub_fd)
+    pidfd = os.pidfd_open(pid)
+    try:
+        if flags & const.CLONE_NEWUSER:
+            _map_ids(pid, linux)
+            fdpass.send(ours, sync.MAPPED)
+        console = _hear_until_ready(ours)
+    except BaseException:
+        _end(pid, pidfd)
+        ours.close()
+        raise
+    return Created(pid, pidfd, ours, console)
+
+
+def _nothing() -> None:
+    """A container without a cgroup of its own joins none."""
+
+
+def _clone(flags: int, wish: Wish) -> int:
+    into = wish.cgroup.fd_for_clone() if wish.cgroup else None
+    try:
+        return namespaces.clone(flags, -1 if into is None else into)
+    except OSError as error:
+        if flags & const.CLONE_NEWUSER:
+            raise Unsupported(f"cannot make a user namespace: {error.strerror}", userns_hint()) from None
+        hint = "making namespaces takes root, or a user namespace: run crate as an ordinary user" if error.errno == 1 else None
+        raise RuntimeFailure(f"cannot make the container's namespaces: {error.strerror}", hint) from None
+
+
+def userns_hint() -> str:
+    """Return which setting of this machine keeps its users from making user namespaces, and the command that mends it."""
+    for path, bad, command in (
+        ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+        (
+            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+        ("/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"),
+    ):
+        try:
+            with open(path, encoding="ascii") as file:
+                if file.read().strip() == bad:
+                    return f"as root: {command}"
+        except OSError:
+            continue
+    return "the kernel was built without user namespaces, or a seccomp filter around crate forbids them (as inside of Docker)"
+
+
+def _map_ids(pid: int, linux: Linux) -> None:
+    uids = tuple(userns.IDMap(inside=m.container_id, outside=m.host_id, size=m.size) for m in linux.uid_mappings)
+    gids = tuple(userns.IDMap(inside=m.container_id, outside=m.host_id, size=m.size) for m in linux.gid_mappings)
+    try:
+        userns.map_ids(pid, uids, gids)
+    except OSError as error:
+        raise RuntimeFailure(
+            f"cannot write the ID maps of the user namespace: {error.strerror}",
+            "check the user's ranges in /etc/subuid and /etc/subgid, and that newuidmap and newgidmap are set-user-ID root",
+        ) from None
+
+
+def _hear_until_ready(sock: _socket.socket) -> int:
+    """Listen to init until it waits at the gate; return its terminal's master, or -1."""
+    console = -1
+    while True:
+        message, fds = fdpass.receive(sock)
+        if message == sync.READY:
+            return console
+        if message == sync.CONSOLE and len(fds) == 1:
+            console = fds[0]
+            continue
+        if console >= 0:
+            os.close(console)
+        if message[:1] == sync.FAILED:
+            raise sync.unpack_error(message)
+        raise RuntimeFailure(
+            "the container's first process died while it was being set up", "see dmesg: it may have been out of memory"
+        )
+
+
+def _end(pid: int, pidfd: int) -> None:
+    try:
+        process.send_signal(pidfd, 9)
+    except OSError:
+        pass
+    os.close(pidfd)
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass
+
+
+def start(created: Created, command: str) -> None:
+    """Let init through the gate; return when the container's program runs. Raises what kept it from running."""
+    try:
+        os.write(created.sock.fileno(), sync.GO)
+        message = fdpass.receive(created.sock)[0]
+    except OSError as error:
+        raise RuntimeFailure(f"the container's first process is gone: {error.strerror}") from None
+    error_ = sync.read_report(message, command)
+    if error_:
+        raise error_

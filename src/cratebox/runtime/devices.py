@@ -1,0 +1,89 @@
+"""The container's /dev: the nodes every container has (config-linux.md, Default Devices), those of the spec, the links.
+
+Without the right to make device nodes (in a user namespace) those of the host are bound in instead.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cratebox.errors import RuntimeFailure
+from cratebox.linux import const, mount
+from cratebox.linux.beneath import make_directories, open_beneath
+from cratebox.runtime.spec import Device
+
+DEFAULT = (
+    Device(path="/dev/null", type="c", major=1, minor=3, file_mode=0o666),
+    Device(path="/dev/zero", type="c", major=1, minor=5, file_mode=0o666),
+    Device(path="/dev/full", type="c", major=1, minor=7, file_mode=0o666),
+    Device(path="/dev/random", type="c", major=1, minor=8, file_mode=0o666),
+    Device(path="/dev/urandom", type="c", major=1, minor=9, file_mode=0o666),
+    Device(path="/dev/tty", type="c", major=5, minor=0, file_mode=0o666),
+)
+_LINKS = (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"))
+_KINDS = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+
+
+def make(root: int, devices: tuple[Device, ...]) -> None:
+    """Make the default devices, those of the spec, and the links of /dev below the descriptor `root`.
+
+    Where nothing is mounted at /dev, or the spec brought a /dev of its own, what stands there already stays.
+    Raises RuntimeFailure that names the device.
+    """
+    named = {device.path for device in devices}
+    for device in (*(one for one in DEFAULT if one.path not in named), *devices):
+        try:
+            _make_one(root, device)
+        except OSError as error:
+            raise RuntimeFailure(f"cannot make {device.path}: {error.strerror}") from None
+    dev = open_beneath(root, "dev", const.O_PATH | os.O_DIRECTORY)
+    for name, target in (*_LINKS, ("ptmx", "pts/ptmx")):
+        try:
+            os.symlink(target, name, dir_fd=dev)
+        except OSError:
+            pass  # the spec's own /dev, or a read-only one: the specification asks for the links only where they can be
+    os.close(dev)
+
+
+def _make_one(root: int, device: Device) -> None:
+    kind = _KINDS.get(device.type)
+    if kind is None:
+        raise RuntimeFailure(f"cannot make {device.path}: no kind of device is called {device.type!a}")
+    directory, name = os.path.split(device.path)
+    parent = make_directories(root, directory)
+    try:
+        mode = device.file_mode if device.file_mode is not None else 0o666
+        os.mknod(name, kind | mode, os.makedev(device.major, device.minor), dir_fd=parent)
+        os.chmod(f"/proc/self/fd/{parent}/{name}", mode)  # mknod obeys the umask
+        if device.uid or device.gid:
+            os.chown(name, device.uid or 0, device.gid or 0, dir_fd=parent, follow_symlinks=False)
+    except FileExistsError:
+        pass
+    except PermissionError:
+        _bind(parent, name, device)
+    finally:
+        os.close(parent)
+
+
+def _bind(parent: int, name: str, device: Device) -> None:
+    """Bind the host's node; its number is checked, for on a strange host the path may be something else."""
+    source = os.open(device.path, const.O_PATH | os.O_CLOEXEC)
+    info = os.fstat(source)
+    if info.st_rdev != os.makedev(device.major, device.minor):
+        raise RuntimeFailure(f"cannot bind {device.path}: on this machine it is not device {device.major}:{device.minor}")
+    os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=parent))
+    target = open_beneath(parent, name)
+    tree = mount.clone_tree("", directory=source)
+    mount.attach(tree, target, device.path)
+    for fd in (tree, target, source):
+        os.close(fd)
+
+
+def open_null() -> int:
+    """Open the host's /dev/null for masks, sure that it is the device. Raises RuntimeFailure."""
+    fd = os.open("/dev/null", const.O_PATH | os.O_CLOEXEC)
+    if os.fstat(fd).st_rdev != os.makedev(1, 3):
+        os.close(fd)
+        raise RuntimeFailure("/dev/null of this machine is not the null device")
+    return fd

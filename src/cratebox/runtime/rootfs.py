@@ -1,0 +1,305 @@
+"""The container's file system: its root, what is mounted below it, what is hidden, and pivot_root(2).
+
+All of it happens in the container's own mount namespace, so no mount of it is ever seen on the host, and the kernel undoes
+it when the last process ends. Every target is opened below the root's descriptor and mounted on by descriptor: a symlink
+in the image, or one that is swapped at the right moment, cannot lead a mount out of the container.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cratebox.errors import InvalidValue, RuntimeFailure
+from cratebox.linux import const, mount
+from cratebox.linux.beneath import make_directories, open_beneath, open_in_root
+from cratebox.record import Record
+from cratebox.runtime.spec import Mount, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# mount(8)'s words: what they set, and what they clear.
+_ATTRIBUTES = {
+    "ro": (const.MOUNT_ATTR_RDONLY, 0), "rw": (0, const.MOUNT_ATTR_RDONLY),
+    "nosuid": (const.MOUNT_ATTR_NOSUID, 0), "suid": (0, const.MOUNT_ATTR_NOSUID),
+    "nodev": (const.MOUNT_ATTR_NODEV, 0), "dev": (0, const.MOUNT_ATTR_NODEV),
+    "noexec": (const.MOUNT_ATTR_NOEXEC, 0), "exec": (0, const.MOUNT_ATTR_NOEXEC),
+    "noatime": (const.MOUNT_ATTR_NOATIME, const.MOUNT_ATTR__ATIME), "atime": (0, const.MOUNT_ATTR__ATIME),
+    "strictatime": (const.MOUNT_ATTR_STRICTATIME, const.MOUNT_ATTR__ATIME),
+    "nostrictatime": (0, const.MOUNT_ATTR__ATIME),
+    "relatime": (const.MOUNT_ATTR_RELATIME, const.MOUNT_ATTR__ATIME), "norelatime": (0, const.MOUNT_ATTR__ATIME),
+    "nodiratime": (const.MOUNT_ATTR_NODIRATIME, 0), "diratime": (0, const.MOUNT_ATTR_NODIRATIME),
+    "nosymfollow": (const.MOUNT_ATTR_NOSYMFOLLOW, 0), "symfollow": (0, const.MOUNT_ATTR_NOSYMFOLLOW),
+}  # fmt: skip
+_PROPAGATION = {
+    "private": (const.MS_PRIVATE, False), "rprivate": (const.MS_PRIVATE, True),
+    "slave": (const.MS_SLAVE, False), "rslave": (const.MS_SLAVE, True),
+    "shared": (const.MS_SHARED, False), "rshared": (const.MS_SHARED, True),
+    "unbindable": (const.MS_UNBINDABLE, False), "runbindable": (const.MS_UNBINDABLE, True),
+}  # fmt: skip
+_REFUSED = ("idmap", "ridmap", "tmpcopyup", "copy-symlink", "remount")
+# Words that are flags of the superblock where a new file system is made, and mean nothing to a bind mount.
+_SUPERBLOCK = {
+    "sync",
+    "async",
+    "dirsync",
+    "mand",
+    "nomand",
+    "lazytime",
+    "nolazytime",
+    "silent",
+    "loud",
+    "iversion",
+    "noiversion",
+}
+# Their place decides what they hide or show, so it must be a directory of that very name.
+_KERNEL_TYPES = ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue")
+_EINVAL, _EPERM, _ELOOP = 22, 1, 40
+
+
+class Overlay(Record):
+    """A root made of read-only layers below a writable directory: overlayfs (Documentation/filesystems/overlayfs).
+
+    `lower` are the layers' directories, lowest first; `options` are further ones of the file system ("volatile").
+    """
+
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+    options: tuple[str, ...] = ()
+
+
+class OverlayRefused(RuntimeFailure):
+    """The kernel or the file system below does not do overlayfs here; a copy of the layers would work."""
+
+
+def mount_root(spec: Spec, bundle: str, overlay: Overlay | None) -> int:
+    """Mount the container's root at root.path of `bundle`; return its descriptor. Raises RuntimeFailure."""
+    propagate = (spec.linux.rootfs_propagation if spec.linux else "") or "rprivate"
+    # Nothing mounted here may ever reach the host; what the host mounts later reaches us only where that was asked for.
+    mount.mount(
+        "none",
+        "/",
+        "",
+        const.MS_REC | (const.MS_SLAVE if propagate in ("rslave", "slave", "rshared", "shared") else const.MS_PRIVATE),
+    )
+    path = os.path.join(bundle, spec.root.path if spec.root else "rootfs")
+    if overlay:
+        tree = _new_overlay(overlay)
+    else:
+        tree = mount.clone_tree(path)
+    try:
+        target = os.open(path, const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        mount.attach(tree, target, f"root file system -> {path}")
+        os.close(target)
+    except OSError as error:
+        raise RuntimeFailure(f"cannot mount the root file system at {path}: {error.strerror}") from None
+    return tree
+
+
+def _new_overlay(overlay: Overlay) -> int:
+    """Layers go in by descriptor: their paths together would soon be longer than the page the kernel takes."""
+    fds = []
+    try:
+        for lower in reversed(overlay.lower):
+            fds.append(os.open(lower, const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        options = (
+            "lowerdir=" + ":".join(f"/proc/self/fd/{fd}" for fd in fds),
+            "upperdir=" + overlay.upper,
+            "workdir=" + overlay.work,
+            *overlay.options,
+        )
+        return mount.new_filesystem("overlay", options, source="overlay")
+    except OSError as error:
+        kind = OverlayRefused if error.errno in (_EINVAL, _EPERM, 19, 95) else RuntimeFailure
+        raise kind(f"cannot mount the image's layers: {error.strerror}") from None
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def mount_all(root: int, mounts: tuple[Mount, ...], cgroup: Callable[[int, Mount], None]) -> None:
+    """Mount what the spec lists, in its order, below the descriptor `root`. Raises RuntimeFailure that names the mount.
+
+    `cgroup(root, mount)` does the one mount that is many, that of type cgroup.
+    """
+    for one in mounts:
+        try:
+            if one.type == "cgroup":
+                cgroup(root, one)
+            elif one.type == "bind" or "bind" in one.options or "rbind" in one.options:
+                _bind(root, one)
+            else:
+                _new(root, one)
+        except OSError as error:
+            raise RuntimeFailure(
+                f"cannot mount {one.source or one.type} at {ascii(one.destination)[1:-1]}: {error.strerror}", _hint(one, error)
+            ) from None
+
+
+def _hint(one: Mount, error: OSError) -> str | None:
+    if one.type == "proc" and error.errno == _EPERM:
+        return "the kernel lets a user namespace mount /proc only where all of the outer one is visible: not inside of a container that masks it"
+    if error.errno in (_ELOOP, 20) and one.type in _KERNEL_TYPES:
+        return f"in this image {one.destination} is a symlink or a file; crate mounts {one.type} on a real directory alone"
+    return None
+
+
+def _split(one: Mount) -> tuple[int, int, int, int, list[tuple[int, bool]], tuple[str, ...]]:
+    """Sort a mount's options: attributes to set and clear, the same for the whole tree below, propagation, the rest."""
+    plus, minus, deep_plus, deep_minus = 0, 0, 0, 0
+    propagation, rest = [], []
+    for option in one.options:
+        if option in _ATTRIBUTES:
+            set_, clear = _ATTRIBUTES[option]
+            plus, minus = (plus & ~clear | set_, minus & ~set_ | clear)
+        elif option[:1] == "r" and option[1:] in _ATTRIBUTES:
+            set_, clear = _ATTRIBUTES[option[1:]]
+            deep_plus, deep_minus = (deep_plus & ~clear | set_, deep_minus & ~set_ | clear)
+        elif option in _PROPAGATION:
+            propagation.append(_PROPAGATION[option])
+        elif option in _REFUSED:
+            raise InvalidValue(f"mount option {option} at {one.destination} is not done by this version of crate")
+        elif option not in {"bind", "rbind", "defaults"}:
+            rest.append(option)
+    return plus, minus, deep_plus, deep_minus, propagation, tuple(rest)
+
+
+def _finish(tree: int, one: Mount, target: int) -> None:
+    plus, minus, deep_plus, deep_minus, propagation, _rest = _split(one)
+    if deep_plus or deep_minus:
+        mount.set_attributes(tree, deep_plus, deep_minus, recursive=True)
+    if plus or minus:
+        mount.set_attributes(tree, plus, minus)
+    mount.attach(tree, target, f"{one.source} -> {one.destination}")
+    for kind, deep in propagation:
+        mount.set_attributes(tree, propagation=kind, recursive=deep)
+
+
+def _bind(root: int, one: Mount) -> None:
+    rest = [word for word in _split(one)[5] if word not in _SUPERBLOCK]
+    if rest:
+        raise RuntimeFailure(f"cannot bind {one.source} at {one.destination}: unknown option {rest[0]!a}")
+    tree = mount.clone_tree(one.source, recursive="rbind" in one.options or "bind" not in one.options)
+    try:
+        target = _target(root, one.destination, stat.S_ISDIR(os.fstat(tree).st_mode))
+        _finish(tree, one, target)
+        os.close(target)
+    finally:
+        os.close(tree)
+
+
+def _target(root: int, path: str, directory: bool) -> int:
+    """Open the place of a mount, making a directory or an empty file where there is nothing."""
+    try:
+        return open_in_root(root, path, const.O_PATH | (os.O_DIRECTORY if directory else 0))
+    except FileNotFoundError:
+        pass
+    if directory:
+        return make_directories(root, path)
+    return _make_file(root, path)
+
+
+def _make_file(root: int, path: str) -> int:
+    """Make an empty file at `path`; a symlink that leads nowhere (/etc/resolv.conf often) is followed inside the root."""
+    for _ in range(8):
+        parent = make_directories(root, os.path.dirname(path))
+        name = os.path.basename(path)
+        try:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=parent))
+            return open_in_root(root, path, const.O_PATH)
+        except FileExistsError:
+            path = os.path.join(os.path.dirname(path), os.readlink(name, dir_fd=parent))
+        finally:
+            os.close(parent)
+    raise OSError(_ELOOP, f"too many symlinks at {path!a}")
+
+
+def _new(root: int, one: Mount) -> None:
+    plus, _minus, _dp, _dm, _propagation, rest = _split(one)
+    tree = mount.new_filesystem(
+        one.type, (*(("ro",) if plus & const.MOUNT_ATTR_RDONLY and one.type != "sysfs" else ()), *rest), 0, one.source
+    )
+    try:
+        target = open_kernel_place(root, one.destination) if _own_place(one) else _target(root, one.destination, True)
+        _finish(tree, one, target)
+        os.close(target)
+    finally:
+        os.close(tree)
+
+
+def _own_place(one: Mount) -> bool:
+    return one.type in _KERNEL_TYPES or one.destination == "/dev"
+
+
+def open_kernel_place(root: int, path: str) -> int:
+    """Open the directory `path` below `root`, making it where it is missing; no symlink may stand anywhere in it."""
+    relative = path.strip("/")
+    try:
+        return open_beneath(root, relative, const.O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        os.close(make_directories(root, path))
+        return open_beneath(root, relative, const.O_PATH | os.O_DIRECTORY)
+
+
+def hide(root: int, paths: tuple[str, ...], null: int) -> None:
+    """Put the device of descriptor `null` over files and an empty directory over directories (linux.maskedPaths).
+
+    A path that is not there needs no hiding. Raises RuntimeFailure.
+    """
+    for path in paths:
+        try:
+            target = open_beneath(root, path.strip("/"))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise RuntimeFailure(f"cannot mask {path}: {error.strerror}") from None
+        try:
+            if stat.S_ISDIR(os.fstat(target).st_mode):
+                tree = mount.new_filesystem("tmpfs", ("ro", "size=0", "nr_inodes=1"), const.MOUNT_ATTR_RDONLY)
+            else:
+                tree = mount.clone_tree("", directory=null)
+            mount.attach(tree, target, f"mask -> {path}")
+            os.close(tree)
+        except OSError as error:
+            raise RuntimeFailure(f"cannot mask {path}: {error.strerror}") from None
+        finally:
+            os.close(target)
+
+
+def make_readonly(root: int, paths: tuple[str, ...]) -> None:
+    """Make each of `paths` read-only, whatever is mounted on it included (linux.readonlyPaths). Raises RuntimeFailure."""
+    for path in paths:
+        try:
+            target = open_beneath(root, path.strip("/"))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            tree = mount.clone_tree("", directory=target)
+            mount.set_attributes(tree, const.MOUNT_ATTR_RDONLY, recursive=True)
+            mount.attach(tree, target, f"read-only -> {path}")
+            os.close(tree)
+        except OSError as error:
+            raise RuntimeFailure(f"cannot make {path} read-only: {error.strerror}") from None
+        finally:
+            os.close(target)
+
+
+def pivot(root: int) -> None:
+    """Make `root` the root of this mount namespace and let go of all that was mounted before. Raises RuntimeFailure.
+
+    pivot_root(".", ".") stacks the old root on the new one, so no directory for it is needed in the image; detaching "."
+    then removes it, whole.
+    """
+    try:
+        os.fchdir(root)
+        mount.pivot_root(".", ".")
+        mount.unmount(".", const.MNT_DETACH)
+        os.chdir("/")
+    except OSError as error:
+        raise RuntimeFailure(
+            f"cannot change to the container's root: {error.strerror}",
+            "the kernel refuses pivot_root where / is the initramfs" if error.errno == _EINVAL else None,
+        ) from None

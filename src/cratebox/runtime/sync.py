@@ -1,0 +1,68 @@
+"""The dialogue of the parent and the container's first process, from clone(2) to execve(2).
+
+        parent (create.py)                              init (init.py)
+        ------------------                              --------------
+        clone ----------------------------------------> in its new namespaces
+        writes the ID maps of a new user namespace
+        MAPPED ---------------------------------------> becomes root of it, joins its cgroup,
+                                                        mounts, devices, masks, pivot_root,
+                                                        identity, capabilities, finds its program
+                 <------------------------------------- CONSOLE + the terminal's master, if there is one
+                 <------------------------------------- READY                    ("created")
+                                                        waits at the gate
+        start: one byte through the gate -------------> filter of system calls, execve
+                 <------------------------------------- the report ends: the program runs  ("running")
+                 <------------------------------------- or FAILED + what and why, or the stub's 8 bytes
+
+The gate and the report are this same socket when one process creates and starts, and two FIFOs beside the state file
+when another process, days later, starts what was created.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, InvalidValue, RuntimeFailure, Unsupported
+
+MAPPED, READY, CONSOLE, FAILED, GO = b"M", b"R", b"C", b"F", b"G"
+
+# What an error is called on the wire; anything else arrives as RuntimeFailure.
+_KINDS: dict[str, type[CrateError]] = {
+    kind.__name__: kind for kind in (CannotInvoke, CommandNotFound, InvalidValue, RuntimeFailure, Unsupported)
+}
+_STUB_SECCOMP = 1
+
+
+def pack_error(error: CrateError) -> bytes:
+    """Return the message that carries `error` from init to its parent."""
+    return FAILED + "\0".join((type(error).__name__, error.message, error.hint or "")).encode(errors="replace")[:60000]
+
+
+def unpack_error(message: bytes) -> CrateError:
+    """Return the error that a FAILED message carries."""
+    name, text, hint = message[1:].decode(errors="replace").split("\0", 2)
+    return _KINDS.get(name, RuntimeFailure)(text, hint or None)
+
+
+def exec_error(command: str, number: int) -> CrateError:
+    """Return the error of an execve(2) of `command` that failed with errno `number`, with the exit code Docker gives."""
+    reason = os.strerror(number).lower()
+    hints = {
+        8: "it is no program for this machine: another architecture, or a script without a first line #!",
+        2: "it is there, but what runs it (the interpreter of #!, or the dynamic loader) is not in the image",
+    }
+    kind = CommandNotFound if number in (2, 20) else CannotInvoke
+    return kind(f"exec: {ascii(command)[1:-1]}: {reason}", hints.get(number))
+
+
+def read_report(message: bytes, command: str) -> CrateError | None:
+    """Return what went wrong after the gate: None for the end of the stream, which is a program that runs."""
+    if not message:
+        return None
+    if message[:1] == FAILED:
+        return unpack_error(message)
+    step, number = struct.unpack("<ii", message[:8])
+    if step == _STUB_SECCOMP:
+        return RuntimeFailure(f"seccomp filter refused by the kernel: {os.strerror(number)}")
+    return exec_error(command, number)
