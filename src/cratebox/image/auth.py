@@ -1,0 +1,275 @@
+"""Who we are to a registry: credentials that other tools saved, and the challenge that asks for them.
+
+Credentials are read from the files of Docker and Podman, in this order; crate writes none of them:
+
+    $REGISTRY_AUTH_FILE                              alone, where it is set
+    $XDG_RUNTIME_DIR/containers/auth.json            podman login
+    $XDG_CONFIG_HOME/containers/auth.json
+    $DOCKER_CONFIG/config.json, ~/.docker/config.json    docker login
+
+Formats: containers-auth.json(5), Docker's config.json, the docker-credential-helpers protocol; challenges: RFC 9110,
+11.6.1. A secret is in no message, no repr and no argument of a program.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cratebox import jsontext
+from cratebox.errors import InvalidValue
+from cratebox.image.digest import shown
+from cratebox.paths import _config_home, _xdg, home
+from cratebox.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cratebox.image.reference import Reference
+
+_MAX_FILE = 4 << 20
+_MAX_SECRET = 1 << 16
+_HELPER_TIMEOUT = 120.0  # seconds: it may ask a person for a passphrase
+_WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+_TOKEN = _WORD | frozenset("!#$%&'*+^`|~")
+_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
+HUB_KEY = "https://index.docker.io/v1/"  # what docker login calls Docker Hub
+
+
+class Credential(Record):
+    """A way to prove who we are. `identity_token` (an OAuth2 refresh token) stands instead of name and password."""
+
+    username: str
+    password: str
+    identity_token: str = ""
+    where: str = ""  # the file it came from
+
+    def __repr__(self) -> str:
+        return f"Credential(from {self.where})"
+
+    @property
+    def basic(self) -> str:
+        """The value of an Authorization header (RFC 7617)."""
+        from base64 import b64encode
+
+        return "Basic " + b64encode(f"{self.username}:{self.password}".encode()).decode()
+
+
+class Found(Record):
+    """What a search came to. `notes`: what was in its way, one line each, for the hint of a refusal."""
+
+    credential: Credential | None = None
+    notes: tuple[str, ...] = ()
+
+
+def find(reference: Reference) -> Found:
+    """Return the credential saved for the registry of `reference`, the most specific one. Raises InvalidValue for a bad file."""
+    notes: list[str] = []
+    for path in files():
+        document = _read(path, notes)
+        credential = _from_helpers(document, reference, path, notes) or _from_auths(document, reference, path)
+        if credential is not None:
+            return Found(credential=credential, notes=tuple(notes))
+    return Found(notes=tuple(notes))
+
+
+def files() -> tuple[str, ...]:
+    """Return the paths of the files that may have credentials, in the order they are looked at."""
+    alone = os.environ.get("REGISTRY_AUTH_FILE")
+    if alone:
+        return (alone,)
+    runtime = _xdg("XDG_RUNTIME_DIR", "")
+    podman = (f"{runtime}/containers/auth.json",) if runtime != home() else ()
+    docker = os.environ.get("DOCKER_CONFIG") or f"{home()}/.docker"
+    return (*podman, f"{_config_home()}/containers/auth.json", f"{docker}/config.json")
+
+
+def _read(path: str, notes: list[str]) -> dict[str, Any]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        notes.append(f"{path} cannot be read: {error.strerror}")
+        return {}
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise InvalidValue(f"{path} is not a file")
+        raw = file.read(_MAX_FILE + 1)
+    try:
+        # podman login may leave an empty file behind.
+        document = jsontext.loads(raw) if raw.strip() else {}
+    except jsontext.JSONError:
+        raise InvalidValue(f"{path} is not JSON", "docker login or podman login write it anew") from None
+    if not isinstance(document, dict):
+        raise InvalidValue(f"{path} is not a JSON object")
+    return document
+
+
+def _keys(reference: Reference) -> list[str]:
+    """The names under which a credential may be saved, the most specific first: h.io/a/b, h.io/a, h.io."""
+    parts = reference.repository.split("/")
+    names = ["/".join((reference.registry, *parts[:length])) for length in range(len(parts), -1, -1)]
+    return [*names, *_HUB[1:], HUB_KEY] if reference.registry == "docker.io" else names
+
+
+def _from_auths(document: dict[str, Any], reference: Reference, path: str) -> Credential | None:
+    auths = document.get("auths")
+    if not isinstance(auths, dict):
+        return None
+    saved = {_plain_key(key): entry for key, entry in reversed(auths.items()) if isinstance(entry, dict)}
+    for key in _keys(reference):
+        credential = _decode(saved.get(_plain_key(key)), path)
+        if credential is not None:
+            return credential
+    return None
+
+
+def _plain_key(key: str) -> str:
+    """Old tools saved addresses: https://host/v1/. A path that is not an API's stays, or one team would get another's."""
+    for scheme in ("https://", "http://"):
+        if key.startswith(scheme):
+            key = key[len(scheme) :]
+            host, _, rest = key.partition("/")
+            return host.lower() if rest.strip("/") in ("", "v1", "v2") else key
+    return key
+
+
+def _decode(entry: dict[str, Any] | None, path: str) -> Credential | None:
+    if entry is None:
+        return None
+    token, auth = entry.get("identitytoken"), entry.get("auth")
+    username, password = entry.get("username"), entry.get("password")
+    if isinstance(auth, str) and auth:
+        username, password = _split_auth(auth, path)
+    if not (isinstance(username, str) and isinstance(password, str)):
+        username = password = ""
+    if isinstance(token, str) and token:
+        return Credential(username=username, password="", identity_token=token, where=path)
+    return Credential(username=username, password=password, where=path) if username else None
+
+
+def _split_auth(auth: str, path: str) -> tuple[str, str]:
+    from base64 import b64decode
+
+    try:
+        username, colon, password = b64decode(auth, validate=True).decode().partition(":")
+    except ValueError:
+        username, colon, password = "", "", ""
+    if not colon:
+        raise InvalidValue(f"{path} has an auth that is not the base64 of NAME:PASSWORD", "docker login writes it anew")
+    return username, password.rstrip("\0")
+
+
+def _from_helpers(document: dict[str, Any], reference: Reference, path: str, notes: list[str]) -> Credential | None:
+    helpers = document.get("credHelpers")
+    if isinstance(helpers, dict):
+        for key in _keys(reference):
+            if key in helpers:
+                return _ask_helper(helpers[key], _server(key), path, notes)
+    if document.get("credsStore"):
+        return _ask_helper(document["credsStore"], _server(reference.registry), path, notes)
+    return None
+
+
+def _server(key: str) -> str:
+    return HUB_KEY if key in _HUB else key
+
+
+def _ask_helper(name: object, server: str, path: str, notes: list[str]) -> Credential | None:
+    """Ask docker-credential-NAME for the secret of `server`. A helper that fails is a note: the image may be public."""
+    import shutil
+
+    if not (isinstance(name, str) and name and _WORD.issuperset(name)):
+        raise InvalidValue(f"{path} names a credential helper {shown(name)}", "a name has letters, digits, ., _ and -")
+    program = shutil.which(f"docker-credential-{name}")
+    if program is None:
+        notes.append(f"{path} names the credential helper docker-credential-{name}, which is not installed")
+        return None
+    answer = _run_helper(program, server, notes)
+    username, secret = answer.get("Username"), answer.get("Secret")
+    if not (isinstance(username, str) and isinstance(secret, str) and secret) or len(username + secret) > _MAX_SECRET:
+        return None
+    if username == "<token>":
+        return Credential(username="", password="", identity_token=secret, where=path)
+    return Credential(username=username, password=secret, where=path)
+
+
+def _run_helper(program: str, server: str, notes: list[str]) -> dict[str, Any]:
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            [program, "get"], input=server.encode(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_HELPER_TIMEOUT
+        )
+        if done.returncode == 0:
+            answer = jsontext.loads(done.stdout)
+            return answer if isinstance(answer, dict) else {}
+        if b"credentials not found" not in done.stdout:
+            # What it says is left out: it may quote the secret.
+            notes.append(f"{os.path.basename(program)} failed with exit code {done.returncode}")
+    except subprocess.TimeoutExpired:
+        notes.append(f"{os.path.basename(program)} did not answer within {_HELPER_TIMEOUT:.0f} s")
+    except (OSError, jsontext.JSONError) as error:
+        notes.append(f"{os.path.basename(program)} could not be asked: {getattr(error, 'strerror', None) or 'no JSON came'}")
+    return {}
+
+
+class Challenge(Record):
+    """One challenge of a WWW-Authenticate header: the scheme and the names of its parameters are lower case."""
+
+    scheme: str
+    parameters: dict[str, str] = {}  # noqa: RUF012
+
+
+def parse_challenges(header: str) -> tuple[Challenge, ...]:
+    """Return the challenges of a WWW-Authenticate header, empty for one that cannot be read.
+
+    A comma separates parameters as well as challenges (RFC 9110, 11.6.1): a word without "=" begins the next one.
+    """
+    found: list[tuple[str, dict[str, str]]] = []
+    position = 0
+    while position < len(header):
+        if header[position] in ", \t":
+            position += 1
+            continue
+        end = _word_end(header, position)
+        if end == position:
+            return ()
+        word, position = header[position:end].lower(), end
+        after = _skip_blanks(header, position)
+        if header[after : after + 1] == "=" and found:
+            value, position = _value(header, _skip_blanks(header, after + 1))
+            found[-1][1].setdefault(word, value)
+        else:
+            found.append((word, {}))
+    return tuple(Challenge(scheme=scheme, parameters=parameters) for scheme, parameters in found)
+
+
+def _word_end(text: str, position: int) -> int:
+    while position < len(text) and text[position] in _TOKEN:
+        position += 1
+    return position
+
+
+def _skip_blanks(text: str, position: int) -> int:
+    while position < len(text) and text[position] in " \t":
+        position += 1
+    return position
+
+
+def _value(text: str, position: int) -> tuple[str, int]:
+    """Read a word or a quoted text at `position`; return it and where it ends. A quote that never ends, ends the text."""
+    if text[position : position + 1] != '"':
+        end = position
+        while end < len(text) and text[end] not in ", \t":
+            end += 1
+        return text[position:end], end
+    value, position = "", position + 1
+    while position < len(text) and text[position] != '"':
+        if text[position] == "\\":
+            position += 1
+        value += text[position : position + 1]
+        position += 1
+    return value, position + 1

@@ -1,0 +1,366 @@
+"""HTTP with the rules a registry needs: who may be told what, whose certificate counts, what is tried again.
+
+    Authorization      goes to the origin (scheme, host, port) it was made for, and is gone for good after a redirect away
+    redirects          a few, never from https to http, never to a link-local or another cloud metadata address
+    TLS                verified with the system's authorities (SSL_CERT_FILE) and those in certs.d/HOST:PORT
+    retried            429, 5xx and broken connections, later and later, as Retry-After says where that is bearable
+
+urllib3 does the speaking; it is imported here, and this module only where a registry is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import ssl
+import time
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from cratebox.errors import RegistryError
+from cratebox.image.digest import shown
+from cratebox.image.origin import Origin, is_forbidden, parse_url, redact
+from cratebox.image.proxies import proxy_for, through_proxy
+from cratebox.image.settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+
+    from urllib3.response import BaseHTTPResponse
+
+CONNECT_TIMEOUT = 10.0  # seconds
+READ_TIMEOUT = 30.0  # seconds without a single byte
+MAX_REDIRECTS = 5
+MAX_WAIT = 60.0  # seconds; a registry that asks for more gets an error instead
+_TRIES = 5
+_TRIES_UNREACHABLE = 3
+_RETRIED = frozenset((408, 429, 500, 502, 503, 504))
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_NETWORK_HINT = "check the name, the network and the proxy variables (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)"
+
+
+class Unreachable(RegistryError):
+    """No answer came. `plain`: what answered does not speak TLS, or nothing listens where TLS would be."""
+
+    plain = False
+
+
+class Reply:
+    """A response whose body was not read yet. `foreign`: it came from another origin than was asked first."""
+
+    def __init__(self, response: BaseHTTPResponse, method: str, url: str, foreign: bool) -> None:
+        self.response, self.method, self.url, self.foreign = response, method, url, foreign
+        self.status: int = response.status
+
+    def header(self, name: str) -> str | None:
+        """Return a header's value; several of one name are joined by a comma."""
+        return self.response.headers.get(name)
+
+    def body(self, limit: int) -> bytes:
+        """Read at most `limit` bytes of the body and let go of the connection. Raises RegistryError for more, or a cut."""
+        try:
+            content = b"".join(self._chunks(limit + 1))
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise RegistryError(f"{self.described}: the answer broke off: {reason(error)}", _NETWORK_HINT) from None
+        finally:
+            self.close()
+        if len(content) > limit:
+            raise RegistryError(f"{self.described}: the answer is larger than {limit} bytes")
+        return content
+
+    def _chunks(self, most: int) -> list[bytes]:
+        chunks = []
+        while most > 0 and (chunk := self.response.read(min(most, 1 << 20))):
+            chunks.append(chunk)
+            most -= len(chunk)
+        return chunks
+
+    @property
+    def described(self) -> str:
+        """The method and the redacted URL, for messages."""
+        return f"{self.method} {redact(self.url)}"
+
+    def close(self) -> None:
+        """Let go of the connection: back to the pool where the body was read to its end, else closed."""
+        if self.response.length_remaining == 0:
+            self.response.release_conn()
+        else:
+            self.response.close()
+
+
+class _Forbidden(OSError):
+    """A name led to an address that is_forbidden."""
+
+
+def _guard(sock: socket.socket) -> socket.socket:
+    # The address that was really connected to, before a byte is sent: a name may resolve to anything at any time.
+    peer = sock.getpeername()
+    if isinstance(peer, tuple) and is_forbidden(str(peer[0])):
+        sock.close()
+        raise _Forbidden(f"{peer[0]} is a link-local or metadata address")
+    return sock
+
+
+class _GuardedHTTP(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _guard(super()._new_conn())
+
+
+class _GuardedHTTPS(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _guard(super()._new_conn())
+
+
+class _HTTPPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _GuardedHTTP
+
+
+class _HTTPSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _GuardedHTTPS
+
+
+class Fetcher:
+    """Sends requests for one registry: `host` is HOST[:PORT] as the user wrote it, whose certs.d directories count.
+
+    Not for several processes at once: a fork calls `reopen` before it asks anything.
+    """
+
+    def __init__(self, host: str, settings: Settings, say: Callable[[str], None] = lambda _text: None) -> None:
+        self._host, self._settings, self._say = host, settings, say
+        self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
+        self._pools: dict[Origin, urllib3.HTTPConnectionPool] = {}
+        self.own: tuple[Origin, ...] = ()  # origins the user named: only they see our certificate
+
+    def reopen(self) -> None:
+        """Forget the connections, which a fork shares with its parent; what was learnt of certificates stays."""
+        self._pools = {}
+
+    def close(self) -> None:
+        """Close all connections."""
+        for pool in self._pools.values():
+            pool.close()
+        self._pools = {}
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        authorization: str | None = None,
+        body: bytes | None = None,
+        tries: int = _TRIES,
+    ) -> Reply:
+        """Send a request, follow its redirects, try again what may pass; return the reply, whatever its status.
+
+        Raises Unreachable where no answer came, RegistryError for a redirect that is refused.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                reply = self._follow(method, url, headers, authorization, body)
+            except Unreachable as error:
+                if error.plain or attempt >= min(tries, _TRIES_UNREACHABLE) or not _may_pass(error):
+                    raise
+                wait = backoff(attempt)
+            else:
+                if reply.status not in _RETRIED or attempt >= tries:
+                    return reply
+                wait = retry_after(reply.header("Retry-After"))
+                if wait > MAX_WAIT:
+                    return reply
+                wait = wait or backoff(attempt)
+                reply.response.close()
+                if wait >= 2:
+                    self._say(f"{self._host} answers {reply.status}: waiting {wait:.0f} s")
+            time.sleep(wait)
+
+    def _follow(
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: bytes | None
+    ) -> Reply:
+        first = origin = parse_url(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            extra = {"Authorization": authorization} if authorization and origin == first else {}
+            response = self._send(method, url, origin, {**headers, **extra}, body)
+            target = response.headers.get("Location") if response.status in _REDIRECTS else None
+            if target is None or body is not None:
+                return Reply(response, method, url, foreign=origin != first)
+            response.close()
+            url, before = urljoin(url, target), origin
+            origin = parse_url(url, f"the redirect of {method} {redact(url)}")
+            if origin != before:
+                self.check_target(origin, before)
+            if origin != first:
+                authorization = None  # and it does not come back where a later redirect leads home
+        raise RegistryError(f"{method} {redact(url)}: redirected more than {MAX_REDIRECTS} times")
+
+    def check_target(self, origin: Origin, before: Origin) -> None:
+        """Raise RegistryError where a registry at `before` may not send us to `origin`."""
+        if origin.scheme == "http" and before.scheme == "https":
+            raise RegistryError(f"{before.authority} leads from https to plain http ({origin.authority}); that is refused")
+        if is_forbidden(origin.host):
+            raise RegistryError(f"{before.authority} leads to {origin.host}, a link-local or metadata address; that is refused")
+
+    def _send(self, method: str, url: str, origin: Origin, headers: Mapping[str, str], body: bytes | None) -> BaseHTTPResponse:
+        pool, absolute = self._pool(origin)
+        parts = urlsplit(url)
+        target = url if absolute else (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        try:
+            return pool.urlopen(
+                method,
+                target,
+                body=body,
+                headers={"User-Agent": "crate", "Accept-Encoding": "identity", **headers},
+                redirect=False,
+                retries=False,
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise self._unreachable(f"{method} {redact(url)}", origin, error) from None
+
+    def _pool(self, origin: Origin) -> tuple[urllib3.HTTPConnectionPool, bool]:
+        """Return the connections to `origin`, and whether requests carry the whole URL (plain HTTP through a proxy)."""
+        proxy = proxy_for(origin)
+        if origin not in self._pools:
+            self._pools[origin] = self._new_pool(origin, proxy)
+        return self._pools[origin], proxy is not None and origin.scheme == "http"
+
+    def _new_pool(self, origin: Origin, proxy: str | None) -> urllib3.HTTPConnectionPool:
+        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
+        context = self._context(origin) if origin.scheme == "https" else None
+        if proxy is not None:
+            return through_proxy(origin, proxy, timeout, context)
+        # What the user typed may be any address; what a registry names may not.
+        named = origin in self.own
+        if origin.scheme == "http":
+            plain = urllib3.HTTPConnectionPool if named else _HTTPPool
+            return plain(origin.host, origin.port, timeout=timeout, maxsize=2)
+        secure = urllib3.HTTPSConnectionPool if named else _HTTPSPool
+        return secure(origin.host, origin.port, timeout=timeout, maxsize=2, ssl_context=context)
+
+    def _context(self, origin: Origin) -> ssl.SSLContext:
+        own = origin in self.own
+        key = (origin.authority, own)
+        if key not in self._contexts:
+            self._contexts[key] = self._new_context(origin, own)
+        return self._contexts[key]
+
+    def _new_context(self, origin: Origin, own: bool) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if own and self._host.lower() in self._settings.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        # As with Docker, an authority trusted for a registry is trusted for its token server and its blob store too.
+        for host in dict.fromkeys((self._host, *(each.authority for each in self.own), origin.authority)):
+            for directory in self._settings.certificates:
+                _load_certificates(context, f"{directory}/{host}", identity=own)
+        return context
+
+    def _unreachable(self, described: str, origin: Origin, error: Exception) -> RegistryError:
+        if isinstance(error, _Forbidden):
+            return RegistryError(f"{described}: {origin.authority} leads to {error}; that is refused")
+        cause = _ssl_cause(error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _NotTrusted(
+                f"{described}: the certificate of {origin.authority} is not trusted: {shown(cause.verify_message)}",
+                f"put its authority into /etc/containers/certs.d/{origin.authority}/ca.crt, or set SSL_CERT_FILE",
+            )
+        unreachable = Unreachable(f"cannot reach {origin.authority}: {described}: {reason(error)}", _NETWORK_HINT)
+        refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+        unreachable.plain = origin.scheme == "https" and (_is_plain(cause, error) or (refused and origin.port == 443))
+        return unreachable
+
+
+class _NotTrusted(Unreachable):
+    """The server's certificate does not verify: asking again changes nothing."""
+
+
+def transport_errors() -> tuple[type[Exception], ...]:
+    """Return what reading a body raises where the connection breaks or stalls."""
+    return (urllib3.exceptions.HTTPError, OSError)
+
+
+def _may_pass(error: Unreachable) -> bool:
+    return not isinstance(error, _NotTrusted)
+
+
+def backoff(attempt: int) -> float:
+    """Return how many seconds to wait after the attempt of that number: doubling, with jitter, at most 15."""
+    return min(0.25 * 2.0**attempt, 15.0) * (0.5 + random.random() / 2)  # noqa: S311  no secret
+
+
+def retry_after(value: str | None) -> float:
+    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3: a number or a date), 0 for none."""
+    if not value:
+        return 0.0
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, float(parsedate_to_datetime(value).timestamp()) - time.time())
+    except (ValueError, OverflowError, OSError):
+        return 0.0
+
+
+def reason(error: BaseException) -> str:
+    """Return why there was no answer, without the object addresses that urllib3 puts in."""
+    if isinstance(error, urllib3.exceptions.ProxyError):
+        return f"the proxy failed: {reason(error.original_error)}"
+    if isinstance(error, urllib3.exceptions.NameResolutionError):
+        return "the name does not resolve"
+    if isinstance(error, (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.ReadTimeoutError, TimeoutError)):
+        return "no answer in time"
+    cause = _ssl_cause(error) or error.__cause__ or error.__context__
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed: {shown(cause.reason or str(cause))}"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    if isinstance(error, urllib3.exceptions.IncompleteRead):
+        return "the connection was cut"
+    text = str(error.args[-1]) if error.args else type(error).__name__
+    return shown(text)
+
+
+def _ssl_cause(error: BaseException) -> ssl.SSLError | None:
+    seen: BaseException | None = error
+    for _ in range(5):
+        if isinstance(seen, ssl.SSLError):
+            return seen
+        if seen is None:
+            break
+        inner = seen.args[0] if seen.args and isinstance(seen.args[0], BaseException) else None
+        seen = getattr(seen, "original_error", None) or inner or seen.__cause__ or seen.__context__
+    return None
+
+
+def _is_plain(cause: ssl.SSLError | None, error: Exception) -> bool:
+    """A server that speaks plain HTTP answers a TLS greeting with text, or hangs up."""
+    if cause is not None:
+        return (cause.reason or "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG") or isinstance(cause, ssl.SSLEOFError)  # fmt: skip
+    return isinstance(error, urllib3.exceptions.ProtocolError)
+
+
+def _load_certificates(context: ssl.SSLContext, directory: str, identity: bool) -> None:
+    """Take *.crt as authorities and, where `identity`, *.cert with *.key as our own (docker: certs.d). Raises RegistryError."""
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return
+    for name in names:
+        path = f"{directory}/{name}"
+        try:
+            if name.endswith(".crt"):
+                context.load_verify_locations(cafile=path)
+            elif name.endswith(".cert") and identity:
+                context.load_cert_chain(path, path[: -len(".cert")] + ".key")
+        except (OSError, ssl.SSLError) as error:
+            raise RegistryError(f"cannot use the certificate {path}: {error.strerror or error}") from None

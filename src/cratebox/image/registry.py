@@ -1,0 +1,299 @@
+"""A repository of a registry: its manifests, and its blobs as streams that survive a cut.
+
+Format: OCI distribution-spec 1.1 ("Pull"), which Docker's Registry HTTP API V2 agrees with. What comes back is compared
+with the digest and the size that were asked for before anyone sees it; blobs are hashed by who writes them (blobs.py).
+"""
+
+from __future__ import annotations
+
+import time
+
+from cratebox import jsontext
+from cratebox.errors import CrateError, NotFound, RegistryError, Untrusted
+from cratebox.image import digest as digests
+from cratebox.image.digest import shown
+from cratebox.image.manifest import DOCKER_INDEX, DOCKER_MANIFEST, MAX_DOCUMENT, OCI_INDEX, OCI_MANIFEST, Descriptor
+from cratebox.image.origin import Origin, is_loopback, parse_url
+from cratebox.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cratebox.image.fetch import Reply
+    from cratebox.image.reference import Reference
+    from cratebox.image.settings import Settings
+
+_ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
+_HUB_HOST = "registry-1.docker.io"
+_MAX_ERROR = 64 << 10  # bytes of an error's body that are looked at
+_LEAST_READ, _MOST_READ = 64 << 10, 1 << 20  # bytes
+_CUTS = 5  # in a row, without a byte in between
+_CUTS_IN_ALL = 1000
+
+
+class Resolved(Record):
+    """What a name stands for right now: the document's descriptor and its bytes, which have that digest."""
+
+    descriptor: Descriptor
+    raw: bytes
+
+
+class Registry:
+    """The repository of `reference`, for reading. `say` gets a line where something takes long.
+
+    After a fork, the child calls `reopen` before anything else.
+    """
+
+    def __init__(self, reference: Reference, settings: Settings, say: Callable[[str], None] = lambda _text: None) -> None:
+        from cratebox.image.fetch import Fetcher
+        from cratebox.image.token import Authorizer
+
+        self.reference = reference
+        self._settings = settings
+        self._fetcher = Fetcher(reference.registry, settings, say)
+        self._authorizer = Authorizer(self._fetcher, reference)
+        self._origin: Origin | None = None
+
+    def reopen(self) -> None:
+        """Use new connections from here on; the token and the way to the registry are kept."""
+        self._fetcher.reopen()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._fetcher.close()
+
+    def head(self) -> str | None:
+        """Return the digest that the name stands for, without fetching (registries count that), None where it is not told.
+
+        Raises RegistryError, NotFound.
+        """
+        reply = self._request("HEAD", self._manifest_path(), {"Accept": _ACCEPT})
+        reply.close()
+        if reply.status != 200:
+            return None  # a HEAD has no body that would tell why: the GET that follows does
+        announced = reply.header("Docker-Content-Digest")
+        return announced if announced is not None and digests.is_digest(announced) else None
+
+    def resolve(self) -> Resolved:
+        """Fetch the manifest or index that the name stands for. Raises NotFound, RegistryError, Untrusted."""
+        return self._fetch_manifest(self._manifest_path(), self.reference.digest, str(self.reference))
+
+    def manifest(self, descriptor: Descriptor) -> Resolved:
+        """Fetch the manifest of an index's entry. Raises NotFound, RegistryError, Untrusted."""
+        found = self._fetch_manifest(f"manifests/{digests.check(descriptor.digest)}", descriptor.digest, descriptor.digest)
+        if len(found.raw) != descriptor.size:
+            raise Untrusted(f"{descriptor.digest} has {len(found.raw)} bytes, but the index says {descriptor.size}")
+        if found.descriptor.media_type != descriptor.media_type:
+            raise Untrusted(
+                f"{descriptor.digest} was served as {shown(found.descriptor.media_type)},"
+                f" but the index calls it {shown(descriptor.media_type)}"
+            )
+        return found
+
+    def _manifest_path(self) -> str:
+        return f"manifests/{self.reference.digest or self.reference.tag}"
+
+    def _fetch_manifest(self, path: str, expected: str | None, what: str) -> Resolved:
+        reply = self._request("GET", path, {"Accept": _ACCEPT})
+        if reply.status != 200:
+            raise self._refusal(reply, what)
+        announced = reply.header("Docker-Content-Digest")
+        media_type = (reply.header("Content-Type") or "").partition(";")[0].strip().lower()
+        raw = reply.body(MAX_DOCUMENT)
+        if announced is not None:
+            digests.verify(raw, announced, f"{reply.described}: the manifest")
+        if expected is not None:
+            digests.verify(raw, expected, f"{reply.described}: the manifest")
+        digest = expected or announced or digests.of(raw)
+        return Resolved(descriptor=Descriptor(media_type=media_type, digest=digest, size=len(raw)), raw=raw)
+
+    def small_blob(self, descriptor: Descriptor, limit: int) -> bytes:
+        """Fetch a blob of at most `limit` bytes whole, verified. Raises RegistryError, Untrusted."""
+        if descriptor.size > limit:
+            raise Untrusted(f"{descriptor.digest} has {descriptor.size} bytes; more than {limit} are refused here")
+        content = b"".join(self.blob(descriptor))
+        digests.verify(content, descriptor.digest, "the blob")
+        return content
+
+    def blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[bytes]:
+        """Yield a blob's bytes from `offset` to the end in chunks, going on by Range where the connection breaks.
+
+        Exactly `descriptor.size` bytes in all; they are not hashed here. Raises Untrusted for any other length,
+        RegistryError where the registry refuses or is cut off too often.
+        """
+        from cratebox.image.fetch import backoff
+
+        position, in_a_row, in_all = offset, 0, 0
+        while position < descriptor.size:
+            reply = self._open_blob(descriptor, position)
+            start = position
+            try:
+                for chunk in _body(reply, descriptor, position):
+                    position += len(chunk)
+                    yield chunk
+            except _Cut as cut:
+                in_a_row = 1 if position > start else in_a_row + 1
+                in_all += 1
+                if in_a_row >= _CUTS or in_all >= _CUTS_IN_ALL:
+                    raise RegistryError(
+                        f"{reply.described}: cut off after {position} of {descriptor.size} bytes: {cut}",
+                        "what has come is kept; pull again to go on from there",
+                    ) from None
+                time.sleep(backoff(in_a_row))
+            finally:
+                reply.close()
+
+    def _open_blob(self, descriptor: Descriptor, position: int) -> Reply:
+        headers = {"Range": f"bytes={position}-"} if position else {}
+        reply = self._request("GET", f"blobs/{digests.check(descriptor.digest)}", headers)
+        if reply.status == 416:
+            reply.close()
+            raise Untrusted(f"{reply.described}: the registry's blob ends before byte {position} of {descriptor.size}")
+        if reply.status not in (200, 206) or (reply.status == 206 and not position):
+            raise self._refusal(reply, f"blob {descriptor.digest}")
+        try:
+            _check_length(reply, descriptor, position)
+        except BaseException:
+            reply.close()
+            raise
+        return reply
+
+    def _request(self, method: str, path: str, headers: dict[str, str]) -> Reply:
+        """Ask the repository; answer its challenge, and once more where the token has run out meanwhile."""
+        origin = self._connect()
+        url = f"{origin.scheme}://{origin.authority}/v2/{self.reference.repository}/{path}"
+        reply = self._fetcher.request(method, url, headers, authorization=self._authorizer.header(origin))
+        # A challenge counts only from the registry itself: elsewhere it would draw the password to another host.
+        if reply.status == 401 and not reply.foreign and self._authorizer.answer(reply, origin):
+            reply.close()
+            reply = self._fetcher.request(method, url, headers, authorization=self._authorizer.header(origin))
+        return reply
+
+    def _connect(self) -> Origin:
+        """Return where the registry is: https, or plain http where that is allowed and https does not answer."""
+        if self._origin is None:
+            host = _HUB_HOST if self.reference.registry == "docker.io" else self.reference.registry
+            secure = parse_url(f"https://{host}")
+            if self._may_be_plain(secure.host):
+                plain = parse_url(f"http://{host}")
+                self._fetcher.own = (secure, plain)
+                self._origin = self._probe(secure, plain)
+            else:
+                self._fetcher.own = (secure,)
+                self._origin = secure
+        return self._origin
+
+    def _may_be_plain(self, host: str) -> bool:
+        return is_loopback(host) or self.reference.registry.lower() in self._settings.insecure
+
+    def _probe(self, secure: Origin, plain: Origin) -> Origin:
+        from cratebox.image.fetch import Unreachable
+
+        try:
+            self._fetcher.request("GET", f"https://{secure.authority}/v2/", {}, tries=1).response.close()
+        except Unreachable as error:
+            if error.plain:
+                return plain
+            raise
+        return secure
+
+    def _refusal(self, reply: Reply, what: str) -> CrateError:
+        """Return the error for a reply that is not what was asked for: what, the request, and what the registry says."""
+        diagnosis, codes = _diagnosis(reply)
+        name = self.reference.familiar_name
+        told = f"({reply.described}: {reply.status}{diagnosis})"
+        if reply.status == 404 and "/manifests/" in reply.url:
+            if "NAME_UNKNOWN" in codes:
+                return NotFound(f"no such image: {name}: {self.reference.registry} has no repository of that name {told}", "check the spelling")  # fmt: skip
+            return NotFound(f"no such image: {what}: no such tag or digest {told}", f"the repository {name} may have others")
+        if reply.foreign:
+            return RegistryError(f"{what} cannot be fetched from where {self.reference.registry} leads {told}")
+        if reply.status in (401, 403):
+            return RegistryError(
+                f"access to {name} is denied: no such repository, or it is private {told}", self._authorizer.hint
+            )
+        if reply.status == 429:
+            wait = reply.header("Retry-After")
+            hint = f"it says: try again after {shown(wait)}" if wait else "wait, or log in: many registries allow more then"
+            return RegistryError(f"{self.reference.registry} has had too many requests from here {told}", hint)
+        if reply.status >= 500:
+            return RegistryError(f"{self.reference.registry} has a fault of its own {told}", "try again later")
+        return RegistryError(f"{self.reference.registry} did not give {what} {told}")
+
+
+class _Cut(Exception):
+    """The connection ended or stalled before the body did."""
+
+
+def _diagnosis(reply: Reply) -> tuple[str, frozenset[str]]:
+    """Return what an error's body says, safe to print, and its codes (distribution-spec, "Error Codes")."""
+    try:
+        document = jsontext.loads(reply.body(_MAX_ERROR))
+    except (RegistryError, jsontext.JSONError):
+        document = None
+    errors = document.get("errors") if isinstance(document, dict) else None
+    said, codes = "", set()
+    for error in errors[:5] if isinstance(errors, list) else ():
+        if isinstance(error, dict) and isinstance(error.get("code"), str):
+            codes.add(error["code"])
+            said += f" {shown(error['code'], 40)[1:-1]}"
+            if isinstance(error.get("message"), str):
+                said += f": {shown(error['message'], 300)[1:-1]}"
+    return said, frozenset(codes)
+
+
+def _check_length(reply: Reply, descriptor: Descriptor, position: int) -> None:
+    """Compare what the headers announce with what the manifest says, before any byte is written."""
+    if reply.header("Content-Encoding") not in (None, "identity"):
+        raise RegistryError(f"{reply.described}: the blob was served in the encoding {shown(reply.header('Content-Encoding'))}")
+    expected = descriptor.size - (position if reply.status == 206 else 0)
+    announced = reply.header("Content-Length")
+    if announced is not None and announced.strip() != str(expected):
+        raise Untrusted(f"{reply.described}: {shown(announced)} bytes are announced, but by the manifest it is {expected}")
+    if reply.status == 206:
+        span = (reply.header("Content-Range") or "").lower().removeprefix("bytes").strip()
+        if span.partition("/")[0] != f"{position}-{descriptor.size - 1}":
+            raise RegistryError(f"{reply.described}: asked for bytes from {position}, got the range {shown(span)}")
+
+
+def _body(reply: Reply, descriptor: Descriptor, position: int) -> Iterator[bytes]:
+    """Yield the bytes from `position` on; a server that ignored Range sends all again, of which the known part is dropped."""
+    from cratebox.image.fetch import reason, transport_errors
+
+    left = descriptor.size - position
+    drop = position if reply.status == 200 else 0
+    amount = _LEAST_READ
+    while left:
+        before = time.monotonic()
+        try:
+            chunk = reply.response.read(min(amount, left + drop))
+        except transport_errors() as error:
+            raise _Cut(reason(error)) from None
+        if not chunk:
+            raise _Cut("the connection was closed")
+        # Large reads are cheap, small ones show progress on a slow line and lose less where it breaks.
+        took = time.monotonic() - before
+        amount = min(amount * 2, _MOST_READ) if took < 0.1 else max(amount // 2, _LEAST_READ) if took > 1 else amount
+        if drop:
+            dropped = min(drop, len(chunk))
+            chunk, drop = chunk[dropped:], drop - dropped
+        left -= len(chunk)
+        if chunk:
+            if not left:
+                _check_end(reply, descriptor)
+            yield chunk
+
+
+def _check_end(reply: Reply, descriptor: Descriptor) -> None:
+    """Where no length was announced, see that nothing follows the last byte."""
+    from cratebox.image.fetch import transport_errors
+
+    if reply.response.length_remaining == 0:
+        return
+    try:
+        more = reply.response.read(1)
+    except transport_errors():
+        return
+    if more:
+        raise Untrusted(f"{reply.described}: more bytes come than the {descriptor.size} of the manifest")
