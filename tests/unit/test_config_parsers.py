@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 
 import pytest
+from hypothesis import given, settings, strategies
 
 from cratebox.engine import config, signals, words
 from cratebox.engine.config import MountWish, Ulimit
@@ -399,3 +400,28 @@ def test_other_detach_keys_are_refused(text: str) -> None:
 
 def test_a_message_never_carries_a_control_character() -> None:
     assert words.shown("a\x1b[31mb\nc") == "a\\x1b[31mb\\nc"
+
+
+_WORDS = strategies.text(max_size=30) | strategies.lists(
+    strategies.sampled_from([":", ",", "=", "/", ".", '"', "type", "bind", "tmpfs", "source", "target", "ro", "size", "nofile", "1", "-1", "a"]),
+    max_size=10,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(text=_WORDS)
+def test_no_word_makes_a_parser_stumble(text: str) -> None:
+    parsers = [
+        lambda: config.parse_volume(text, CWD), lambda: config.parse_mount(text, CWD), lambda: config.parse_tmpfs(text),
+        lambda: config.parse_ulimit(text), lambda: config.parse_env(text, {}), lambda: config.parse_label(text),
+        lambda: config.parse_security_opt([text], CWD), lambda: config.parse_signal(text), lambda: config.parse_size(text, "it"),
+        lambda: config.check_name(text), lambda: config.check_hostname(text), lambda: config.check_capability(text),
+        lambda: config.parse_detach_keys(text), lambda: config.parse_env_file(text.encode("utf-8", "surrogatepass"), "f", {}),
+    ]  # fmt: skip
+    said = []
+    for parser in parsers:
+        try:
+            parser()
+        except CrateError as error:
+            said.append(error.message)
+    assert all(message.isprintable() for message in said)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings, strategies
 
 from cratebox.cli.template import parse, unescape
-from cratebox.errors import InvalidValue, Unsupported
+from cratebox.errors import CrateError, InvalidValue, Unsupported
 
 DATA = {
     "Name": "web",
@@ -115,3 +116,19 @@ def test_a_function_that_cannot_take_a_value_says_so(source: str) -> None:
 
 def test_a_shells_two_characters_become_a_tab() -> None:
     assert unescape("a\\tb\\n") == "a\tb\n"
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(
+    source=strategies.lists(
+        strategies.sampled_from(
+            ["{{", "}}", ".", "Name", "Names", "State", " ", "|", "json", "index", "len", '"', "`", "0", "\\", "x", "-"]
+        ),
+        max_size=12,
+    ).map("".join)
+)
+def test_no_template_makes_the_reader_stumble(source: str) -> None:
+    try:
+        parse(source).show(DATA)
+    except CrateError:
+        pass

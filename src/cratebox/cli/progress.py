@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from threading import RLock
 
 from cratebox.cli.render import safe, short_id
 
@@ -60,7 +61,8 @@ class Lines(Quiet):
 class Bars(Lines):
     """Draws a bar for each layer with rich, which is imported with the first layer.
 
-    No thread draws: a fork that follows a pull would copy it half-way. A bar moves when bytes come.
+    No thread draws: a fork that follows a pull would copy it half-way. A bar moves when bytes come. Threads that fetch
+    layers side by side may call; the last one that is done ends the drawing, hence the lock.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -69,47 +71,55 @@ class Bars(Lines):
         self._tasks: dict[str, Any] = {}
         self._open: set[str] = set()
         self._last = 0.0
+        self._lock = RLock()
 
     def layer(self, digest: str, total_bytes: int) -> None:
-        if digest in self._tasks:
-            return
-        if self._drawing is None:
-            self._drawing = _rich_progress(self._stream)
-            self._drawing.start()
-        self._tasks[digest] = self._drawing.add_task(short_id(digest), total=max(total_bytes, 1), note="Pulling")
-        self._open.add(digest)
-        self._redraw()
+        with self._lock:
+            if digest in self._tasks:
+                return
+            if self._drawing is None:
+                self._drawing = _rich_progress(self._stream)
+                self._drawing.start()
+            self._tasks[digest] = self._drawing.add_task(short_id(digest), total=max(total_bytes, 1), note="Pulling")
+            self._open.add(digest)
+            self._redraw()
 
     def advance(self, digest: str, n_bytes: int) -> None:
-        if self._drawing is not None and digest in self._open:
-            self._drawing.advance(self._tasks[digest], n_bytes)
-            if time.monotonic() - self._last >= _REDRAW:
-                self._redraw()
+        with self._lock:
+            if self._drawing is not None and digest in self._open:
+                self._drawing.advance(self._tasks[digest], n_bytes)
+                if time.monotonic() - self._last >= _REDRAW:
+                    self._redraw()
 
     def done(self, digest: str, note: str) -> None:
-        if digest not in self._open or self._drawing is None:
-            super().done(digest, note)
-            return
-        self._open.discard(digest)
-        task = self._tasks[digest]
+        with self._lock:
+            if digest not in self._open:
+                self.message(f"{short_id(digest)}: {note}")
+                return
+            self._open.discard(digest)
+            self._finish(self._tasks[digest], note)
+            if not self._open:
+                self.close()  # whatever comes next has the terminal for itself
+
+    def _finish(self, task: Any, note: str) -> None:
         total = next(entry.total for entry in self._drawing.tasks if entry.id == task)
         self._drawing.update(task, completed=total, note=safe(note))
         self._redraw()
-        if not self._open:
-            self.close()  # whatever comes next has the terminal for itself
 
     def message(self, text: str) -> None:
-        if self._drawing is None:
-            super().message(text)
-        else:
-            self._drawing.console.print(safe(text), markup=False, highlight=False)
+        with self._lock:
+            if self._drawing is None:
+                super().message(text)
+            else:
+                self._drawing.console.print(safe(text), markup=False, highlight=False)
 
     def close(self) -> None:
-        if self._drawing is not None:
-            drawing, self._drawing = self._drawing, None
-            drawing.stop()
-            self._tasks.clear()
-            self._open.clear()
+        with self._lock:
+            if self._drawing is not None:
+                drawing, self._drawing = self._drawing, None
+                drawing.stop()
+                self._tasks.clear()
+                self._open.clear()
 
     def _redraw(self) -> None:
         self._last = time.monotonic()
