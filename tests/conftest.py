@@ -1,0 +1,224 @@
+"""The fixtures of all suites. What they stand on is in tests/support."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from support import commands, debian, images, leaks, people
+from support.commands import Crate
+from support.images import Image
+from support.registry import Hub, Registry, why_no_hub, why_not
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+WATCHED = ("kernel", "runtime", "engine", "cli", "peers")
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A directory for this run that ordinary users can reach; pytest's own is root's alone."""
+    with tempfile.TemporaryDirectory(prefix="crate-tests-", dir="/var/tmp", ignore_cleanup_errors=True) as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def word() -> str:
+    """What marks everything this one test makes on the machine."""
+    return "t-" + os.urandom(6).hex()
+
+
+@pytest.fixture(autouse=True)
+def leaked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test that uses the kernel: no mount, cgroup, network namespace or process of it may be left."""
+    suite = request.path.relative_to(CHECKOUT / "tests").parts[0]
+    if suite not in WATCHED:
+        yield
+        return
+    machine = leaks.Machine(request.getfixturevalue("word"))
+    yield
+    if found := machine.leaks():
+        machine.clean()
+        pytest.fail("left behind:\n  " + "\n  ".join(found), pytrace=False)
+
+
+# --- who runs it -----------------------------------------------------------------------------------------------------
+
+
+def _crate(scratch: Path, word: str, name: str) -> Iterator[Crate]:
+    if reason := people.why_not(name):
+        pytest.skip(reason)
+    directory = scratch / word
+    directory.mkdir(mode=0o755)
+    person = people.person(name, directory / "home")
+    crate = Crate(commands.command("crate", scratch), person, person.directory(directory / "crate"))
+    yield crate
+    crate.remove_everything()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(params=["root", "user"])
+def crate(request: pytest.FixtureRequest, scratch: Path, word: str) -> Iterator[Crate]:
+    """`crate` with an empty store of its own: once as root, once as an ordinary user."""
+    yield from _crate(scratch, word, request.param)
+
+
+@pytest.fixture
+def rootful(scratch: Path, word: str) -> Iterator[Crate]:
+    """`crate` as root."""
+    yield from _crate(scratch, word, "root")
+
+
+@pytest.fixture
+def rootless(scratch: Path, word: str) -> Iterator[Crate]:
+    """`crate` as an ordinary user."""
+    yield from _crate(scratch, word, "user")
+
+
+@pytest.fixture
+def person(scratch: Path, word: str) -> people.Person:
+    """The ordinary user, with an empty home."""
+    if reason := people.why_not("user"):
+        pytest.skip(reason)
+    (scratch / word).mkdir(mode=0o755, exist_ok=True)
+    return people.person("user", scratch / word / "home")
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image and the places where it lies, readable by everybody; `str()` is what is typed for IMAGE."""
+
+    image: Image
+    layout: Path
+    name: str
+
+    def __str__(self) -> str:
+        return f"oci:{self.layout}:{self.name}"
+
+    @property
+    def docker_archive(self) -> str:
+        path = self.layout.with_suffix(".docker.tar")
+        if not path.exists():
+            images.write_docker_archive(path, f"{self.name}:latest", self.image)
+        return f"docker-archive:{path}"
+
+    @property
+    def oci_archive(self) -> str:
+        path = self.layout.with_suffix(".oci.tar")
+        if not path.exists():
+            images.write_oci_archive(path, {self.name: self.image})
+        return f"oci-archive:{path}"
+
+
+@pytest.fixture(scope="session")
+def build(scratch: Path) -> object:
+    """A function that lays an Image down and returns it as Built: `build("name", image)`."""
+
+    def lay_down(name: str, image: Image) -> Built:
+        layout = scratch / "images" / f"{name}-{os.urandom(3).hex()}"
+        return Built(image, images.write_oci_layout(layout, {name: image}), name)
+
+    return lay_down
+
+
+@pytest.fixture(scope="session")
+def busybox_base() -> Image:
+    """The plain busybox image, before it is laid down: `busybox_base.changed(User="alice")`."""
+    if not images.BUSYBOX.exists():
+        pytest.skip("busybox-static is not installed")
+    return images.busybox_image()
+
+
+@pytest.fixture(scope="session")
+def busybox_image(build: object, busybox_base: Image) -> Built:
+    """busybox: Env PATH, Cmd sh, users root and alice (1000, in staff and wheel)."""
+    return build("busybox", busybox_base)  # type: ignore[operator, no-any-return]
+
+
+@pytest.fixture(scope="session")
+def alice_image(build: object, busybox_base: Image) -> Built:
+    """busybox whose user is alice, in /home/alice."""
+    return build("alice", busybox_base.changed(User="alice", WorkingDir="/home/alice"))  # type: ignore[operator, no-any-return]
+
+
+@pytest.fixture(scope="session")
+def entrypoint_image(build: object, busybox_base: Image) -> Built:
+    """busybox with ENTRYPOINT ["echo", "entry"] and CMD ["default"]."""
+    return build("entrypoint", busybox_base.changed(Entrypoint=["echo", "entry"], Cmd=["default"]))  # type: ignore[operator, no-any-return]
+
+
+@pytest.fixture(scope="session")
+def no_command_image(build: object, busybox_base: Image) -> Built:
+    """busybox with neither ENTRYPOINT nor CMD."""
+    return build("bare", busybox_base.changed(Cmd=None))  # type: ignore[operator, no-any-return]
+
+
+@pytest.fixture(scope="session")
+def alpine_base() -> Image:
+    """The real alpine, before it is laid down."""
+    named = os.environ.get("CRATE_TEST_ALPINE")
+    found = [Path(named)] if named else sorted((CHECKOUT.parent / "shared/images").glob("alpine-minirootfs-*.tar.gz"))
+    if not found or not found[-1].is_file():
+        pytest.skip("no alpine-minirootfs tarball: set CRATE_TEST_ALPINE to one")
+    return images.alpine_image(found[-1])
+
+
+@pytest.fixture(scope="session")
+def alpine_image(build: object, alpine_base: Image) -> Built:
+    """The real alpine."""
+    return build("alpine", alpine_base)  # type: ignore[operator, no-any-return]
+
+
+@pytest.fixture(scope="session")
+def debian_base() -> Image:
+    """A real Debian (minbase), before it is laid down; the first time on a machine it takes half a minute."""
+    try:
+        return debian.debian_image()
+    except debian.CannotBuild as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def debian_image(build: object, debian_base: Image) -> Built:
+    """A real Debian (minbase)."""
+    return build("debian", debian_base)  # type: ignore[operator, no-any-return]
+
+
+# --- registries ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def registry(scratch: Path) -> Iterator[Registry]:
+    """docker-registry without TLS and without authentication, on loopback."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with Registry(scratch / "registry") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def hub(scratch: Path) -> Iterator[Hub]:
+    """Docker Hub in small, in namespaces of its own: `at_hub(crate).ok("pull", "alpine")`."""
+    if reason := why_no_hub():
+        pytest.skip(reason)
+    with Hub(scratch / "hub") as running:
+        yield running
+
+
+@pytest.fixture
+def at_hub(hub: Hub) -> object:
+    """A function that returns a crate which sees the hub under Docker Hub's names."""
+
+    def move(crate: Crate) -> Crate:
+        return crate.within(hub.names.prefix(crate.person.uid, crate.person.gid), **hub.environment())
+
+    return move

@@ -1,0 +1,108 @@
+"""What a test left behind on the machine: mounts, cgroups, network namespaces, processes.
+
+Tests run side by side, so each has a word of its own (its directory's name), which is in the paths it mounts, in the
+environment of the commands it starts, and in the mount table of the containers' processes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_SHARED = ("crate", "crate.slice")
+_PATIENCE = 3.0  # seconds: a network namespace and a cgroup go a moment after their last process
+
+
+class Machine:
+    """The machine as it was before a test, and what is there now that was not."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self._cgroups = set(_crate_cgroups())
+        self._netns = set(_crate_netns())
+
+    def leaks(self) -> list[str]:
+        """Wait a moment for what goes by itself; return a line for each thing that stays."""
+        deadline = time.monotonic() + _PATIENCE
+        while (found := self._now()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    def _now(self) -> list[str]:
+        found = [f"mount: {line}" for line in _lines("/proc/self/mountinfo") if self.word in line]
+        found += [f"cgroup without a process: {path}" for path in set(_crate_cgroups()) - self._cgroups if _is_empty(path)]
+        found += [f"network namespace: {name}" for name in set(_crate_netns()) - self._netns]
+        found += [f"process {pid}: {_name(pid)}" for pid in processes_with(self.word)]
+        return found
+
+    def clean(self) -> None:
+        """Kill the processes and take the mounts away, so that the next test does not suffer."""
+        for pid in processes_with(self.word):
+            _quietly(lambda pid=pid: os.kill(pid, signal.SIGKILL))  # type: ignore[misc]
+        for line in reversed(_lines("/proc/self/mountinfo")):
+            if self.word in line and os.geteuid() == 0:
+                target = line.split()[4].encode().decode("unicode_escape")
+                os.spawnlp(os.P_WAIT, "umount", "umount", "-l", target)
+        for path in set(_crate_cgroups()) - self._cgroups:
+            if _is_empty(path):
+                _quietly(path.rmdir)
+
+
+def processes_with(word: str) -> Iterator[int]:
+    """Yield the processes that have `word` in their arguments, their environment or their mounts; never this one."""
+    needle = word.encode()
+    ours = os.readlink("/proc/self/ns/mnt")
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            files = ["cmdline", "environ"]
+            if os.readlink(f"/proc/{name}/ns/mnt") != ours:
+                files.append("mountinfo")
+            if any(needle in Path(f"/proc/{name}/{file}").read_bytes() for file in files):
+                yield int(name)
+        except OSError:
+            continue  # gone meanwhile, or another user's
+
+
+def _name(pid: int) -> str:
+    words = []
+    _quietly(lambda: words.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")))
+    return words[0] if words else "(gone)"
+
+
+def _crate_cgroups() -> list[Path]:
+    """Return the cgroups at or below a name with "crate" in it, deepest first; the parent that all share may stay."""
+    found = []
+    for directory, names, _files in os.walk("/sys/fs/cgroup", topdown=False):
+        found += [Path(directory, name) for name in names if "crate" in directory + name and name not in _SHARED]
+    return found
+
+
+def _is_empty(path: Path) -> bool:
+    """Say whether no process is in it nor below it: a directory that only holds others is kept by whoever is there."""
+    try:
+        return not any((Path(directory) / "cgroup.procs").read_text() for directory, _names, _files in os.walk(path))
+    except OSError:
+        return False
+
+
+def _crate_netns() -> list[str]:
+    try:
+        return [name for name in os.listdir("/run/netns") if "crate" in name]
+    except FileNotFoundError:
+        return []
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text(errors="surrogateescape").splitlines()
+
+
+def _quietly(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except OSError:
+        pass
