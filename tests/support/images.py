@@ -40,7 +40,7 @@ def digest(data: bytes) -> str:
 class Layer:
     """One layer: its tar as it is stored (`data`), and the digest of the plain tar."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     diff_id: str
     compression: str = "gzip"
 
