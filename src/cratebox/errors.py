@@ -71,3 +71,7 @@ class CommandNotFound(RuntimeFailure):
     """The container's command is not there."""
 
     exit_code = 127
+
+
+class OverlayRefused(Unsupported):
+    """The kernel or the file system below does not do overlayfs here; a copy of the layers would work."""

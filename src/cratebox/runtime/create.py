@@ -185,3 +185,14 @@ def start(created: Created, command: str) -> None:
     error_ = sync.read_report(message, command)
     if error_:
         raise error_
+
+
+def end(created: Created) -> None:
+    """Kill a container that was created and is not to be started; reaps it and closes what is open."""
+    created.sock.close()
+    if created.console >= 0:
+        try:
+            os.close(created.console)
+        except OSError:
+            pass
+    _end(created.pid, created.pidfd)

@@ -6,6 +6,7 @@ wrong is sent to the parent, which alone tells the user.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import os
 import stat
 
@@ -88,7 +89,15 @@ def _become_root_of_namespace(order: Order) -> None:
     process.set_dumpable(False)
 
 
+def _reset_signals() -> None:
+    """Python ignores SIGPIPE and SIGXFSZ, and a caller may have blocked others: execve(2) would pass both on."""
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
 def _set_up(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[Privileges, str]:
+    _reset_signals()
     os.setsid()
     order.join_cgroup()
     kinds = {namespace.type for namespace in linux.namespaces}

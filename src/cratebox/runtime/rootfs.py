@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from cratebox.errors import InvalidValue, RuntimeFailure
+from cratebox.errors import InvalidValue, OverlayRefused, RuntimeFailure
 from cratebox.linux import const, mount
 from cratebox.linux.beneath import make_directories, open_beneath, open_in_root
 from cratebox.record import Record
@@ -62,17 +62,14 @@ _EINVAL, _EPERM, _ELOOP = 22, 1, 40
 class Overlay(Record):
     """A root made of read-only layers below a writable directory: overlayfs (Documentation/filesystems/overlayfs).
 
-    `lower` are the layers' directories, lowest first; `options` are further ones of the file system ("volatile").
+    `lower` are the layers' directories, lowest first; `options` are further ones of the file system ("volatile"). Without
+    `upper` and `work` what is written goes to memory and is gone with the container.
     """
 
     lower: tuple[str, ...]
-    upper: str
-    work: str
+    upper: str = ""
+    work: str = ""
     options: tuple[str, ...] = ()
-
-
-class OverlayRefused(RuntimeFailure):
-    """The kernel or the file system below does not do overlayfs here; a copy of the layers would work."""
 
 
 def mount_root(spec: Spec, bundle: str, overlay: Overlay | None) -> int:
@@ -87,7 +84,7 @@ def mount_root(spec: Spec, bundle: str, overlay: Overlay | None) -> int:
     )
     path = os.path.join(bundle, spec.root.path if spec.root else "rootfs")
     if overlay:
-        tree = _new_overlay(overlay)
+        tree = _new_overlay(overlay if overlay.upper else _in_memory(overlay, path))
     else:
         tree = mount.clone_tree(path)
     try:
@@ -97,6 +94,21 @@ def mount_root(spec: Spec, bundle: str, overlay: Overlay | None) -> int:
     except OSError as error:
         raise RuntimeFailure(f"cannot mount the root file system at {path}: {error.strerror}") from None
     return tree
+
+
+def _in_memory(overlay: Overlay, path: str) -> Overlay:
+    """Put the writable side into a tmpfs. It is mounted where the root will be, which covers it."""
+    try:
+        tree = mount.new_filesystem("tmpfs", ("mode=700",), const.MOUNT_ATTR_NOSUID | const.MOUNT_ATTR_NODEV)
+        target = os.open(path, const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        mount.attach(tree, target, f"tmpfs -> {path}")
+        os.close(target)
+        for name, mode in (("upper", 0o755), ("work", 0o700)):
+            os.mkdir(name, mode, dir_fd=tree)
+        os.close(tree)
+    except OSError as error:
+        raise RuntimeFailure(f"cannot mount memory for the container's changes: {error.strerror}") from None
+    return overlay.replace(upper=path + "/upper", work=path + "/work")
 
 
 def _new_overlay(overlay: Overlay) -> int:

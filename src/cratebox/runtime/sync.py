@@ -23,13 +23,13 @@ from __future__ import annotations
 import os
 import struct
 
-from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, InvalidValue, RuntimeFailure, Unsupported
+from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, InvalidValue, OverlayRefused, RuntimeFailure, Unsupported
 
 MAPPED, READY, CONSOLE, FAILED, GO = b"M", b"R", b"C", b"F", b"G"
 
 # What an error is called on the wire; anything else arrives as RuntimeFailure.
 _KINDS: dict[str, type[CrateError]] = {
-    kind.__name__: kind for kind in (CannotInvoke, CommandNotFound, InvalidValue, RuntimeFailure, Unsupported)
+    kind.__name__: kind for kind in (CannotInvoke, CommandNotFound, InvalidValue, OverlayRefused, RuntimeFailure, Unsupported)
 }
 _STUB_SECCOMP = 1
 

@@ -1,0 +1,239 @@
+"""The client's side of a running container: its terminal or standard input, its signals, its exit code.
+
+Output is not seen here: the supervisor writes it to the client's own descriptors.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import os
+import select
+
+from cratebox.engine import supervisor
+from cratebox.errors import RuntimeFailure
+from cratebox.linux import fdpass, tty
+from cratebox.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from typing import Any
+
+DETACH_KEYS = b"\x10\x11"  # ctrl-p ctrl-q, as Docker's
+# Not SIGCHLD, SIGPIPE, SIGURG, SIGWINCH, the ones of faults and of job control: those are about the client itself.
+FORWARDED = tuple(
+    number for number in range(1, 65) if number not in {4, 5, 7, 8, 9, 11, 13, 17, 18, 19, 20, 21, 22, 23, 28, 31, 32, 33}
+)
+_IMPATIENT = 3  # as many SIGINT or SIGTERM as end the client, where the container does not listen
+
+
+class Attachment(Record):
+    """How the client stays: `stdin` is the write end of the container's standard input, or -1."""
+
+    sock: _socket.socket
+    stdin: int = -1
+    tty: bool = False
+    interactive: bool = False
+    forward_signals: bool = True
+    detach_keys: bytes = DETACH_KEYS
+
+
+def block_signals() -> Any:
+    """Hold signals back until `stay` takes them: between fork and there they would end the client, not the container."""
+    return _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED)
+
+
+def restore_signals(before: Any) -> None:
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+
+
+def wait_started(sock: _socket.socket) -> int:
+    """Wait until the container's program runs; return its terminal's master, or -1. Raises what kept it from starting."""
+    message, fds = fdpass.receive(sock)
+    if message[:1] == supervisor.STARTED:
+        return fds[0] if fds else -1
+    if message[:1] == supervisor.ERROR:
+        raise supervisor.failure_of(message)
+    raise RuntimeFailure("the container's supervisor died", "see dmesg: it may have been out of memory")
+
+
+def stay(how: Attachment) -> int | None:
+    """Stay until the container ends; return its exit code, or None where the user detached. Raises RuntimeFailure."""
+    return _Client(how).run()
+
+
+class _Client:
+    def __init__(self, how: Attachment) -> None:
+        self.how = how
+        self.master = -1
+        self.saved: Any = None
+        self.held = b""  # the beginning of the detach keys, typed already
+        self.interrupts = 0
+
+    def run(self) -> int | None:
+        wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        before = self._take_signals(wake_write)
+        try:
+            self.master = wait_started(self.how.sock)
+            if self.master >= 0:
+                self._enter_raw_mode()
+            return self._loop(wake)
+        finally:
+            self._leave_raw_mode()
+            self._give_signals_back(before)
+            for fd in (wake, wake_write, self.master):
+                if fd >= 0:
+                    os.close(fd)
+
+    def _take_signals(self, wake_write: int) -> dict[int, Any]:
+        """Handlers that do nothing: the wakeup descriptor brings the signal's number into the poll loop."""
+        before: dict[int, Any] = {}
+        wanted = (*FORWARDED, _signal.SIGWINCH) if self.how.forward_signals else (_signal.SIGWINCH,)
+        self.wakeup = _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        for number in wanted:
+            before[number] = _signal.signal(number, lambda *_: None)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+        return before
+
+    def _give_signals_back(self, before: dict[int, Any]) -> None:
+        _signal.set_wakeup_fd(self.wakeup)
+        for number, handler in before.items():
+            _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
+
+    def _enter_raw_mode(self) -> None:
+        import termios
+
+        try:
+            attributes = termios.tcgetattr(0)
+        except termios.error:
+            return
+        self.saved = attributes
+        raw: list[Any] = [list(one) if isinstance(one, list) else one for one in attributes]
+        raw[0] &= ~(termios.BRKINT | termios.ICRNL | termios.INPCK | termios.ISTRIP | termios.IXON | termios.IGNBRK
+                    | termios.PARMRK | termios.INLCR | termios.IGNCR)  # fmt: skip
+        raw[1] &= ~termios.OPOST
+        raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+        raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.IEXTEN | termios.ISIG)
+        raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
+        termios.tcsetattr(0, termios.TCSADRAIN, raw)
+        self._pass_size()
+
+    def _leave_raw_mode(self) -> None:
+        if self.saved:
+            import termios
+
+            try:
+                termios.tcsetattr(0, termios.TCSADRAIN, self.saved)
+            except termios.error:
+                pass  # the terminal is gone
+            self.saved = None
+
+    def _pass_size(self) -> None:
+        try:
+            tty.set_size(self.master, *tty.size(0))
+        except OSError:
+            pass  # no terminal of our own, or the container's is closed
+
+    def _loop(self, wake: int) -> int | None:
+        poll = select.poll()
+        poll.register(self.how.sock.fileno(), select.POLLIN)
+        poll.register(wake, select.POLLIN)
+        self.poll, self.watched, self.pending = poll, False, b""
+        self.target = self.master if self.how.tty else self.how.stdin
+        if self.how.interactive and self.target >= 0:
+            os.set_blocking(self.target, False)
+            poll.register(0, select.POLLIN)
+        while True:
+            for fd, _events in poll.poll():
+                if fd == wake:
+                    if self._signals(os.read(wake, 512)):
+                        return 130
+                elif fd == self.target and self.watched:
+                    self._pass_on()
+                elif fd == 0:
+                    if self._input():
+                        fdpass.send(self.how.sock, supervisor.DETACH)
+                        return None
+                else:
+                    message = fdpass.receive(self.how.sock)[0]
+                    if message[:1] == supervisor.EXITED:
+                        return int(message[1:])
+                    if message[:1] == supervisor.ERROR:
+                        raise supervisor.failure_of(message)
+                    raise RuntimeFailure("the container's supervisor died", "crate ps -a tells what became of the container")
+
+    def _signals(self, numbers: bytes) -> bool:
+        """Pass signals on; True where the user has asked often enough to be let go."""
+        for number in numbers:
+            if number == _signal.SIGWINCH:
+                if self.master >= 0:
+                    self._pass_size()
+                continue
+            self.interrupts += number in {_signal.SIGINT, _signal.SIGTERM}
+            try:
+                fdpass.send(self.how.sock, supervisor.SIGNAL + str(number).encode())
+            except OSError:
+                pass  # it has just ended: the next message says so
+        return self.interrupts >= _IMPATIENT
+
+    def _input(self) -> bool:
+        """Take what was typed; True where it was the detach keys."""
+        try:
+            data = os.read(0, 32768)
+        except OSError:
+            data = b""
+        if not data:
+            self.poll.unregister(0)
+            self._end_input()
+            return False
+        data, detached = self._without_keys(data) if self.how.tty else (data, False)
+        self.pending = data
+        if data:
+            self.poll.unregister(0)
+            self._pass_on()
+        return detached
+
+    def _pass_on(self) -> None:
+        """Write what the container takes now; the rest waits, and so does reading more, but signals do not."""
+        try:
+            self.pending = self.pending[os.write(self.target, self.pending) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # EPIPE: the container does not read any more
+            self._watch_target(False)
+            self._end_input()
+            return
+        self._watch_target(bool(self.pending))
+        if not self.pending:
+            self.poll.register(0, select.POLLIN)
+
+    def _watch_target(self, wanted: bool) -> None:
+        if wanted and not self.watched:
+            self.poll.register(self.target, select.POLLOUT)
+        elif self.watched and not wanted:
+            self.poll.unregister(self.target)
+        self.watched = wanted
+
+    def _end_input(self) -> None:
+        if not self.how.tty and self.how.stdin >= 0:
+            os.close(self.how.stdin)
+            self.target = -1
+            try:
+                fdpass.send(self.how.sock, supervisor.STDIN_ENDED)
+            except OSError:
+                pass
+
+    def _without_keys(self, data: bytes) -> tuple[bytes, bool]:
+        """Take the detach keys out of what was typed; a beginning of them is held back until it is clear what follows."""
+        keys = self.how.detach_keys
+        if not keys:
+            return data, False
+        data, self.held = self.held + data, b""
+        place = data.find(keys)
+        if place >= 0:
+            return data[:place], True
+        for length in range(min(len(keys) - 1, len(data)), 0, -1):
+            if data.endswith(keys[:length]):
+                self.held = data[-length:]
+                return data[:-length], False
+        return data, False

@@ -1,0 +1,267 @@
+"""A container on disk, and what is true of it now.
+
+    ROOT/containers/ID/container.json   what it is: written once, when it is created
+    ROOT/containers/ID/config.json      the OCI spec of its last start
+    ROOT/containers/ID/exit.json        how it ended: written by its supervisor
+    ROOT/containers/ID/lock             held by its supervisor while it runs (flock(2)); the kernel frees it, whatever happens
+    ROOT/containers/ID/log              what it said
+    ROOT/containers/ID/rw/{upper,work}  its own changes, over the image's layers
+    ROOT/names/NAME -> ID               a symlink: made by one, seen by all, never half there
+    STATE/containers/ID/state.json      the process, see runtime/state.py
+
+What can be derived is not written down: a container runs if its process does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from cratebox import document, jsontext
+from cratebox.engine.config import ContainerConfig
+from cratebox.engine.specgen import ImageDefaults
+from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError
+from cratebox.linux import process
+from cratebox.paths import Paths
+from cratebox.record import Record
+from cratebox.runtime import state as runtime_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    R = TypeVar("R", bound=Record)
+
+
+class Container(Record):
+    """What a container is. `created` is in seconds since 1970; `layers` are diff IDs, lowest first; `rootfs` is the directory
+    of a `rootfs:DIR` image, or empty.
+    """
+
+    id: str
+    name: str
+    created: float
+    image: str
+    image_id: str
+    config: ContainerConfig
+    defaults: ImageDefaults = ImageDefaults()
+    layers: tuple[str, ...] = ()
+    rootfs: str = ""
+
+
+class Exit(Record):
+    """How a container's last run ended; times in seconds since 1970."""
+
+    code: int
+    started_at: float
+    finished_at: float
+    error: str = ""
+
+
+class ContainerStatus(Record):
+    """A container and what is true of it now; times in seconds since 1970."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    command: tuple[str, ...]
+    created: float
+    status: str  # created, running, exited
+    exit_code: int | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    pid: int = 0
+    labels: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
+    error: str = ""
+
+
+def new_id() -> str:
+    """Return a random ID, 64 hex digits."""
+    return os.urandom(32).hex()
+
+
+def directory(paths: Paths, identity: str) -> str:
+    return f"{paths.containers}/{identity}"
+
+
+def write_json(path: str, value: Record, durable: bool = False) -> None:
+    """Replace the file `path` by `value` as JSON, whole or not at all; `durable`: also after a power failure. Raises OSError."""
+    temporary = f"{path}.{os.getpid()}.new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            rest = jsontext.dumps(document.encode(value)).encode()
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_json(path: str, kind: type[R]) -> R | None:
+    """Return the record in the file `path`, None where there is none. Raises StorageError where it is damaged."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(1 << 24)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        return document.decode(kind, jsontext.loads(raw), path)
+    except (jsontext.JSONError, InvalidValue) as error:
+        raise StorageError(
+            f"damaged: {path}: {error}", f"crate rm -f {os.path.basename(os.path.dirname(path))[:12]} removes the container"
+        ) from None
+
+
+def load(paths: Paths, identity: str) -> Container:
+    """Return the container of that full ID. Raises NotFound, StorageError."""
+    found = read_json(directory(paths, identity) + "/container.json", Container)
+    if found is None:
+        raise NotFound(f"no container {identity[:12]}")
+    return found
+
+
+def identities(paths: Paths) -> list[str]:
+    """Return the IDs of all containers; what is being made or removed is none."""
+    try:
+        return [name for name in os.listdir(paths.containers) if len(name) == 64 and name[0] != "."]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(f"cannot read {paths.containers}: {error.strerror}") from None
+
+
+def find(paths: Paths, reference: str) -> str:
+    """Return the ID of the container of that name, ID or unique beginning of one. Raises NotFound, Conflict, StorageError."""
+    if reference and "/" not in reference and "\0" not in reference and len(reference) <= 128:
+        named = name_holder(paths, reference)
+        if named and os.path.isdir(directory(paths, named)):
+            return named
+        if len(reference) == 64 and os.path.isdir(directory(paths, reference)):
+            return reference
+        found = [identity for identity in identities(paths) if identity.startswith(reference.lower())]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise Conflict(f"container {reference}: {len(found)} containers have an ID that begins so", "give more of the ID")
+    raise NotFound(f"no container {ascii(reference)[1:-1]}", "crate ps -a lists them")
+
+
+def name_holder(paths: Paths, name: str) -> str | None:
+    """Return the ID that has the name, there or not; None where it is free."""
+    try:
+        found = os.readlink(f"{paths.root}/names/{name}")
+    except OSError:
+        return None
+    return found if len(found) == 64 and "/" not in found else None
+
+
+def claim_name(paths: Paths, name: str, identity: str) -> None:
+    """Take the name for the container. Raises Conflict where another has it, OSError."""
+    link = f"{paths.root}/names/{name}"
+    for _ in range(8):
+        try:
+            os.symlink(identity, link)
+        except FileNotFoundError:
+            os.makedirs(paths.root + "/names", 0o700, exist_ok=True)
+        except FileExistsError:
+            holder = name_holder(paths, name)
+            if holder and (os.path.isdir(directory(paths, holder)) or is_being_made(paths, holder)):
+                raise Conflict(
+                    f"the name {name} is taken by container {holder[:12]}", f"crate rm {name}, or choose another --name"
+                ) from None
+            release_name(paths, name, holder or "")
+        else:
+            return
+    raise Conflict(f"the name {name} is taken")
+
+
+def is_being_made(paths: Paths, identity: str) -> bool:
+    """Tell whether a command that lives is making this container: it holds the lock of the directory that will be renamed."""
+    try:
+        fd = os.open(f"{paths.containers}/.new-{identity}/lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def release_name(paths: Paths, name: str, identity: str) -> None:
+    """Free the name where the container (still) has it."""
+    if name_holder(paths, name) in {identity, None}:
+        try:
+            os.unlink(f"{paths.root}/names/{name}")
+        except OSError:
+            pass
+
+
+def try_lock(where: str) -> int | None:
+    """Take the container's lock; return its descriptor, or None where somebody has it. Raises StorageError."""
+    try:
+        fd = os.open(where + "/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:
+        raise NotFound(f"no container {os.path.basename(where)[:12]}: it was removed") from None
+    except OSError as error:
+        raise StorageError(f"cannot open {where}/lock: {error.strerror}") from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def running_state(paths: Paths, identity: str) -> runtime_state.State | None:
+    """Return the state of the container's process where that lives; None where it does not. Raises StorageError."""
+    try:
+        found = runtime_state.load(f"{paths.running}/{identity}")
+    except NotFound:
+        return None
+    if found.boot_id != process.boot_id() or process.start_time(found.pid) != found.started:
+        return None
+    return found
+
+
+def status(paths: Paths, container: Container) -> ContainerStatus:
+    """Return what is true of the container now. Raises StorageError."""
+    where = directory(paths, container.id)
+    running = running_state(paths, container.id)
+    ended = read_json(where + "/exit.json", Exit)
+    from cratebox.engine.specgen import command_of
+
+    try:
+        command = command_of(container.config, container.defaults)
+    except InvalidValue:
+        command = ()
+    base = ContainerStatus(
+        id=container.id,
+        name=container.name,
+        image=container.image,
+        image_id=container.image_id,
+        command=command,
+        created=container.created,
+        status="created",
+        labels={**container.defaults.labels, **container.config.labels},
+    )
+    if running:
+        return base.replace(status="running", pid=running.pid, started_at=running.started_at)
+    if ended and ended.started_at:
+        return base.replace(
+            status="exited", exit_code=ended.code, started_at=ended.started_at, finished_at=ended.finished_at, error=ended.error
+        )
+    if ended:
+        return base.replace(exit_code=ended.code, error=ended.error)
+    return base

@@ -1,0 +1,56 @@
+"""The engine: images and containers of one user, below one root. No daemon: what it knows is on the disk."""
+
+from __future__ import annotations
+
+from cratebox.engine import idmaps
+from cratebox.paths import Paths, locate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cratebox.engine.containers import Containers
+    from cratebox.engine.images import Images
+
+
+class Engine:
+    """Where everything begins: `engine.images`, `engine.containers`.
+
+    `paths` says where state lives; without it, where this user's is (see paths.py).
+    """
+
+    def __init__(self, paths: Paths | None = None) -> None:
+        self.paths = paths or locate()
+        self.identity = idmaps.own()
+        self._images: Images | None = None
+        self._containers: Containers | None = None
+
+    @property
+    def images(self) -> Images:
+        """The images in the store, and the way to get more."""
+        if self._images is None:
+            from cratebox.engine.images import Images
+
+            self._images = Images(self.paths, self.identity)
+        return self._images
+
+    @property
+    def containers(self) -> Containers:
+        """The containers, running or not."""
+        if self._containers is None:
+            from cratebox.engine.containers import Containers
+
+            self._containers = Containers(self.paths, self.identity, self.images)
+        return self._containers
+
+    def info(self) -> dict[str, Any]:
+        """Return what `crate info` shows: the machine, the store and what containers can have here."""
+        from cratebox.engine import info
+
+        return info.collect(self)
+
+    def version(self) -> dict[str, Any]:
+        """Return what `crate version` shows."""
+        from cratebox.engine import info
+
+        return info.version()

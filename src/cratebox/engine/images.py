@@ -1,0 +1,186 @@
+"""The images of one user: in the store, from registries, from archives, and directories used as they are."""
+
+from __future__ import annotations
+
+import os
+
+from cratebox.engine.idmaps import Identity
+from cratebox.engine.specgen import ImageDefaults
+from cratebox.errors import Conflict, InvalidValue, NotFound, Unsupported
+from cratebox.image import transport
+from cratebox.image.store import Store, call_directly
+from cratebox.paths import Paths
+from cratebox.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from typing import Any
+
+    from cratebox.engine.container import Container
+    from cratebox.image.store import StoredImage
+    from cratebox.image.transport import Source
+
+
+class Provided(Record):
+    """What a container is made of: `layers` are diff IDs, lowest first; `rootfs` is a directory instead, or empty."""
+
+    id: str
+    defaults: ImageDefaults
+    layers: tuple[str, ...] = ()
+    rootfs: str = ""
+
+
+class Images:
+    """`engine.images`. `last_status` tells what the last pull did: "downloaded" or "present"."""
+
+    def __init__(self, paths: Paths, identity: Identity) -> None:
+        self.paths, self.identity = paths, identity
+        self.run_inside: Callable[[Callable[[], bytes]], bytes] = call_directly
+        if identity.rootless:
+            self.run_inside = self._inside
+        self.store = Store(
+            paths.images, self.run_inside, userxattr=identity.rootless, owners="record" if identity.single else "keep"
+        )
+        self.last_status = ""
+        self._known: dict[str, StoredImage] = {}  # found by this process: finding one again would read the index again
+
+    def _inside(self, work: Callable[[], bytes]) -> bytes:
+        from cratebox.engine.userspace import runner
+
+        return runner(self.identity)(work)
+
+    def tell_notice(self, progress: Any) -> None:
+        """Say once a boot what this machine does not give this user, and how it could."""
+        if self.identity.notice and progress is not None:
+            from cratebox.engine.notices import once
+
+            once(self.paths, progress, "id-map", f"{self.identity.notice}\n  hint: {self.identity.hint}")
+
+    def using(self) -> AbstractContextManager[Any]:
+        """Hold off the removal of images while a container is made of one."""
+        return self.store.using()
+
+    def provide(self, name: str, platform: str | None, policy: str, progress: Any = None) -> Provided:
+        """Return what a container of image `name` is made of, pulled if `policy` ("always", "missing", "never") says so.
+
+        Raises InvalidValue, NotFound, RegistryError, Untrusted, StorageError.
+        """
+        source = transport.parse(name)
+        if source.kind == "rootfs":
+            return _directory(source.path)
+        image = self._image(source, name, platform, policy, progress)
+        config = image.config
+        defaults = ImageDefaults(
+            entrypoint=config.entrypoint,
+            cmd=config.cmd,
+            env=config.env,
+            working_dir=config.working_dir,
+            user=config.user,
+            stop_signal=config.stop_signal,
+            labels=config.labels,
+        )
+        self._known[image.id] = image
+        return Provided(image.id, defaults, image.layers)
+
+    def _image(self, source: Source, name: str, platform: str | None, policy: str, progress: Any) -> StoredImage:
+        if policy != "always" and source.kind == "registry":
+            try:
+                found = self.store.find(source.reference if source.reference and not _may_be_id(name) else name)
+            except NotFound:
+                if policy == "never":
+                    raise
+            else:
+                _check_platform(found, platform, name)
+                return found
+        return self.pull(name, platform, "always", progress)
+
+    def pull(self, name: str, platform: str | None = None, policy: str = "always", progress: Any = None) -> StoredImage:
+        """Bring an image into the store and return it; what is there already is not fetched again.
+
+        Raises InvalidValue, NotFound, RegistryError, Untrusted, StorageError.
+        """
+        source = transport.parse(name)
+        if source.kind == "rootfs":
+            raise Unsupported(f"cannot pull {name}: it is a directory, used as it is", f"crate run {name} COMMAND")
+        if policy != "always":
+            return self._image(source, name, platform, policy, progress)
+        self.tell_notice(progress)
+        from cratebox.image import pull as pulling
+        from cratebox.image.platform import host, parse
+        from cratebox.image.settings import load
+
+        pulled = pulling.pull(self.store, source, parse(platform) if platform else host(), load(self.paths.config), progress)
+        self.last_status = pulling.last_status() if hasattr(pulling, "last_status") else "downloaded"
+        return pulled
+
+    def get(self, name: str) -> StoredImage:
+        """Return the image of that name, digest, ID or beginning of one. Raises NotFound, Conflict, StorageError."""
+        return self.store.find(name)
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """Return an image in Docker's form of `inspect`. Raises as `get`."""
+        from cratebox.engine.inspect import image_document
+
+        return image_document(self.get(name))
+
+    def remove(self, name: str, force: bool = False) -> Sequence[str]:
+        """Take the name from an image, and delete it with its last one; return Docker's lines.
+
+        Raises NotFound, Conflict where a container is made of it (and `force` is not given) or an ID has several names.
+        """
+        used = self._used()
+        image = self.store.find(name)
+        if image.id in used and len(image.names) < 2:
+            user = used[image.id][:12]
+            raise Conflict(f"image {name} is used by container {user}", f"crate rm {user} first")
+        removed = self.store.remove(name, force=force, in_use=lambda: set(self._used()))
+        return [*(f"Untagged: {text}" for text in removed.untagged), *(f"Deleted: {text}" for text in removed.deleted)]
+
+    def _used(self) -> dict[str, str]:
+        """Return the container, by ID, that is made of each image in use."""
+        from cratebox.engine import container as records
+        from cratebox.errors import StorageError
+
+        used = {}
+        for identity in records.identities(self.paths):
+            try:
+                used[records.load(self.paths, identity).image_id] = identity
+            except (NotFound, StorageError):
+                continue
+        return used
+
+    def layer_directories(self, container: Container) -> tuple[str, ...]:
+        """Return the directories a container's root is made of, lowest first. Raises StorageError, NotFound."""
+        if container.rootfs:
+            return (_directory(container.rootfs).rootfs,)
+        return self.store.layer_directories(self._known.get(container.image_id) or self.store.find(container.image_id))
+
+    def list(self) -> Sequence[StoredImage]:
+        """Return the images in the store. Raises StorageError."""
+        return self.store.images()
+
+
+def _may_be_id(name: str) -> bool:
+    text = name.removeprefix("sha256:")
+    return len(text) >= 3 and set(text) <= set("0123456789abcdef")
+
+
+def _check_platform(image: StoredImage, platform: str | None, name: str) -> None:
+    if not platform:
+        return
+    from cratebox.image.platform import parse, suits
+
+    if not suits(image.config.platform, parse(platform)):
+        raise InvalidValue(
+            f"image {name} in the store is for {image.config.platform}, not for {platform}",
+            f"crate pull --platform {platform} {name}",
+        )
+
+
+def _directory(path: str) -> Provided:
+    absolute = os.path.abspath(path)
+    if not os.path.isdir(absolute):
+        raise NotFound(f"image rootfs:{path}: there is no such directory")
+    return Provided("", ImageDefaults(), (), absolute)

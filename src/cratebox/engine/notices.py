@@ -1,0 +1,22 @@
+"""What a user should know, but not at every command."""
+
+from __future__ import annotations
+
+import os
+
+from cratebox.paths import Paths, private_directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def once(paths: Paths, progress: Any, what: str, text: str) -> None:
+    """Say `text` through `progress`, once until the next boot: a file of the state directory remembers."""
+    try:
+        private_directory(paths.state)
+        os.makedirs(paths.state + "/said", 0o700, exist_ok=True)
+        os.close(os.open(f"{paths.state}/said/{what}", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError:
+        return  # said before, or nowhere to remember it
+    progress.message(text)

@@ -1,0 +1,241 @@
+"""The user's wish, the image's defaults and the facts of the host become an OCI spec. Pure: reads nothing, changes nothing.
+
+The defaults are Docker's: its capabilities, its masks, its mounts; where crate differs it says why.
+"""
+
+from __future__ import annotations
+
+from cratebox.engine.accounts import Account
+from cratebox.engine.config import ContainerConfig
+from cratebox.errors import InvalidValue
+from cratebox.linux import caps
+from cratebox.linux.userns import IDMap
+from cratebox.record import Record
+from cratebox.runtime.spec import (
+    VERSION,
+    Capabilities,
+    ConsoleSize,
+    Device,
+    IDMapping,
+    Linux,
+    Mount,
+    Namespace,
+    Process,
+    Rlimit,
+    Root,
+    Spec,
+    User,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+DEFAULT_CAPABILITIES = (
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
+    "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
+)  # fmt: skip
+DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# What tells about the machine or its other users, or reaches its hardware, has no business in a container.
+MASKED = (
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+    "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+)  # fmt: skip
+READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+_SAFE = ("nosuid", "noexec", "nodev")
+_ALLOWED_DEVICES = (
+    ("c", None, None, "m"), ("b", None, None, "m"),  # making a node is not opening it
+    ("c", 1, 3, "rwm"), ("c", 1, 5, "rwm"), ("c", 1, 7, "rwm"), ("c", 1, 8, "rwm"), ("c", 1, 9, "rwm"),  # null zero full random urandom
+    ("c", 5, 0, "rwm"), ("c", 5, 1, "rwm"), ("c", 5, 2, "rwm"), ("c", 136, None, "rwm"),  # tty console ptmx pts/*
+)  # fmt: skip
+
+
+class ImageDefaults(Record):
+    """What an image says about how it is to be run (image-spec, config.md)."""
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    stop_signal: str = ""
+    labels: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
+
+
+class Host(Record):
+    """The facts about the machine that a spec depends on."""
+
+    hostname: str
+    rootless: bool = False
+    uids: tuple[IDMap, ...] = ()
+    gids: tuple[IDMap, ...] = ()
+    cgroups: bool = True  # there is a cgroup of the container's own
+    init: str = ""  # the path of the reaper for --init
+    devices: tuple[Device, ...] = ()  # all of the machine's, for --privileged
+    console: tuple[int, int] | None = None  # rows and columns of the user's terminal
+
+
+def command_of(config: ContainerConfig, image: ImageDefaults) -> tuple[str, ...]:
+    """Return ENTRYPOINT and CMD as Docker combines them. Raises InvalidValue where there is nothing to run."""
+    if config.entrypoint is not None:
+        words = (*config.entrypoint, *config.command)  # the image's CMD belongs to the image's ENTRYPOINT
+    else:
+        words = (*image.entrypoint, *(config.command or image.cmd))
+    if not words:
+        raise InvalidValue(
+            f"no command: image {config.image} names none, and none was given",
+            f"write one after the image: crate run {config.image} COMMAND",
+        )
+    return words
+
+
+def capabilities_of(config: ContainerConfig) -> tuple[str, ...]:
+    """Return the capabilities of the container, in the kernel's order."""
+    everything = set(caps.NAMES)
+    if config.privileged:
+        return caps.NAMES
+    found = everything if "ALL" in config.cap_add else set(DEFAULT_CAPABILITIES)
+    if "ALL" in config.cap_drop:
+        found = set()
+        if "ALL" in config.cap_add:
+            found = everything
+    found = (found | (set(config.cap_add) - {"ALL"})) - (set(config.cap_drop) - {"ALL"})
+    return tuple(name for name in caps.NAMES if name in found)
+
+
+def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Account, directory: str) -> Spec:
+    """Return the spec of a container whose files (hosts, rootfs, ...) are in `directory`. Raises InvalidValue."""
+    args = command_of(config, image)
+    mounts = list(_system_mounts(config, host))
+    if host.init:
+        args = (INIT_PLACE, "--", *args)
+        mounts.append(Mount(INIT_PLACE, "bind", host.init, ("bind", "ro", "nosuid", "nodev")))
+    mounts += _file_mounts(config, directory)
+    mounts += sorted((_user_mount(one) for one in config.mounts), key=lambda one: one.destination.count("/"))
+    names = capabilities_of(config)
+    return Spec(
+        oci_version=VERSION,
+        root=Root("rootfs", config.read_only),
+        mounts=tuple(mounts),
+        hostname=host.hostname,
+        process=Process(
+            cwd=config.working_dir or image.working_dir or "/",
+            args=args,
+            env=_environment(config, image, host, account),
+            terminal=config.tty,
+            console_size=ConsoleSize(*host.console) if host.console and config.tty else None,
+            user=User(account.uid, account.gid, 0o022, account.groups),
+            capabilities=_capabilities(names, account),
+            rlimits=tuple(_rlimit(one.name, one.soft, one.hard) for one in config.ulimits),
+            no_new_privileges=config.no_new_privileges,
+        ),
+        annotations=config.labels or None,
+        linux=_linux(config, host),
+    )
+
+
+INIT_PLACE = "/dev/init"  # in the container's own /dev, as Docker's; no image can have anything there
+
+
+def _capabilities(names: tuple[str, ...], account: Account) -> Capabilities:
+    """Only root has them at once; others find them in the bounding set. Inheritable stays empty (CVE-2022-24769)."""
+    held = names if account.uid == 0 else ()
+    return Capabilities(bounding=names, effective=held, permitted=held)
+
+
+def _environment(config: ContainerConfig, image: ImageDefaults, host: Host, account: Account) -> tuple[str, ...]:
+    """Later ones win, each name stands once, in the place where it was first said."""
+    entries = [DEFAULT_PATH, "HOSTNAME=" + host.hostname]
+    if config.tty:
+        entries.append("TERM=xterm")
+    found: dict[str, str] = {}
+    for entry in (*entries, *image.env, *config.env):
+        name, equals, _ = entry.partition("=")
+        if name and equals:  # an image's "NAME" alone never pulls in the host's value (CVE-2020-14370)
+            found[name] = entry
+    found.setdefault("HOME", "HOME=" + account.home)
+    return tuple(found.values())
+
+
+def _rlimit(name: str, soft: int, hard: int) -> Rlimit:
+    most = 2**64 - 1
+    return Rlimit("RLIMIT_" + name.upper(), most if soft < 0 else soft, most if hard < 0 else hard)
+
+
+def _system_mounts(config: ContainerConfig, host: Host) -> tuple[Mount, ...]:
+    readonly = () if config.privileged else ("ro",)
+    gid = ("gid=5",) if not host.gids or sum(one.size for one in host.gids) > 5 else ()
+    own_network = config.network != "host"
+    if host.rootless and not own_network:
+        # A new sysfs shows the network namespace, so the kernel lets only the owner of that mount one.
+        sysfs = Mount("/sys", "bind", "/sys", ("rbind", "rnosuid", "rnoexec", "rnodev", "rro"))
+    else:
+        sysfs = Mount("/sys", "sysfs", "sysfs", (*_SAFE, *readonly))
+    shown = (Mount("/sys/fs/cgroup", "cgroup", "cgroup", (*_SAFE, *readonly)),) if sysfs.type == "sysfs" else ()
+    return (
+        Mount("/proc", "proc", "proc", _SAFE),
+        Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
+        Mount("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *gid)),
+        sysfs,
+        *shown,
+        Mount("/dev/mqueue", "mqueue", "mqueue", _SAFE),
+        Mount("/dev/shm", "tmpfs", "shm", (*_SAFE, "mode=1777", "size=67108864")),  # noqa: S108  the container's
+    )
+
+
+def _file_mounts(config: ContainerConfig, directory: str) -> list[Mount]:
+    taken = {one.target for one in config.mounts}
+    return [
+        Mount("/etc/" + name, "bind", f"{directory}/{name}", ("bind", "rprivate"))
+        for name in ("resolv.conf", "hostname", "hosts")
+        if "/etc/" + name not in taken
+    ]
+
+
+def _user_mount(one: Any) -> Mount:
+    if one.kind == "tmpfs":
+        return Mount(one.target, "tmpfs", "tmpfs", one.options + (("ro",) if one.read_only else ()))
+    words = one.options
+    if not any(word in {"bind", "rbind"} for word in words):
+        words = ("rbind", *words)
+    if not any(word.lstrip("r") in {"private", "shared", "slave"} for word in words):
+        words = (*words, "rprivate")
+    return Mount(one.target, "bind", one.source, words + (("rro",) if one.read_only else ()))
+
+
+def _linux(config: ContainerConfig, host: Host) -> Linux:
+    kinds = ["pid", "mount", "uts", "ipc", "cgroup"]
+    if config.network != "host":
+        kinds.append("network")
+    if host.rootless:
+        kinds.append("user")
+    return Linux(
+        namespaces=tuple(Namespace(kind) for kind in kinds),
+        uid_mappings=_mappings(host.uids),
+        gid_mappings=_mappings(host.gids),
+        devices=host.devices if config.privileged else (),
+        resources=resources_of(config) if host.cgroups else None,
+        masked_paths=() if config.privileged else MASKED,
+        readonly_paths=() if config.privileged else READONLY,
+    )
+
+
+def _mappings(maps: tuple[IDMap, ...]) -> tuple[IDMapping, ...]:
+    return tuple(IDMapping(one.inside, one.outside, one.size) for one in maps)
+
+
+def resources_of(config: ContainerConfig) -> dict[str, Any]:
+    """Return the OCI linux.resources of a container: which devices it may open, and its limits."""
+    if config.privileged:
+        return {"devices": [{"allow": True, "access": "rwm"}]}
+    rules: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
+    for kind, major, minor, access in _ALLOWED_DEVICES:
+        rule: dict[str, Any] = {"allow": True, "type": kind, "access": access}
+        if major is not None:
+            rule["major"] = major
+        if minor is not None:
+            rule["minor"] = minor
+        rules.append(rule)
+    return {"devices": rules}

@@ -1,0 +1,273 @@
+"""One small process per running container: its parent, which starts it, keeps its output, and writes down how it ended.
+
+    crate (client)                      supervisor                              container
+    --------------                      ----------                              ---------
+    fork ------------------------------> session of its own
+                                         runtime.create, runtime.start -------> the program runs
+         <------------------------------ STARTED (+ the terminal's master)
+    signals, detaching ----------------> passed on                     ------->
+                                         copies output: log, and the client's own standard output
+         <------------------------------ EXITED code, after all is written and removed
+
+The client's standard output and error are written by the supervisor itself, through the descriptors that fork gave it, so
+nothing is copied twice. The client may die at any moment: the container goes on, `--rm` is still kept.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import os
+import select
+import time
+
+from cratebox.engine import container as containers
+from cratebox.engine.logs import LogWriter
+from cratebox.engine.pump import Pump, Stream
+from cratebox.errors import CrateError, RuntimeFailure, StorageError
+from cratebox.linux import fdpass, process
+from cratebox.record import Record
+from cratebox.runtime import create as runtime
+from cratebox.runtime import state as runtime_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+
+STARTED, EXITED, ERROR = b"S", b"X", b"E"
+DETACH, SIGNAL, STDIN_ENDED = b"D", b"K", b"I"
+_IDLE_AFTER_EXIT = 2000  # milliseconds for output that a descriptor outside of the container keeps open
+
+
+class Watch(Record):
+    """All that a supervisor is told."""
+
+    container: containers.Container
+    directory: str  # of the container
+    state_directory: str
+    wish: runtime.Wish
+    make_cgroup: Callable[[], object]
+    remove: Callable[[], None]  # removes the container, for --rm
+    lock: int
+    attached: bool
+    keep_stdin: bool  # somebody may attach later: the container's standard input stays open without a client
+    log: bool = True
+
+
+def fork(watch: Watch, sock: _socket.socket, client_sock: _socket.socket, stdin_write: int) -> int:
+    """Fork the supervisor; return its pid. `sock` is its end of the dialogue, the other two are the client's."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 125
+    try:
+        client_sock.close()
+        code = _main(watch, sock, stdin_write)
+    except BaseException as error:  # noqa: BLE001  there is nobody above: say it and end
+        _say(sock, ERROR + f"{type(error).__name__}\0the supervisor failed: {error!r}\0".encode())
+    finally:
+        os._exit(code)
+
+
+def _main(watch: Watch, sock: _socket.socket, stdin_write: int) -> int:
+    os.setsid()
+    process.set_name("crate-supervisor")
+    _default_signals()
+    if not watch.keep_stdin and stdin_write >= 0:
+        os.close(stdin_write)
+    try:
+        return _Supervision(watch, sock, stdin_write if watch.keep_stdin else -1).run()
+    except CrateError as error:
+        watch_failed(watch, error)
+        _say(sock, ERROR + "\0".join((type(error).__name__, error.message, error.hint or "")).encode(errors="replace"))
+        return error.exit_code
+
+
+def watch_failed(watch: Watch, error: CrateError) -> None:
+    """Write down why the container did not start, or remove it where it was to be removed."""
+    try:
+        if watch.container.config.remove:
+            watch.remove()
+        else:
+            now = time.time()
+            containers.write_json(watch.directory + "/exit.json", containers.Exit(error.exit_code, 0.0, now, error.message))
+    except (OSError, CrateError):
+        pass  # the error that is being told counts
+
+
+def _default_signals() -> None:
+    """Signals that the client had blocked or taken over must find the container's processes as execve(2) expects them."""
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGQUIT):
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
+def _say(sock: _socket.socket, message: bytes, fds: tuple[int, ...] = ()) -> None:
+    try:
+        fdpass.send(sock, message, fds)
+    except OSError:
+        pass  # the client is gone
+
+
+class _Supervision:
+    """The life of one run of a container, from its first process to the last byte of its output."""
+
+    def __init__(self, watch: Watch, sock: _socket.socket, stdin_write: int) -> None:
+        self.watch = watch
+        self.sock: _socket.socket | None = sock
+        self.stdin_write = stdin_write
+        self.status: int | None = None
+
+    def run(self) -> int:
+        watch = self.watch
+        started_at = time.time()
+        cgroup = watch.make_cgroup()
+        try:
+            self._start(cgroup, started_at)
+            self._loop()
+        finally:
+            cgroup.remove()  # type: ignore[attr-defined]
+            runtime_state.forget(watch.state_directory)
+        code = process.waited_status(self.status or 0)
+        error = self.pump.log_error
+        if watch.container.config.remove:
+            watch.remove()
+        else:
+            self._record_exit(containers.Exit(code, started_at, time.time(), error))
+        os.close(watch.lock)
+        if self.sock:
+            _say(self.sock, EXITED + str(code).encode())
+        return 0
+
+    def _record_exit(self, ended: containers.Exit) -> None:
+        try:
+            containers.write_json(self.watch.directory + "/exit.json", ended)
+        except OSError as error:
+            if self.sock:
+                _say(self.sock, ERROR + f"StorageError\0cannot write down how the container ended: {error.strerror}\0".encode())
+
+    def _start(self, cgroup: object, started_at: float) -> None:
+        watch, wish = self.watch, self.watch.wish.replace(cgroup=cgroup)
+        streams = []
+        sources: tuple[tuple[str, int, int], ...] = ()
+        who = wish.spec.process
+        assert who
+        if not who.terminal:
+            (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
+            sources = (("stdout", out_read, 1), ("stderr", err_read, 2))
+            wish = wish.replace(stdio=(wish.stdio[0], out_write, err_write))
+        created = runtime.create(wish)
+        try:
+            for fd in wish.stdio if not who.terminal else wish.stdio[:1]:
+                os.close(fd)
+            if who.terminal:
+                sources = (("stdout", created.console, 1),)
+            streams = [Stream(name, source, self._sink(number)) for name, source, number in sources]
+            self.pump = Pump(streams, self._log())
+            self._save_state(created, cgroup, started_at)
+            runtime.start(created, who.args[0])
+        except BaseException:
+            runtime.end(created)
+            raise
+        created.sock.close()
+        self.pid, self.pidfd = created.pid, created.pidfd
+        if self.sock:
+            _say(self.sock, STARTED, (created.console,) if who.terminal and watch.attached else ())
+            if not watch.attached:
+                self.sock.close()
+                self.sock = None
+        _let_go_of_standard_streams()
+
+    def _sink(self, number: int) -> int:
+        """Each stream has a descriptor of its own to write to, so that poll(2) can tell them apart."""
+        try:
+            return os.dup(number) if self.watch.attached else -1
+        except OSError:
+            return -1
+
+    def _log(self) -> LogWriter | None:
+        try:
+            return LogWriter(self.watch.directory + "/log") if self.watch.log else None
+        except OSError as error:
+            raise StorageError(f"cannot write the container's log: {error.strerror}") from None
+
+    def _save_state(self, created: runtime.Created, cgroup: object, started_at: float) -> None:
+        saved = runtime_state.State(
+            oci_version=self.watch.wish.spec.oci_version,
+            id=self.watch.container.id,
+            bundle=self.watch.directory,
+            pid=created.pid,
+            started=created.started,
+            boot_id=process.boot_id(),
+            created=started_at,
+            cgroup=cgroup.paths(),  # type: ignore[attr-defined]
+            started_at=started_at,
+        )
+        try:
+            runtime_state.save(self.watch.state_directory, saved)
+        except OSError as error:
+            raise StorageError(f"cannot write {self.watch.state_directory}: {error.strerror}") from None
+
+    def _loop(self) -> None:
+        poll = self.pump.poll
+        poll.register(self.pidfd, select.POLLIN)
+        if self.sock:
+            poll.register(self.sock.fileno(), select.POLLIN)
+        while self.status is None or self.pump.open:
+            ready = poll.poll(None if self.status is None else _IDLE_AFTER_EXIT)
+            if not ready:
+                break
+            for fd, _events in ready:
+                if fd == self.pidfd:
+                    self._reap()
+                elif self.sock and fd == self.sock.fileno():
+                    self._hear()
+                else:
+                    self.pump.turn(fd)
+        self.pump.close()
+
+    def _reap(self) -> None:
+        self.pump.poll.unregister(self.pidfd)
+        self.status = os.waitpid(self.pid, 0)[1]
+        os.close(self.pidfd)
+        self.pidfd = -1
+
+    def _hear(self) -> None:
+        assert self.sock
+        try:
+            message = fdpass.receive(self.sock)[0]
+        except OSError:
+            message = b""
+        kind, rest = message[:1], message[1:]
+        if kind == SIGNAL and self.pidfd >= 0:
+            try:
+                process.send_signal(self.pidfd, int(rest))
+            except (OSError, ValueError):
+                pass  # it has just ended
+        elif kind == STDIN_ENDED and self.stdin_write >= 0:
+            os.close(self.stdin_write)
+            self.stdin_write = -1
+        elif kind in {DETACH, b""}:
+            self.pump.poll.unregister(self.sock.fileno())
+            self.pump.detach()
+            self.sock.close()
+            self.sock = None
+
+
+def _let_go_of_standard_streams() -> None:
+    """What the client was given as standard streams is not ours to hold once it has gone: a pipe's reader waits for its end."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    os.close(null)
+
+
+def failure_of(message: bytes) -> CrateError:
+    """Return the error that an ERROR message carries."""
+    from cratebox import errors
+
+    name, text, hint = (message[1:].decode(errors="replace").split("\0") + ["", ""])[:3]
+    found = getattr(errors, name, None)
+    kind = found if isinstance(found, type) and issubclass(found, CrateError) else RuntimeFailure
+    return kind(text, hint or None)
