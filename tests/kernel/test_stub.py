@@ -231,20 +231,21 @@ QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
 
 @pytest.mark.skipif(QEMU is None, reason="qemu-aarch64-static is not installed")
 @pytest.mark.parametrize(
-    ("arguments", "bpf", "code", "report"),
+    ("mark", "arguments", "bpf", "code", "report"),
     [
-        (["/bin/sh", "sh", "-c", "exit 7"], b"", 7, None),
-        (["/no/such", "x"], b"", 127, (stub.STEP_EXECVE, errno.ENOENT)),
-        (["/etc", "x"], b"", 126, (stub.STEP_EXECVE, errno.EACCES)),
-        (["/bin/true", "x"], NO_UNAME, 126, (stub.STEP_SECCOMP, None)),  # qemu has no seccomp(2): some error
+        (stub.MARK, ["/bin/sh", "sh", "-c", "exit 7"], b"", 7, None),
+        (stub.MARK, ["/no/such", "x"], b"", 127, (stub.STEP_EXECVE, errno.ENOENT)),
+        (stub.MARK, ["/etc", "x"], b"", 126, (stub.STEP_EXECVE, errno.EACCES)),
+        (stub.MARK, ["/bin/true", "x"], NO_UNAME, 126, (stub.STEP_SECCOMP, None)),  # qemu has no seccomp(2): some error
+        (b"/proc/self/exe", ["/script"], b"", 126, (0, errno.ENOEXEC)),
     ],
 )
-def test_the_arm64_stub_does_the_same(tmp_path, arguments, bpf, code, report):
+def test_the_arm64_stub_does_the_same(tmp_path, mark, arguments, bpf, code, report):
     read_end, write_end = os.pipe()
     image = tmp_path / "stub"
     image.write_bytes(stub.build(write_end, bpf, machine="aarch64"))
     image.chmod(0o755)
-    done = subprocess.run([QEMU, "-0", arguments[0], str(image), *arguments[1:]], pass_fds=[write_end])
+    done = subprocess.run([QEMU, "-0", os.fsdecode(mark), str(image), *arguments], pass_fds=[write_end])
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:
         told = pipe.read()
