@@ -46,6 +46,7 @@ class Containers:
         return container
 
     def _make(self, config: ContainerConfig, pull: str, progress: Any) -> tuple[Container, int]:
+        private_directory(self.paths.root)
         self.images.tell_notice(progress)
         with self.images.using():
             return self._make_from(config, self.images.provide(config.image, config.platform, pull, progress))
@@ -68,7 +69,6 @@ class Containers:
 
     def _put(self, container: Container) -> tuple[Container, int]:
         """Write the container's directory beside its place, take the name, then rename: it is there whole or not at all."""
-        private_directory(self.paths.root)
         new, final = f"{self.paths.containers}/.new-{container.id}", records.directory(self.paths, container.id)
         try:
             try:

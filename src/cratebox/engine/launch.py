@@ -154,7 +154,15 @@ def _host(start: Start, config: ContainerConfig) -> specgen.Host:
         init=find_reaper() if config.init else "",
         devices=_all_devices() if config.privileged else (),
         console=_terminal_size() if config.tty and start.attach else None,
+        files=_files(start),
     )
+
+
+def _files(start: Start) -> tuple[str, ...]:
+    """A directory of somebody else's cannot be given files that it lacks: without root its owner is nobody in the container."""
+    if not (start.identity.rootless and start.container.rootfs):
+        return hostfiles.NAMES
+    return tuple(name for name in hostfiles.NAMES if os.path.lexists(f"{start.container.rootfs}/etc/{name}"))
 
 
 def find_reaper() -> str:
@@ -199,7 +207,9 @@ def _overlay(start: Start, where: str) -> tuple[rootfs.Overlay | None, str]:
     if os.path.isdir(where + "/copy"):
         return None, where + "/copy"
     if start.container.rootfs:
-        return rootfs.Overlay(lower=start.layers, upper="", work="", options=options), ""
+        import cratebox.runtime.patchwork  # noqa: F401  init may need it, and cannot import any more
+
+        return rootfs.Overlay(lower=start.layers, options=options), ""
     if start.container.config.remove:
         options = (*options, "volatile")  # what is removed anyway need not reach the disk
     return rootfs.Overlay(lower=start.layers, upper=where + "/rw/upper", work=where + "/rw/work", options=options), ""
@@ -230,6 +240,6 @@ def _cgroup_maker(start: Start) -> Callable[[], object]:
 
         driver = base.detect(start.identity.rootless)
         spec_resources = specgen.resources_of(start.container.config) if not start.identity.rootless else None
-        return driver.create("crate/" + start.container.id, spec_resources)
+        return driver.create("crate-" + start.container.id, spec_resources)
 
     return make

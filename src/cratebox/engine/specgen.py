@@ -75,6 +75,7 @@ class Host(Record):
     init: str = ""  # the path of the reaper for --init
     devices: tuple[Device, ...] = ()  # all of the machine's, for --privileged
     console: tuple[int, int] | None = None  # rows and columns of the user's terminal
+    files: tuple[str, ...] = ("resolv.conf", "hostname", "hosts")  # of /etc, bound in from the container's directory
 
 
 def command_of(config: ContainerConfig, image: ImageDefaults) -> tuple[str, ...]:
@@ -112,7 +113,7 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
     if host.init:
         args = (INIT_PLACE, "--", *args)
         mounts.append(Mount(INIT_PLACE, "bind", host.init, ("bind", "ro", "nosuid", "nodev")))
-    mounts += _file_mounts(config, directory)
+    mounts += _file_mounts(config, host, directory)
     mounts += sorted((_user_mount(one) for one in config.mounts), key=lambda one: one.destination.count("/"))
     names = capabilities_of(config)
     return Spec(
@@ -185,11 +186,11 @@ def _system_mounts(config: ContainerConfig, host: Host) -> tuple[Mount, ...]:
     )
 
 
-def _file_mounts(config: ContainerConfig, directory: str) -> list[Mount]:
+def _file_mounts(config: ContainerConfig, host: Host, directory: str) -> list[Mount]:
     taken = {one.target for one in config.mounts}
     return [
         Mount("/etc/" + name, "bind", f"{directory}/{name}", ("bind", "rprivate"))
-        for name in ("resolv.conf", "hostname", "hosts")
+        for name in host.files
         if "/etc/" + name not in taken
     ]
 

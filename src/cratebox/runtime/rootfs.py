@@ -83,32 +83,42 @@ def mount_root(spec: Spec, bundle: str, overlay: Overlay | None) -> int:
         const.MS_REC | (const.MS_SLAVE if propagate in ("rslave", "slave", "rshared", "shared") else const.MS_PRIVATE),
     )
     path = os.path.join(bundle, spec.root.path if spec.root else "rootfs")
-    if overlay:
-        tree = _new_overlay(overlay if overlay.upper else _in_memory(overlay, path))
-    else:
-        tree = mount.clone_tree(path)
     try:
-        target = os.open(path, const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        mount.attach(tree, target, f"root file system -> {path}")
-        os.close(target)
+        if overlay and not overlay.upper:
+            return _overlay_in_memory(overlay, path)
+        return _put(_new_overlay(overlay) if overlay else mount.clone_tree(path), path)
     except OSError as error:
         raise RuntimeFailure(f"cannot mount the root file system at {path}: {error.strerror}") from None
+
+
+def _put(tree: int, path: str) -> int:
+    target = os.open(path, const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mount.attach(tree, target, f"root file system -> {path}")
+    os.close(target)
     return tree
 
 
-def _in_memory(overlay: Overlay, path: str) -> Overlay:
+def _overlay_in_memory(overlay: Overlay, path: str) -> int:
     """Put the writable side into a tmpfs. It is mounted where the root will be, which covers it."""
+    tree = _put(mount.new_filesystem("tmpfs", ("mode=700",), const.MOUNT_ATTR_NOSUID | const.MOUNT_ATTR_NODEV), path)
+    for name, mode in (("upper", 0o755), ("work", 0o700)):
+        os.mkdir(name, mode, dir_fd=tree)
+    os.close(tree)
     try:
-        tree = mount.new_filesystem("tmpfs", ("mode=700",), const.MOUNT_ATTR_NOSUID | const.MOUNT_ATTR_NODEV)
-        target = os.open(path, const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        mount.attach(tree, target, f"tmpfs -> {path}")
-        os.close(target)
-        for name, mode in (("upper", 0o755), ("work", 0o700)):
-            os.mkdir(name, mode, dir_fd=tree)
-        os.close(tree)
-    except OSError as error:
-        raise RuntimeFailure(f"cannot mount memory for the container's changes: {error.strerror}") from None
-    return overlay.replace(upper=path + "/upper", work=path + "/work")
+        return _put(_new_overlay(overlay.replace(upper=path + "/upper", work=path + "/work")), path)
+    except OverlayRefused:
+        return _pieces(overlay, path)
+
+
+def _pieces(overlay: Overlay, path: str) -> int:
+    from cratebox.runtime.patchwork import mount_pieces  # imported by whoever gave us such an overlay, before the fork
+
+    def one(lower: str, upper: str, work: str) -> int:
+        return mount.new_filesystem(
+            "overlay", ("lowerdir=" + lower, "upperdir=" + upper, "workdir=" + work, *overlay.options), source="overlay"
+        )
+
+    return mount_pieces(overlay.lower[0], path, one)
 
 
 def _new_overlay(overlay: Overlay) -> int:

@@ -15,7 +15,8 @@ from cratebox.record import Record
 
 class State(Record):
     """`started` is in clock ticks since boot, which with `boot_id` tells the process from a later one of the same number;
-    `created` and `started_at` are in seconds since 1970."""
+    `created` and `started_at` are in seconds since 1970.
+    """
 
     oci_version: str
     id: str
