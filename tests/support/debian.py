@@ -24,14 +24,15 @@ class CannotBuild(Exception):
 
 def debian_image() -> Image:
     """Return an image of the minimal system of this machine's own release. Raises CannotBuild."""
-    return Image((Layer.of_gzip(_tarball("minbase", ()).read_bytes()),), {"Env": [PATH], "Cmd": ["bash"]}, architecture())
+    return Image((Layer.of_gzip(tarball("minbase", ()).read_bytes()),), {"Env": [PATH], "Cmd": ["bash"]}, architecture())
 
 
 def architecture() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
-def _tarball(name: str, include: tuple[str, ...]) -> Path:
+def tarball(name: str, include: tuple[str, ...]) -> Path:
+    """Return the gzipped tar of a minimal system with the packages `include`, kept as `name`. Raises CannotBuild."""
     if shutil.which("mmdebstrap") is None:
         raise CannotBuild("mmdebstrap is not installed")
     CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -45,8 +45,8 @@ class Layer:
     compression: str = "gzip"
 
     @classmethod
-    def of_tar(cls, plain: bytes, compression: str = "gzip") -> Layer:
-        data = gzip.compress(plain, 1, mtime=0) if compression == "gzip" else plain
+    def of_tar(cls, plain: bytes, compression: str = "gzip", level: int = 1) -> Layer:
+        data = gzip.compress(plain, level, mtime=0) if compression == "gzip" else plain
         return cls(data, digest(plain), compression)
 
     @classmethod
