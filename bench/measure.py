@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -44,15 +45,15 @@ class Samples:
         return statistics.median(self.seconds)
 
 
-def run(command: Command, timeout: float = 600) -> float:
+def run(command: Command, timeout: float = 600, started: Callable[[int], None] = lambda pid: None) -> float:
     """Run `command` to its end and return the seconds it took. Raises Failed with the end of its errors."""
     options = {} if command.uid is None else {"user": command.uid, "group": command.gid, "extra_groups": []}
-    with open(os.devnull, "r+b") as nothing, Path(f"/tmp/crate-bench-{os.getpid()}.err").open("w+b") as errors:
-        os.unlink(errors.name)
+    with tempfile.TemporaryFile() as errors, open(os.devnull, "r+b") as nothing:
         begun = time.perf_counter()
         process = subprocess.Popen(
             command.argv, env=command.env, cwd="/", stdin=nothing, stdout=nothing, stderr=errors, **options
         )
+        started(process.pid)
         code = process.wait(timeout)
         taken = time.perf_counter() - begun
         if code:
@@ -91,38 +92,42 @@ def in_turn(
 def memory_of(command: Command, daemons: Iterable[int] = ()) -> tuple[int, int]:
     """Run `command` and return the peak of its largest process and of all its processes together, in kB.
 
-    `daemons` do the work for some: they count as well. Sampled every 20 ms, so it is not a measurement of time.
+    `daemons` do the work for some: they count as well. Sampled every 5 ms, so it is not a measurement of time.
     """
-    watch = _Watch([os.getpid(), *daemons])
-    watch.start()
+    watch = _Watch(daemons)
     try:
-        run(command)
+        run(command, started=watch.begin)
     finally:
         largest, together = watch.end()
     return largest, together
 
 
 class _Watch(threading.Thread):
-    def __init__(self, roots: list[int]) -> None:
+    def __init__(self, daemons: Iterable[int]) -> None:
         super().__init__(daemon=True)
-        self._roots = roots
+        self._roots = set(daemons)
         self._ended = threading.Event()
         self._largest = self._together = 0
 
+    def begin(self, pid: int) -> None:
+        self._roots.add(pid)
+        self.start()
+
     def run(self) -> None:
-        while not self._ended.wait(0.02):
+        while not self._ended.wait(0.005):
             sizes = [_resident(pid) for pid in _descendants(self._roots)]
             self._largest = max([self._largest, *(peak for peak, _now in sizes)])
             self._together = max(self._together, sum(now for _peak, now in sizes))
 
     def end(self) -> tuple[int, int]:
         self._ended.set()
-        self.join()
+        if self.is_alive():
+            self.join()
         return self._largest, self._together
 
 
-def _descendants(roots: list[int]) -> set[int]:
-    """Return the daemons and everything below `roots`, without this process itself."""
+def _descendants(roots: set[int]) -> set[int]:
+    """Return `roots` and every process below them."""
     parents: dict[int, int] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -133,8 +138,7 @@ def _descendants(roots: list[int]) -> set[int]:
     found = set(roots)
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
-    daemons_elsewhere = set(roots[1:])
-    return {pid for pid in found - {os.getpid()} if pid in daemons_elsewhere or pid in parents}
+    return found
 
 
 def _resident(pid: int) -> tuple[int, int]:
