@@ -45,7 +45,7 @@ class Samples:
         return statistics.median(self.seconds)
 
 
-def run(command: Command, timeout: float = 600, started: Callable[[int], None] = lambda pid: None) -> float:
+def run(command: Command, timeout: float = 600, started: Callable[[int], object] = int) -> float:
     """Run `command` to its end and return the seconds it took. Raises Failed with the end of its errors."""
     options = {} if command.uid is None else {"user": command.uid, "group": command.gid, "extra_groups": []}
     with tempfile.TemporaryFile() as errors, open(os.devnull, "r+b") as nothing:
