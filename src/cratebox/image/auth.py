@@ -201,7 +201,12 @@ def _run_helper(program: str, server: str, notes: list[str]) -> dict[str, Any]:
 
     try:
         done = subprocess.run(
-            [program, "get"], input=server.encode(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_HELPER_TIMEOUT
+            [program, "get"],
+            input=server.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_HELPER_TIMEOUT,
+            check=False,
         )
         if done.returncode == 0:
             answer = jsontext.loads(done.stdout)

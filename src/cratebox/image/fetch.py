@@ -84,6 +84,13 @@ class Reply:
         """The method and the redacted URL, for messages."""
         return f"{self.method} {redact(self.url)}"
 
+    def drain(self) -> None:
+        """Read a short body to its end, so that the connection can be used again."""
+        try:
+            self.body(64 << 10)
+        except RegistryError:
+            pass  # it is closed then, and the next request opens another
+
     def close(self) -> None:
         """Let go of the connection: back to the pool where the body was read to its end, else closed."""
         if self.response.length_remaining == 0:
@@ -135,8 +142,9 @@ class Fetcher:
         self._pools: dict[Origin, urllib3.HTTPConnectionPool] = {}
         self.own: tuple[Origin, ...] = ()  # origins the user named: only they see our certificate
 
-    def reopen(self) -> None:
+    def reopen(self, say: Callable[[str], None]) -> None:
         """Forget the connections, which a fork shares with its parent; what was learnt of certificates stays."""
+        self._say = say
         self._pools = {}
 
     def close(self) -> None:

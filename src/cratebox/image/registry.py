@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cratebox.image.reference import Reference
     from cratebox.image.settings import Settings
 
-_ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
+_ACCEPT = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_INDEX}, {DOCKER_MANIFEST}"
 _HUB_HOST = "registry-1.docker.io"
 _MAX_ERROR = 64 << 10  # bytes of an error's body that are looked at
 _LEAST_READ, _MOST_READ = 64 << 10, 1 << 20  # bytes
@@ -55,9 +55,9 @@ class Registry:
         self._authorizer = Authorizer(self._fetcher, reference)
         self._origin: Origin | None = None
 
-    def reopen(self) -> None:
-        """Use new connections from here on; the token and the way to the registry are kept."""
-        self._fetcher.reopen()
+    def reopen(self, say: Callable[[str], None]) -> None:
+        """Use new connections and another `say` from here on; the token and the way to the registry are kept."""
+        self._fetcher.reopen(say)
 
     def close(self) -> None:
         """Close the connections."""
@@ -166,7 +166,7 @@ class Registry:
         reply = self._fetcher.request(method, url, headers, authorization=self._authorizer.header(origin))
         # A challenge counts only from the registry itself: elsewhere it would draw the password to another host.
         if reply.status == 401 and not reply.foreign and self._authorizer.answer(reply, origin):
-            reply.close()
+            reply.drain()
             reply = self._fetcher.request(method, url, headers, authorization=self._authorizer.header(origin))
         return reply
 

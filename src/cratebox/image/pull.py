@@ -1,0 +1,244 @@
+"""From a name to an image in the store: resolve, choose the platform, fetch what is missing, tag.
+
+    resolve      the manifest, or an index and from it the manifest of our platform
+    config       whose diff IDs say what the unpacked layers must be
+    layers       side by side, a process each: HTTP -> hash -> file, and the same bytes -> inflate -> hash -> files
+    tag          last: before it nothing refers to what has come, after it everything is there
+
+Nothing is fetched that is there. Whatever ends a pull, the next one goes on: whole blobs stay, the bytes of partial ones too.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from cratebox.errors import NotFound, StorageError, Unsupported, Untrusted
+from cratebox.image import manifest as manifests
+from cratebox.image import platform as platforms
+from cratebox.image import workers
+from cratebox.image.digest import shown
+from cratebox.image.manifest import CONFIG_TYPES, MAX_DOCUMENT, Descriptor, ImageConfig, Index, Manifest
+from cratebox.image.registry import Registry, Resolved
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Protocol
+
+    from cratebox.image.platform import Platform
+    from cratebox.image.reference import Reference
+    from cratebox.image.settings import Settings
+    from cratebox.image.store import Store, StoredImage
+    from cratebox.image.transport import Source
+
+    class Progress(Protocol):
+        """Who wants to know how a pull goes. Sizes are of compressed bytes."""
+
+        def layer(self, digest: str, total_bytes: int) -> None: ...
+        def advance(self, digest: str, n_bytes: int) -> None: ...
+        def done(self, digest: str, note: str) -> None: ...
+        def message(self, text: str) -> None: ...
+
+
+_MOST_WORKERS = 6
+_LEAST_WORKERS = 3  # on one processor too: a worker mostly waits for the network
+_REPORT_EVERY = 0.1  # seconds
+
+_status = ""
+
+
+def last_status() -> str:
+    """Return what the last pull of this process did: "present" where there was nothing to do, else "downloaded"."""
+    return _status
+
+
+class Silent:
+    """The progress of a caller who does not want to know."""
+
+    def layer(self, digest: str, total_bytes: int) -> None:
+        """Ignore it."""
+
+    def advance(self, digest: str, n_bytes: int) -> None:
+        """Ignore it."""
+
+    def done(self, digest: str, note: str) -> None:
+        """Ignore it."""
+
+    def message(self, text: str) -> None:
+        """Ignore it."""
+
+
+def pull(
+    store: Store, source: Source, platform: Platform | None, settings: Settings, progress: Progress | None = None
+) -> StoredImage:
+    """Bring the image of `source` into the store; return it, tagged with its name.
+
+    `platform` None means this machine's. Raises NotFound (no such image, no such platform), RegistryError, Untrusted,
+    Unsupported, StorageError.
+    """
+    global _status  # noqa: PLW0603  see last_status
+    _status = "downloaded"
+    if source.reference is None:
+        if source.kind == "rootfs":
+            raise Unsupported(f"cannot pull {source}: a directory is used as it is")
+        from cratebox.image import archive
+
+        return archive.load(store, source, platform, progress=progress)
+    with store.using():
+        work = _Pull(store, source.reference, platform or platforms.host(), settings, progress or Silent())
+        try:
+            image = work.present()
+            if image is not None:
+                _status = "present"
+                return image
+            return work.run()
+        finally:
+            work.registry.close()
+
+
+class _Pull:
+    """One pull of one image."""
+
+    def __init__(self, store: Store, reference: Reference, platform: Platform, settings: Settings, progress: Progress) -> None:
+        self._store, self._reference, self._progress = store, reference, progress
+        self._platform = platforms.normal(platform.os, platform.architecture, platform.variant)
+        self.registry = Registry(reference, settings, progress.message)
+
+    def present(self) -> StoredImage | None:
+        """Return the image where the store has, whole, what the name stands for now. A name with a digest asks nobody."""
+        try:
+            image = self._store.find(self._reference)
+            manifest = manifests.parse(self._store.read_blob(image.manifest_digest, MAX_DOCUMENT), None)
+        except (NotFound, StorageError, Untrusted):
+            return None
+        if not isinstance(manifest, Manifest) or not platforms.suits(image.config.platform, self._platform):
+            return None
+        if not all(map(self._store.has_layer, image.layers)) or not all(
+            self._store.has_blob(each.digest) for each in manifest.layers
+        ):
+            return None
+        if self._reference.digest is None and f"{self._reference.name}@{self.registry.head()}" not in image.repo_digests:
+            return None
+        for layer in _each_once(manifest.layers):
+            self._progress.layer(layer.digest, layer.size)
+            self._progress.done(layer.digest, "already exists")
+        return image
+
+    def run(self) -> StoredImage:
+        """Fetch what is missing and tag the image."""
+        top = self.registry.resolve()
+        found, manifest = self._manifest(top)
+        config = self._config(manifest)
+        self._check_platform(config)
+        self._fetch_layers(manifest, config)
+        descriptor = Descriptor(media_type=manifest.media_type, digest=found.descriptor.digest, size=len(found.raw))
+        self._store.put(descriptor, found.raw)
+        reference = self._reference.replace(tag=None) if self._reference.digest else self._reference
+        return self._store.tag(str(reference), descriptor, top.descriptor.digest)
+
+    def _manifest(self, top: Resolved) -> tuple[Resolved, Manifest]:
+        document = manifests.parse(top.raw, top.descriptor.media_type or None)
+        found = top
+        if isinstance(document, Index):
+            entry = platforms.choose(document.manifests, self._platform, self._reference.familiar)
+            found = self.registry.manifest(entry)
+            document = manifests.parse(found.raw, found.descriptor.media_type)
+        if isinstance(document, Index):
+            raise Unsupported(f"{self._reference.familiar} is an index within an index")
+        if document.config.media_type not in CONFIG_TYPES:
+            raise Unsupported(
+                f"{self._reference.familiar} is not a container image: its config is {shown(document.config.media_type)}"
+            )
+        return found, document
+
+    def _config(self, manifest: Manifest) -> ImageConfig:
+        if self._store.has_blob(manifest.config.digest):
+            raw = self._store.read_blob(manifest.config.digest, MAX_DOCUMENT)
+        else:
+            raw = self.registry.small_blob(manifest.config, MAX_DOCUMENT)
+            self._store.put(manifest.config, raw)
+        config = manifests.parse_config(raw)
+        if len(config.diff_ids) != len(manifest.layers):
+            raise Untrusted(
+                f"{self._reference.familiar} has {len(manifest.layers)} layers, but its config tells of {len(config.diff_ids)}"
+            )
+        return config
+
+    def _check_platform(self, config: ImageConfig) -> None:
+        """An image without an index may be for another machine: refused where it was asked for, told where it was not."""
+        if platforms.suits(config.platform, self._platform):
+            return
+        there = str(config.platform) if str(config.platform).isprintable() else shown(str(config.platform))
+        text = f"{self._reference.familiar} is for {there or 'no platform that it names'}, not for {self._platform}"
+        if self._platform != platforms.host() or config.os != "linux":
+            raise NotFound(f"no such image: {text}")
+        self._progress.message(f"warning: {text}: its programs may not run here")
+
+    def _fetch_layers(self, manifest: Manifest, config: ImageConfig) -> None:
+        """Make every layer be there. The largest first: the last one to end decides how long it takes."""
+        missing = []
+        diff_ids = {layer.digest: diff_id for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True)}
+        for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
+            if diff_ids[layer.digest] != diff_id:
+                raise Untrusted(
+                    f"{self._reference.familiar}: its config calls {layer.digest} both {diff_ids[layer.digest]} and {diff_id}"
+                )
+        for layer in _each_once(manifest.layers):
+            self._progress.layer(layer.digest, layer.size)
+            if self._store.has_layer(diff_ids[layer.digest]) and self._store.has_blob(layer.digest):
+                self._progress.done(layer.digest, "already exists")
+            else:
+                missing.append(layer)
+        missing.sort(key=lambda layer: layer.size, reverse=True)
+        if not missing:
+            return
+        # Imported before the forks, which would each do it again.
+        import cratebox.image.fetch
+        import cratebox.image.layer  # noqa: F401
+
+        jobs = [workers.Job(key=each.digest, work=self._job(each, diff_ids[each.digest])) for each in missing]
+        workers.run(jobs, worker_count(), self._heard)
+
+    def _job(self, layer: Descriptor, diff_id: str) -> Any:
+        def work(report: workers.Report) -> None:
+            self.registry.reopen(lambda text: report(["message", text]))
+            self._store.ingest(layer, diff_id, lambda offset: self._bytes(layer, offset, report))
+            report(["done"])
+
+        return work
+
+    def _bytes(self, layer: Descriptor, offset: int, report: workers.Report) -> Iterator[bytes]:
+        """Yield a layer's bytes from the registry, telling the parent how many have come, ten times a second."""
+        report(["resumed", offset])
+        count, told = 0, time.monotonic()
+        for chunk in self.registry.blob(layer, offset):
+            count += len(chunk)
+            now = time.monotonic()
+            if now - told > _REPORT_EVERY:
+                report(["advance", count])
+                count, told = 0, now
+            yield chunk
+        report(["advance", count])
+
+    def _heard(self, digest: str, message: list[Any]) -> None:
+        match message:
+            case ["resumed", int(offset)]:
+                if offset:
+                    self._progress.advance(digest, offset)
+            case ["advance", int(count)]:
+                self._progress.advance(digest, count)
+            case ["message", str(text)]:
+                self._progress.message(text)
+            case ["done"]:
+                self._progress.done(digest, "done")
+
+
+def worker_count() -> int:
+    """Return how many layers are fetched at a time: one a processor, within bounds that suit networks and registries."""
+    return max(_LEAST_WORKERS, min(_MOST_WORKERS, len(os.sched_getaffinity(0))))
+
+
+def _each_once(layers: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
+    """A layer may stand in a manifest more than once (the empty one often does)."""
+    return tuple({layer.digest: layer for layer in layers}.values())
