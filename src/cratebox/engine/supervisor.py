@@ -159,8 +159,9 @@ class _Supervision:
             wish = wish.replace(stdio=(wish.stdio[0], out_write, err_write))
         created = runtime.create(wish)
         try:
-            for fd in wish.stdio if not who.terminal else wish.stdio[:1]:
-                os.close(fd)
+            for fd in wish.stdio:
+                if fd >= 0:
+                    os.close(fd)
             if who.terminal:
                 sources = (("stdout", created.console, 1),)
             streams = [Stream(name, source, self._sink(number)) for name, source, number in sources]

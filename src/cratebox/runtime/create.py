@@ -86,6 +86,8 @@ def create(wish: Wish) -> Created:
     os.close(stub_fd)
     pidfd = os.pidfd_open(pid)
     try:
+        if wish.cgroup:
+            wish.cgroup.close()  # the child has descriptors of its own
         if flags & const.CLONE_NEWUSER:
             _map_ids(pid, linux)
             fdpass.send(ours, sync.MAPPED)
@@ -173,6 +175,16 @@ def _end(pid: int, pidfd: int) -> None:
         os.waitpid(pid, 0)
     except ChildProcessError:
         pass
+
+
+def keep(created: Created) -> None:
+    """Leave a container that was created with a gate of its own to whoever starts it. Raises RuntimeFailure where it died."""
+    try:
+        fdpass.send(created.sock, sync.KEEP)
+    except OSError as error:
+        raise RuntimeFailure(f"the container's first process is gone: {error.strerror}") from None
+    created.sock.close()
+    os.close(created.pidfd)
 
 
 def start(created: Created, command: str) -> None:
