@@ -183,6 +183,8 @@ class BlobWriter:
 
     def verify(self) -> None:
         """Check size and digest. Raises Untrusted; wrong bytes are deleted, but too few of them are kept for a resume."""
+        if self._fd < 0:
+            return  # refused already
         if self._hash is None:
             for _ in self.resume():
                 pass

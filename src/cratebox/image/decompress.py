@@ -43,9 +43,9 @@ def chunks(stream: Readable | Iterable[bytes], media_type: str) -> Iterator[byte
         if not piece:
             break
         head += piece
-    if head.startswith(_GZIP):
+    if is_gzip(head):
         yield from _gunzip(head, source)
-    elif head.startswith(_ZSTD) or _is_skippable(head):
+    elif is_compressed(head):
         yield from _unzstd(head, source)
     else:
         yield from _plain(head, source)
@@ -59,6 +59,16 @@ def pieces(stream: Readable | Iterable[bytes]) -> Iterator[bytes]:
         return
     while piece := read(_INPUT):
         yield piece
+
+
+def is_gzip(head: bytes) -> bool:
+    """Tell whether bytes that begin so are gzip's."""
+    return head.startswith(_GZIP)
+
+
+def is_compressed(head: bytes) -> bool:
+    """Tell whether bytes that begin so (four are enough) are gzip's or zstd's."""
+    return head.startswith((_GZIP, _ZSTD)) or _is_skippable(head)
 
 
 def _is_skippable(head: bytes) -> bool:

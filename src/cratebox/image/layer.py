@@ -259,7 +259,7 @@ class _Extractor:
                 os.ftruncate(fd, entry.size)
             elif entry.size:
                 reader.copy(fd, entry.size)
-                if entry.size >= decompress.OUTPUT:
+                if entry.size >= tar.HOLE:
                     os.ftruncate(fd, entry.size)
             mode = entry.mode
             if entry.uid != self._uid or entry.gid != self._gid:

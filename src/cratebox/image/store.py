@@ -423,10 +423,11 @@ class Store:
             resumed = writer.offset > 0
             try:
                 self._download(writer, descriptor, diff_id, open_from)
-                return
             except Untrusted:
                 if not resumed or writer.offset < descriptor.size:
                     raise
+            else:
+                return
         # The part from an earlier attempt was bad: once more, from the start.
         self._ingest(descriptor, diff_id, open_from)
 

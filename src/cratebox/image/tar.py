@@ -35,6 +35,7 @@ _EXTENDED = frozenset((_PAX, _PAX_SUN, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK))
 _ZERO = bytes(BLOCK)
 _FIELDS = Struct("100s24s12s12s8sc100s8s64s8s8s155s")  # name, mode+uid+gid, size, mtime, checksum, type, link, magic, ...
 _ZEROS = bytes(1 << 20)
+HOLE = 64 << 10  # bytes; a chunk of so many zeros is not written
 _MAX_SIZE = 1 << 62
 _MAX_SECONDS = 1 << 53
 
@@ -198,7 +199,7 @@ class Reader:
     def copy(self, fd: int, size: int, offset: int = 0) -> None:
         """Write the next `size` bytes of the member's data to `fd` at `offset`. Raises Untrusted, OSError.
 
-        A megabyte of zeros becomes a hole: it reads the same. The caller sets the file's length.
+        A chunk of zeros becomes a hole: it reads the same. The caller sets the length of a file of `HOLE` bytes or more.
         """
         self._left -= size
         while size > 0:
@@ -207,7 +208,7 @@ class Reader:
             if not count:
                 self._refill()
                 continue
-            if count < len(_ZEROS) or buffer != _ZEROS:
+            if count < HOLE or count != len(buffer) or buffer[0] or buffer != _ZEROS[:count]:
                 view = memoryview(buffer)[position : position + count]
                 written = os.pwrite(fd, view, offset)
                 while written < count:
