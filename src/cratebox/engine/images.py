@@ -107,12 +107,16 @@ class Images:
         if policy != "always":
             return self._image(source, name, platform, policy, progress)
         self.tell_notice(progress)
+        from cratebox.third_party import add_site_packages
+
+        add_site_packages()
         from cratebox.image import pull as pulling
-        from cratebox.image.platform import host, parse
+        from cratebox.image.platform import parse
         from cratebox.image.settings import load
 
-        pulled = pulling.pull(self.store, source, parse(platform) if platform else host(), load(self.paths.config), progress)
-        self.last_status = pulling.last_status() if hasattr(pulling, "last_status") else "downloaded"
+        wanted = parse(platform) if platform else None
+        pulled = pulling.pull(self.store, source, wanted, load(self.paths.config), progress)
+        self.last_status = pulling.last_status()
         return pulled
 
     def get(self, name: str) -> StoredImage:
