@@ -104,8 +104,8 @@ class Crate(Engine):
         return call(self._crate("run", "--version"))
 
     def load(self, archive: Path, layout: Path, name: str) -> None:
-        self._image = f"oci:{layout}:{name}"
-        call(self._crate("run", "pull", "--quiet", self._image))
+        call(self._crate("run", "pull", "--quiet", f"oci:{layout}:{name}"))
+        self._image = call(self._crate("run", "images", "--quiet"))  # by its ID, as what was pulled goes by its name
 
     def run(self, name: str, *argv: str) -> Command:
         return self._crate("run", "run", "--rm", "--network", "none", self._image, *argv)

@@ -17,7 +17,7 @@ from support.images import Image
 from support.registry import Hub, Registry, why_no_hub, why_not
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-WATCHED = ("kernel", "runtime", "engine", "cli", "peers")
+WATCHED = ("startup", "kernel", "runtime", "engine", "cli", "peers")
 
 
 @pytest.fixture(scope="session")
