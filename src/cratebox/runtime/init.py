@@ -59,6 +59,7 @@ def main(order: Order) -> None:
         if order.filter and not who.no_new_privileges:
             privileges.load_filter(*order.filter)
         privileges.finish()
+        os.set_inheritable(order.report, True)  # the stub writes there, and closes it when it executes the program
         stub.execute(order.stub, path, who.args, who.env)
     except CrateError as error:
         _give_up(order, error)
@@ -287,6 +288,8 @@ def _check_program(path: str) -> str:
 
 
 def _wait_at_gate(order: Order) -> None:
+    if order.gate != order.sock.fileno() and fdpass.receive(order.sock)[0] != sync.KEEP:
+        os._exit(1)  # the parent died, and nobody knows of us
     if os.read(order.gate, 1) != sync.GO:
         os._exit(0)  # whoever could have started us is gone
     if order.gate not in {order.report, order.sock.fileno()}:

@@ -9,7 +9,8 @@
                                                         identity, capabilities, finds its program
                  <------------------------------------- CONSOLE + the terminal's master, if there is one
                  <------------------------------------- READY                    ("created")
-                                                        waits at the gate
+        KEEP (where another process will start it) ---> waits at the gate; dies where its parent died before KEEP,
+                                                        for then nothing that was written down leads to it
         start: one byte through the gate -------------> filter of system calls, execve
                  <------------------------------------- the report ends: the program runs  ("running")
                  <------------------------------------- or FAILED + what and why, or the stub's 8 bytes
@@ -25,7 +26,7 @@ import struct
 
 from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, InvalidValue, OverlayRefused, RuntimeFailure, Unsupported
 
-MAPPED, READY, CONSOLE, FAILED, GO = b"M", b"R", b"C", b"F", b"G"
+MAPPED, READY, CONSOLE, FAILED, KEEP, GO = b"M", b"R", b"C", b"F", b"K", b"G"
 
 # What an error is called on the wire; anything else arrives as RuntimeFailure.
 _KINDS: dict[str, type[CrateError]] = {
