@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_SHARED = ("crate", "crate.slice")
+_SHARED = ("crate", "crate-oci", "crate.slice")
 _PATIENCE = 3.0  # seconds: a network namespace and a cgroup go a moment after their last process
 
 
