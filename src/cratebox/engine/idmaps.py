@@ -43,7 +43,7 @@ def own() -> Identity:
     if not uids or not gids:
         where = " and ".join(path for path, found in (("/etc/subuid", uids), ("/etc/subgid", gids)) if not found)
         return alone.replace(
-            notice=f"containers have one user ID only: {where} grants {name} no others",
+            notice=f"containers have one user ID only: no range of {name} in {where}",
             hint=f"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}",
         )
     try:

@@ -56,7 +56,7 @@ class Images:
         if self.identity.notice and progress is not None:
             from cratebox.engine.notices import once
 
-            once(self.paths, progress, "id-map", f"{self.identity.notice}\n  hint: {self.identity.hint}")
+            once(self.paths, progress, "id-map", f"{self.identity.notice}; to mend it, {self.identity.hint}")
 
     def using(self) -> AbstractContextManager[Any]:
         """Hold off the removal of images while a container is made of one."""

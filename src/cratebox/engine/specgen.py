@@ -127,7 +127,7 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
             env=_environment(config, image, host, account),
             terminal=config.tty,
             console_size=ConsoleSize(*host.console) if host.console and config.tty else None,
-            user=User(account.uid, account.gid, 0o022, account.groups),
+            user=User(account.uid, account.gid, 0o022, _mapped(account.groups, host.gids)),
             capabilities=_capabilities(names, account),
             rlimits=tuple(_rlimit(one.name, one.soft, one.hard) for one in config.ulimits),
             no_new_privileges=config.no_new_privileges,
@@ -138,6 +138,15 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
 
 
 INIT_PLACE = "/dev/init"  # in the container's own /dev, as Docker's; no image can have anything there
+
+
+def _mapped(groups: tuple[int, ...], gids: tuple[IDMap, ...]) -> tuple[int, ...]:
+    """In a user namespace only mapped groups exist; one that does not cannot be had, nor can it do harm."""
+    if not gids:
+        return groups
+    if sum(one.size for one in gids) == 1:
+        return ()  # such a map forbids setgroups(2) altogether
+    return tuple(gid for gid in groups if any(one.inside <= gid < one.inside + one.size for one in gids))
 
 
 def _capabilities(names: tuple[str, ...], account: Account) -> Capabilities:
