@@ -20,6 +20,9 @@ class Machine:
     """The machine as it was before a test, and what is there now that was not."""
 
     def __init__(self, word: str) -> None:
+        # What has the word in it is killed: a word that is not one of ours (a test's parameter of that name) is everybody's.
+        if len(word) != len("t-") + 12 or not word.startswith("t-"):
+            raise ValueError(f"not the word of one test: {word!r}")
         self.word = word
         self._cgroups = set(_crate_cgroups())
         self._netns = set(_crate_netns())
