@@ -59,7 +59,6 @@ def main(order: Order) -> None:
         if order.filter and not who.no_new_privileges:
             privileges.load_filter(*order.filter)
         privileges.finish()
-        os.set_inheritable(order.report, True)  # the stub writes there, and closes it when it executes the program
         stub.execute(order.stub, path, who.args, who.env)
     except CrateError as error:
         _give_up(order, error)
@@ -227,6 +226,7 @@ def _stdio(order: Order, who: Process, console: int) -> None:
     order_fds = (order.sock.fileno(), order.gate, order.report, order.stub)
     preserved = tuple(range(3, 3 + order.preserve_fds))
     process.close_from(3, (*order_fds, *preserved))
+    os.set_inheritable(order.report, True)  # the stub writes there, and closes it when it executes the program
 
 
 def _give_pipe(fd: int, who: Process) -> None:
