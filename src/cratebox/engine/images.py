@@ -67,10 +67,14 @@ class Images:
 
         Raises InvalidValue, NotFound, RegistryError, Untrusted, StorageError.
         """
-        source = transport.parse(name)
-        if source.kind == "rootfs":
-            return _directory(source.path)
-        image = self._image(source, name, platform, policy, progress)
+        if _is_id(name):  # a full ID is not the name of anything in a registry
+            image = self.store.find(name)
+            _check_platform(image, platform, name)
+        else:
+            source = transport.parse(name)
+            if source.kind == "rootfs":
+                return _directory(source.path)
+            image = self._image(source, name, platform, policy, progress)
         config = image.config
         defaults = ImageDefaults(
             entrypoint=config.entrypoint,
@@ -164,6 +168,10 @@ class Images:
     def list(self) -> Sequence[StoredImage]:
         """Return the images in the store. Raises StorageError."""
         return self.store.images()
+
+
+def _is_id(name: str) -> bool:
+    return len(name.removeprefix("sha256:")) == 64 and _may_be_id(name)
 
 
 def _may_be_id(name: str) -> bool:
