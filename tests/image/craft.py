@@ -8,7 +8,11 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from cratebox.image.manifest import Descriptor
+from cratebox.image.store import Store, StoredImage
 
 BLOCK = 512
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -110,6 +114,11 @@ class CraftedImage:
             }
         ).encode()
         self.layer_type = TAR_GZIP if gz else TAR
+        self.manifest = b""
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Make the manifest again, for a config that has changed."""
         self.manifest = json.dumps(
             {
                 "schemaVersion": 2,
@@ -163,3 +172,30 @@ def fingerprint(directory: Path) -> str:
             elif path.is_file():
                 state.update(path.read_bytes())
     return state.hexdigest()
+
+
+def describe(media_type: str, data: bytes) -> Descriptor:
+    return Descriptor(media_type=media_type, digest=digest(data), size=len(data))
+
+
+def feed(data: bytes, chunk: int = 1000) -> Callable[[int], Iterable[bytes]]:
+    """Return what `Store.ingest` reads from."""
+    return lambda offset: (data[start : start + chunk] for start in range(offset, len(data), chunk))
+
+
+def take(
+    store: Store, image: CraftedImage, name: str = "docker.io/library/alpine:latest", source: str | None = None
+) -> StoredImage:
+    """Bring an image into the store as a pull does."""
+    with store.using():
+        store.put(describe(CONFIG, image.config), image.config)
+        for blob, diff_id in zip(image.blobs, image.diff_ids, strict=True):
+            store.ingest(describe(image.layer_type, blob), diff_id, feed(blob))
+        store.put(describe(MANIFEST, image.manifest), image.manifest)
+        return store.tag(name, describe(MANIFEST, image.manifest), source)
+
+
+def left(store: Store) -> list[str]:
+    """Return every blob, partial download, layer and half-made layer there is."""
+    found = [str(path.relative_to(store.directory)) for path in Path(store.directory, "blobs").rglob("*") if path.is_file()]
+    return sorted(found + [f"layers/{name}" for name in os.listdir(store.directory + "/layers")])

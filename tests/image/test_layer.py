@@ -9,7 +9,7 @@ import stat
 import struct
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -452,55 +452,55 @@ def test_where_no_device_can_be_made_whiteouts_are_files_that_overlayfs_knows(
 
 # What must not get out.
 
-HOSTILE = {
-    "dot-dot": [entry(b"../outside/file", b"evil")],
-    "dot-dot deep": [entry(b"a/../../outside/file", b"evil")],
-    "dot-dot directory": [entry(b"../outside/deep/", kind=b"5", mode=0o777)],
-    "dot-dot only": [entry(b"..", kind=b"5")],
-    "dot-dot in pax": [pax([(b"path", b"../outside/file")]), entry(b"x", b"evil")],
-    "dot-dot in a long name": [entry(b"././@LongLink", b"../outside/file\0", b"L"), entry(b"x", b"evil")],
-    "dot-dot in a prefix": [entry(b"file", b"evil", prefix=b"../outside")],
-    "symlink file": [entry(b"l", kind=b"2", link=b"../outside/file"), entry(b"l", b"evil")],
-    "symlink parent": [entry(b"l", kind=b"2", link=b"../outside"), entry(b"l/file", b"evil")],
-    "absolute symlink parent": [entry(b"l", kind=b"2", link=b"OUTSIDE"), entry(b"l/file", b"evil")],
-    "symlink to the root": [entry(b"l", kind=b"2", link=b"/"), entry(b"lOUTSIDE/file", b"evil")],
-    "symlink chain": [
+HOSTILE: dict[str, Callable[[bytes], list[bytes]]] = {
+    "dot-dot": lambda out: [entry(b"../outside/file", b"evil")],
+    "dot-dot deep": lambda out: [entry(b"a/../../outside/file", b"evil")],
+    "dot-dot directory": lambda out: [entry(b"../outside/deep/", kind=b"5", mode=0o777)],
+    "dot-dot only": lambda out: [entry(b"..", kind=b"5")],
+    "dot-dot in pax": lambda out: [pax([(b"path", b"../outside/file")]), entry(b"x", b"evil")],
+    "dot-dot in a long name": lambda out: [entry(b"././@LongLink", b"../outside/file\0", b"L"), entry(b"x", b"evil")],
+    "dot-dot in a prefix": lambda out: [entry(b"file", b"evil", prefix=b"../outside")],
+    "symlink file": lambda out: [entry(b"l", kind=b"2", link=b"../outside/file"), entry(b"l", b"evil")],
+    "symlink parent": lambda out: [entry(b"l", kind=b"2", link=b"../outside"), entry(b"l/file", b"evil")],
+    "absolute symlink parent": lambda out: [entry(b"l", kind=b"2", link=out), entry(b"l/file", b"evil")],
+    "symlink to the root": lambda out: [entry(b"l", kind=b"2", link=b"/"), entry(b"l" + out + b"/file", b"evil")],
+    "symlink chain": lambda out: [
         entry(b"a", kind=b"2", link=b".."),
         entry(b"b", kind=b"2", link=b"a/.."),
         entry(b"c", kind=b"2", link=b"b/outside"),
         entry(b"c/file", b"evil"),
     ],
-    "symlink then directory": [entry(b"l", kind=b"2", link=b"../outside"), entry(b"l/", kind=b"5", mode=0o777)],
-    "symlink in place of an open directory": [
+    "symlink then directory": lambda out: [entry(b"l", kind=b"2", link=b"../outside"), entry(b"l/", kind=b"5", mode=0o777)],
+    "symlink in place of an open directory": lambda out: [
         entry(b"d/", kind=b"5"),
         entry(b"d/x", b"1"),
         entry(b"d", kind=b"2", link=b"../outside"),
         entry(b"d/file", b"evil"),
     ],
-    "hard link by dot-dot": [entry(b"h", kind=b"1", link=b"../outside/file"), entry(b"h", b"evil")],
-    "hard link by an absolute name": [entry(b"h", kind=b"1", link=b"OUTSIDE/file"), entry(b"h", b"evil")],
-    "hard link through a symlink": [
+    "hard link by dot-dot": lambda out: [entry(b"h", kind=b"1", link=b"../outside/file"), entry(b"h", b"evil")],
+    "hard link by an absolute name": lambda out: [entry(b"h", kind=b"1", link=out + b"/file"), entry(b"h", b"evil")],
+    "hard link through a symlink": lambda out: [
         entry(b"l", kind=b"2", link=b"../outside"),
         entry(b"h", kind=b"1", link=b"l/file"),
         entry(b"h", b"evil"),
     ],
-    "hard link to a symlink": [
+    "hard link to a symlink": lambda out: [
         entry(b"l", kind=b"2", link=b"../outside/file"),
         entry(b"h", kind=b"1", link=b"l"),
         entry(b"h", b"evil", mode=0o777),
     ],
-    "whiteout by dot-dot": [entry(b"../outside/.wh.file")],
-    "whiteout through a symlink": [entry(b"l", kind=b"2", link=b"../outside"), entry(b"l/.wh.file")],
-    "opaque through a symlink": [entry(b"l", kind=b"2", link=b"../outside"), entry(b"l/.wh..wh..opq")],
-    "opaque on a symlink": [entry(b"d/.wh..wh..opq"), entry(b"d", kind=b"2", link=b"../outside")],
-    "whiteout of a symlink": [entry(b"l", kind=b"2", link=b"../outside"), entry(b".wh.l")],
-    "directory's mode through a symlink": [
+    "whiteout by dot-dot": lambda out: [entry(b"../outside/.wh.file")],
+    "whiteout through a symlink": lambda out: [entry(b"l", kind=b"2", link=b"../outside"), entry(b"l/.wh.file")],
+    "opaque through a symlink": lambda out: [entry(b"l", kind=b"2", link=b"../outside"), entry(b"l/.wh..wh..opq")],
+    "opaque on a symlink": lambda out: [entry(b"d/.wh..wh..opq"), entry(b"d", kind=b"2", link=b"../outside")],
+    "whiteout of a symlink": lambda out: [entry(b"l", kind=b"2", link=b"../outside"), entry(b".wh.l")],
+    "directory's mode through a symlink": lambda out: [
         entry(b"d/", kind=b"5", mode=0o777, mtime=1),
         entry(b"d", kind=b"2", link=b"../outside"),
     ],
-    "replacing a directory with links in it": [
+    "replacing a directory with links in it": lambda out: [
         entry(b"d/l", kind=b"2", link=b"../../outside"),
-        entry(b"d/m", kind=b"2", link=b"OUTSIDE"),
+        entry(b"d/m", kind=b"2", link=out),
         entry(b"d", b"a file now"),
     ],
 }
@@ -508,24 +508,13 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_layer_does_not_leave_its_directory(root: Path, canary: Path, name: str) -> None:
-    parts = [part.replace(b"OUTSIDE", os.fsencode(canary)) if b"OUTSIDE" in part else part for part in HOSTILE[name]]
-    raw = b"".join(_summed(part) for part in parts) + bytes(1024)
+    assert len(str(canary)) < 90, "it must fit into a header"
     try:
-        unpack(raw, root)
-    except Untrusted:
-        pass  # refused; the canary tells whether in time
-
-
-def _summed(part: bytes) -> bytes:
-    """Return an entry whose header was changed with the right length and checksum again."""
-    extra = len(part) % 512
-    if extra:
-        name_end = part.index(b"\0", 157 if part[0:1] in b"lhd" and part[1:2] == b"\0" else 0)
-        part = part[:name_end] + part[name_end + extra :]
-    head = bytearray(part[:512])
-    head[148:156] = b" " * 8
-    head[148:156] = b"%06o\0 " % sum(head)
-    return bytes(head) + part[512:]
+        unpack(archive(*HOSTILE[name](os.fsencode(canary))), root)
+    except Untrusted as error:
+        # Refused for what it tries, not because the test made no tar.
+        assert "header" not in error.message
+        assert "cut short" not in error.message
 
 
 def test_a_parent_that_is_a_symlink_of_the_layer_is_followed_inside(root: Path) -> None:

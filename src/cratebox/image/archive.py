@@ -13,7 +13,7 @@ import os
 
 from cratebox import jsontext
 from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError, Unsupported, Untrusted
-from cratebox.image import blobs, decompress, index, tar
+from cratebox.image import blobs, decompress, index, tar, workers
 from cratebox.image import digest as digests
 from cratebox.image import manifest as manifests
 from cratebox.image import platform as platforms
@@ -109,19 +109,39 @@ def _take(store: Store, image: Found, names: bool, progress: Any) -> StoredImage
     descriptor = Descriptor(media_type=image.manifest.media_type, digest=digest, size=len(image.raw_manifest))
     with store.using():
         store.put(image.manifest.config, image.raw_config)
-        for layer, span, diff_id in zip(image.manifest.layers, image.spans, config.diff_ids, strict=True):
-            if progress is not None:
-                progress.layer(layer.digest, layer.size)
-            present = store.has_layer(diff_id) and store.has_blob(layer.digest)
-            if not present:
-                store.ingest(layer, diff_id, span.chunks)
-            if progress is not None:
-                progress.done(layer.digest, "already there" if present else "unpacked")
+        _take_layers(store, image, config.diff_ids, progress)
         store.put(descriptor, image.raw_manifest)
         stored = store.tag("", descriptor)
         for name in image.names if names else ():
             stored = store.tag(str(references.parse(name)), descriptor)
     return stored
+
+
+def _take_layers(store: Store, image: Found, diff_ids: tuple[str, ...], progress: Any) -> None:
+    """Copy and unpack what is not there yet, a process a layer."""
+    jobs: dict[str, workers.Job] = {}
+    for layer, span, diff_id in zip(image.manifest.layers, image.spans, diff_ids, strict=True):
+        present = store.has_layer(diff_id) and store.has_blob(layer.digest)
+        if progress is not None and layer.digest not in jobs:
+            progress.layer(layer.digest, layer.size)
+            if present:
+                progress.done(layer.digest, "already exists")
+        if not present:
+            jobs[layer.digest] = workers.Job(key=layer.digest, work=_job(store, layer, span, diff_id))
+
+    def heard(digest: str, message: list[Any]) -> None:
+        if progress is not None and message == ["done"]:
+            progress.done(digest, "done")
+
+    workers.run(list(jobs.values()), len(os.sched_getaffinity(0)), heard)
+
+
+def _job(store: Store, layer: Descriptor, span: Span, diff_id: str) -> Callable[[workers.Report], None]:
+    def work(report: workers.Report) -> None:
+        store.ingest(layer, diff_id, span.chunks)
+        report(["done"])
+
+    return work
 
 
 class _Opened:

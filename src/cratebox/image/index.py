@@ -78,14 +78,17 @@ def named(entries: list[Descriptor], name: str, target: Descriptor) -> list[Desc
     The image that had the name before keeps an entry without one: its containers may still need it, and it is for the
     user to remove it. `name` "" adds an image that has no name.
     """
-    kept = [entry for entry in entries if name_of(entry) != name or not name]
-    lost = [entry for entry in entries if name and name_of(entry) == name and entry.digest != target.digest]
-    kept += [unnamed(entry) for entry in lost if all(other.digest != entry.digest for other in kept)]
-    kept = [entry for entry in kept if entry.digest != target.digest or name_of(entry)]
-    if not name and any(entry.digest == target.digest for entry in kept):
-        return kept
     annotations = {**target.annotations, REF_NAME: name} if name else target.annotations
-    return [*kept, target.replace(annotations=annotations)]
+    new = target.replace(annotations=annotations)
+    if any(entry.digest == target.digest and name_of(entry) == name for entry in entries):
+        return [new if entry.digest == target.digest and name_of(entry) == name else entry for entry in entries]
+    kept = [entry for entry in entries if not name or name_of(entry) != name]
+    for lost in entries:
+        if name and name_of(lost) == name and all(other.digest != lost.digest for other in kept):
+            kept.append(unnamed(lost))
+    if not name and any(entry.digest == target.digest for entry in kept):
+        return kept  # it has names, and is kept by them
+    return [*(entry for entry in kept if entry.digest != target.digest or name_of(entry)), new]
 
 
 def unnamed(entry: Descriptor) -> Descriptor:

@@ -249,7 +249,7 @@ class PendingLayer:
             os.mkdir(self.path + "/fs", 0o755)
             self.tree = os.open(self.path + "/fs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            self._close()
+            self.discard()
             raise storage_failure(f"cannot write {self.path}", error) from None
 
     def publish(self) -> None:

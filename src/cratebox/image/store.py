@@ -278,6 +278,8 @@ class Store:
                     raise StorageError(
                         f"layer {diff_id} of image {image.id} is lost: {error}", "remove the image and pull it again"
                     ) from None
+        # Once is enough: without this they would be unpacked again after every reboot.
+        self.settle()
 
     def tag(self, name: str, manifest: Descriptor, source_digest: str | None = None) -> StoredImage:
         """Give an image its canonical `name` ("" for none): the last step of a pull, all or nothing, on the disk on return.
@@ -412,6 +414,26 @@ class Store:
         self.prepare()
         self._layers.settle()
 
+    def settle_later(self) -> None:
+        """Do what `settle` does in a process that nobody waits for: a pull is done when its image can run.
+
+        It holds no descriptor of the caller's, so no lock and no pipe; what fails there is done by `restore`, if ever needed.
+        """
+        pid = os.fork()
+        if pid:
+            os.waitpid(pid, 0)
+            return
+        try:
+            # Before the second fork: the caller waits for the first child, so its locks are its own again when it goes on.
+            os.closerange(0, os.sysconf("SC_OPEN_MAX"))
+            for _ in range(3):
+                os.open("/dev/null", os.O_RDWR)
+            if os.fork() == 0:
+                os.setsid()
+                self.settle()
+        finally:
+            os._exit(0)
+
     # Inside of the id map.
 
     def _ingest(self, descriptor: Descriptor, diff_id: str, open_from: Callable[[int], Iterable[bytes]]) -> None:
@@ -478,7 +500,9 @@ def _answer(work: Callable[[], None]) -> bytes:
     try:
         work()
     except CrateError as error:
-        return jsontext.dumps([True, type(error).__name__, error.message, error.hint]).encode()
+        # A room may have kinds of its own; what crosses is the one of errors.py that they are.
+        kind = next(each.__name__ for each in type(error).__mro__ if getattr(errors, each.__name__, None) is each)
+        return jsontext.dumps([True, kind, error.message, error.hint]).encode()
     except Exception as error:  # noqa: BLE001  the process ends with this answer; a traceback there would reach nobody
         return jsontext.dumps([True, "CrateError", f"unpacking failed: {type(error).__name__}: {error}", None]).encode()
     return b'[false,"","",null]'
