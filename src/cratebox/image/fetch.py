@@ -99,8 +99,8 @@ class Reply:
             self.response.close()
 
 
-class _Forbidden(OSError):
-    """A name led to an address that is_forbidden."""
+class _Forbidden(Exception):
+    """A name led to an address that is_forbidden. No OSError: urllib3 would take it for a broken connection."""
 
 
 def _guard(sock: socket.socket) -> socket.socket:
@@ -192,19 +192,20 @@ class Fetcher:
         self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: bytes | None
     ) -> Reply:
         first = origin = parse_url(url)
+        foreign = False
         for _ in range(MAX_REDIRECTS + 1):
             extra = {"Authorization": authorization} if authorization and origin == first else {}
             response = self._send(method, url, origin, {**headers, **extra}, body)
             target = response.headers.get("Location") if response.status in _REDIRECTS else None
             if target is None or body is not None:
-                return Reply(response, method, url, foreign=origin != first)
+                return Reply(response, method, url, foreign)
             response.close()
             url, before = urljoin(url, target), origin
             origin = parse_url(url, f"the redirect of {method} {redact(url)}")
             if origin != before:
                 self.check_target(origin, before)
             if origin != first:
-                authorization = None  # and it does not come back where a later redirect leads home
+                authorization, foreign = None, True  # for good, also where a later redirect leads home
         raise RegistryError(f"{method} {redact(url)}: redirected more than {MAX_REDIRECTS} times")
 
     def check_target(self, origin: Origin, before: Origin) -> None:
@@ -230,7 +231,7 @@ class Fetcher:
                 preload_content=False,
                 decode_content=False,
             )
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, _Forbidden) as error:
             raise self._unreachable(f"{method} {redact(url)}", origin, error) from None
 
     def _pool(self, origin: Origin) -> tuple[urllib3.HTTPConnectionPool, bool]:
@@ -265,6 +266,7 @@ class Fetcher:
         if own and self._host.lower() in self._settings.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # it is the user's own setting
         # As with Docker, an authority trusted for a registry is trusted for its token server and its blob store too.
         for host in dict.fromkeys((self._host, *(each.authority for each in self.own), origin.authority)):
             for directory in self._settings.certificates:
@@ -325,7 +327,10 @@ def reason(error: BaseException) -> str:
         return f"the proxy failed: {reason(error.original_error)}"
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         return "the name does not resolve"
-    if isinstance(error, (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.ReadTimeoutError, TimeoutError)):
+    refused = isinstance(error, urllib3.exceptions.NewConnectionError)  # a kind of ConnectTimeoutError to urllib3
+    if not refused and isinstance(
+        error, (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.ReadTimeoutError, TimeoutError)
+    ):
         return "no answer in time"
     cause = _ssl_cause(error) or error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLError):

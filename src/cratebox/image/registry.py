@@ -165,10 +165,17 @@ class Registry:
         url = f"{origin.scheme}://{origin.authority}/v2/{self.reference.repository}/{path}"
         reply = self._fetcher.request(method, url, headers, authorization=self._authorizer.header(origin))
         # A challenge counts only from the registry itself: elsewhere it would draw the password to another host.
-        if reply.status == 401 and not reply.foreign and self._authorizer.answer(reply, origin):
+        if reply.status == 401 and not reply.foreign and self._answer(reply, origin):
             reply.drain()
             reply = self._fetcher.request(method, url, headers, authorization=self._authorizer.header(origin))
         return reply
+
+    def _answer(self, reply: Reply, origin: Origin) -> bool:
+        try:
+            return self._authorizer.answer(reply, origin)
+        except BaseException:
+            reply.response.close()
+            raise
 
     def _connect(self) -> Origin:
         """Return where the registry is: https, or plain http where that is allowed and https does not answer."""
