@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
+    from typing import NoReturn
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -52,14 +53,14 @@ def main(order: Order) -> None:
         spec, who, linux = order.spec, order.spec.process, order.spec.linux
         assert who
         assert linux
-        _become_root_of_namespace(order)
+        _become_root_of_namespace(order, who)
         privileges, path = _set_up(order, spec, who, linux)
         fdpass.send(order.sock, sync.READY)
         _wait_at_gate(order)
         if order.filter and not who.no_new_privileges:
             privileges.load_filter(*order.filter)
         privileges.finish()
-        stub.execute(order.stub, path, who.args, who.env)
+        _execute(order, path, who)
     except CrateError as error:
         _give_up(order, error)
     except OSError as error:
@@ -68,21 +69,29 @@ def main(order: Order) -> None:
         _give_up(order, RuntimeFailure(f"internal error in init: {type(error).__name__}: {error}"))
 
 
-def _give_up(order: Order, error: CrateError) -> None:
+def _execute(order: Order, path: str, who: Process) -> NoReturn:
     try:
-        message = sync.pack_error(error)
-        os.write(order.sock.fileno(), message)
-        if order.report != order.sock.fileno():
-            os.write(order.report, message)
-    except OSError:
-        pass
+        stub.execute(order.stub, path, who.args, who.env)
+    except OSError as error:  # E2BIG: arguments and environment that are too long for the stub are so for the program
+        raise sync.exec_error(path, error.errno or 0) from None
+
+
+def _give_up(order: Order, error: CrateError) -> None:
+    message = sync.pack_error(error)
+    for fd in {order.sock.fileno(), order.report}:
+        try:
+            os.write(fd, message)
+        except OSError:
+            pass  # before the gate nobody reads the report, behind it nobody the socket
     os._exit(error.exit_code)
 
 
-def _become_root_of_namespace(order: Order) -> None:
+def _become_root_of_namespace(order: Order, who: Process) -> None:
+    if order.new_userns and fdpass.receive(order.sock)[0] != sync.MAPPED:
+        os._exit(1)  # the parent died, or could not write the maps and says so itself
+    if who.oom_score_adj is not None:  # while we are dumpable: later the file belongs to the host's root
+        _write_file("/proc/self/oom_score_adj", str(who.oom_score_adj))
     if order.new_userns:
-        if fdpass.receive(order.sock)[0] != sync.MAPPED:
-            os._exit(1)  # the parent died, or could not write the maps and says so itself
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
     # The maps are written: from here on no other process may look in, a container that joins our pid namespace included.
@@ -105,8 +114,6 @@ def _set_up(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[Privi
         namespaces.unshare(const.CLONE_NEWCGROUP)  # after joining: its root is the cgroup that we are in now
     if order.new_keyring:
         process.new_session_keyring()
-    if who.oom_score_adj is not None:
-        _write_file("/proc/self/oom_score_adj", str(who.oom_score_adj))
     if "network" in kinds:
         _raise_loopback()
     console = _set_up_root(order, spec, who, linux)
