@@ -1,0 +1,512 @@
+"""What a container's process is, sees and may do: asked from inside, as root, in a user namespace, and rootless."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cratebox.linux import caps
+from support.bundles import CAPABILITIES, MASKED, READONLY
+
+KINDS_OF_NAMESPACE = ("mnt", "pid", "uts", "ipc", "net", "cgroup")
+
+
+def _status(text: str) -> dict[str, str]:
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+
+
+def _own_status(oci, **process: object) -> dict[str, str]:
+    bundle = oci.bundle("/bin/cat", "/proc/self/status")
+    bundle.process.update(process)
+    return _status(oci.output(bundle))
+
+
+def _mounts(text: str) -> dict[str, set[str]]:
+    """Return the options of each mount point in a mountinfo; of those that lie on each other the upper one's."""
+    return {line.split()[4]: set(line.split()[5].split(",")) for line in text.splitlines()}
+
+
+# --- namespaces ------------------------------------------------------------------------------------------------------
+
+
+def test_every_namespace_is_one_of_its_own(oci):
+    names = (*KINDS_OF_NAMESPACE, "user") if oci.kind != "root" else KINDS_OF_NAMESPACE
+    inside = oci.script(f"for n in {' '.join(names)}; do readlink /proc/self/ns/$n; done").split()
+    ours = [os.readlink(f"/proc/self/ns/{name}") for name in names]
+    assert len(set(inside)) == len(names)
+    assert not set(inside) & set(ours)
+
+
+def test_the_program_is_pid_1(oci):
+    assert oci.script("echo $$") == "1\n"
+
+
+def test_no_process_of_the_host_is_seen(oci):
+    assert oci.script("ls -d /proc/[0-9]* | wc -l; true") in {"2\n", "3\n"}, "sh, ls and perhaps wc"
+
+
+def test_the_program_leads_its_own_session(oci):
+    fields = oci.output(oci.bundle("/bin/cat", "/proc/self/stat")).split()
+    assert fields[4:6] == ["1", "1"], "process group and session"
+
+
+def test_the_host_name_is_the_specs_and_the_hosts_stays(oci):
+    before = os.uname().nodename
+    assert oci.script("hostname") == "box\n"
+    assert os.uname().nodename == before
+
+
+def test_a_network_namespace_has_a_loopback_that_is_up_and_nothing_else(oci):
+    assert oci.script("ls /sys/class/net; ping -c 1 -W 2 127.0.0.1 > /dev/null && echo up") == "lo\nup\n"
+
+
+def test_what_is_mounted_is_what_the_spec_says(oci):
+    points = set(_mounts(oci.script("cat /proc/self/mountinfo")))
+    allowed = {"/", "/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", *MASKED, *READONLY}
+    if oci.kind != "root":
+        allowed |= {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")}
+    assert {one for one in points if not one.startswith("/sys/fs/cgroup")} <= allowed
+    assert {"/", "/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup"} <= points
+
+
+def test_no_mount_of_a_container_reaches_the_host(oci, word):
+    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    seen = Path("/proc/self/mountinfo").read_text()
+    oci.ok("delete", name)
+    assert word not in seen
+
+
+def test_no_mount_propagates_in_either_direction(oci):
+    text = oci.script("cat /proc/self/mountinfo")
+    assert "shared:" not in text
+    assert "master:" not in text
+
+
+# --- descriptors, limits, who ----------------------------------------------------------------------------------------
+
+
+def test_only_three_descriptors_are_open(oci):
+    assert oci.output(oci.bundle("/bin/ls", "/proc/self/fd")).split() == ["0", "1", "2", "3"], "3 is the directory itself"
+
+
+def test_descriptors_of_the_caller_do_not_reach_the_program(oci):
+    bundle = oci.bundle("/bin/ls", "/proc/self/fd")
+
+    def open_many() -> None:
+        for fd in (3, 7, 50, 200):
+            os.dup2(0, fd)
+
+    assert oci.output(bundle, close_fds=False, preexec_fn=open_many).split() == ["0", "1", "2", "3"]
+
+
+def test_a_container_waiting_at_the_gate_shows_its_program_no_more(oci):
+    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    pid = oci.state(name)["pid"]
+    oci.ok("start", name)
+    links = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    oci.ok("delete", "--force", name)
+    assert not [one for one in links if "gate" in one or "report" in one or "socket" in one]
+
+
+def test_capabilities_are_exactly_those_of_the_spec(oci):
+    status = _own_status(oci)
+    wanted = f"{caps.mask(CAPABILITIES):016x}"
+    assert [status[name] for name in ("CapBnd", "CapPrm", "CapEff")] == [wanted] * 3
+
+
+def test_no_capability_is_inheritable_or_ambient(oci):
+    status = _own_status(oci)
+    assert (status["CapInh"], status["CapAmb"]) == ("0" * 16, "0" * 16)
+
+
+def test_without_capabilities_in_the_spec_there_are_none(oci):
+    status = _own_status(oci, capabilities=None)
+    assert {status[name] for name in ("CapBnd", "CapPrm", "CapEff", "CapInh", "CapAmb")} == {"0" * 16}
+
+
+def test_another_user_has_what_the_spec_gives_him(oci):
+    names = list(CAPABILITIES)
+    status = _own_status(oci, user={"uid": 1000, "gid": 1000}, capabilities={"bounding": names})
+    assert status["Uid"].split() == ["1000"] * 4
+    assert status["Gid"].split() == ["1000"] * 4
+    assert (status["CapPrm"], status["CapEff"]) == ("0" * 16, "0" * 16)
+    assert status["CapBnd"] == f"{caps.mask(CAPABILITIES):016x}"
+
+
+def test_ambient_capabilities_reach_another_user(oci):
+    names = ["CAP_NET_BIND_SERVICE"]
+    sets = dict.fromkeys(("bounding", "effective", "permitted", "inheritable", "ambient"), names)
+    status = _own_status(oci, user={"uid": 1000, "gid": 1000}, capabilities=sets)
+    assert {status[name] for name in ("CapBnd", "CapPrm", "CapEff", "CapInh", "CapAmb")} == {f"{1 << 10:016x}"}
+
+
+def test_no_group_of_the_caller_stays(oci):
+    assert _own_status(oci)["Groups"] == ""
+    assert oci.output(oci.bundle("/bin/id", "-G")) == "0\n"
+
+
+def test_groups_are_those_of_the_spec(oci):
+    bundle = oci.bundle("/bin/id", "-G")
+    bundle.process["user"] = {"uid": 1000, "gid": 1000, "additionalGids": [4, 27]}
+    assert oci.output(bundle) == "1000 4 27\n"
+
+
+def test_a_user_who_is_not_mapped_is_an_error(oci):
+    if oci.kind == "root":
+        pytest.skip("without a user namespace every ID exists")
+    bundle = oci.bundle("/bin/true")
+    bundle.process["user"] = {"uid": 70000, "gid": 0}
+    bundle.write()
+    assert "cannot become user 70000:0" in oci.fails("run", "--bundle", bundle.directory, oci.name())
+
+
+def test_the_umask_is_0022_or_the_specs(oci):
+    assert oci.script("umask", preexec_fn=lambda: os.umask(0)) == "0022\n"
+    bundle = oci.bundle(script="umask")
+    bundle.process["user"]["umask"] = 0o077
+    assert oci.output(bundle) == "0077\n"
+
+
+def test_limits_are_those_of_the_spec(oci):
+    bundle = oci.bundle(script="ulimit -Sn; ulimit -Hn; ulimit -Hc")
+    bundle.process["rlimits"] = [
+        {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200},
+        {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+    ]
+    assert oci.output(bundle) == "100\n200\n0\n"
+
+
+def test_an_unknown_limit_is_an_error(root_oci):
+    bundle = root_oci.bundle("/bin/true")
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NONE", "soft": 1, "hard": 1}]
+    bundle.write()
+    assert "RLIMIT_NONE" in root_oci.fails("run", "--bundle", bundle.directory, root_oci.name())
+
+
+def test_signals_are_as_a_program_expects_them(oci):
+    """SIGPIPE is not ignored, none is blocked: Python changes both for itself."""
+    status = _own_status(oci)
+    assert int(status["SigIgn"], 16) == 0
+    assert int(status["SigBlk"], 16) == 0
+
+
+def test_no_new_privileges_is_set_only_by_the_spec(oci):
+    assert _own_status(oci)["NoNewPrivs"] == "0"
+    assert _own_status(oci, noNewPrivileges=True)["NoNewPrivs"] == "1"
+
+
+def test_the_oom_score_is_the_specs(oci):
+    bundle = oci.bundle("/bin/cat", "/proc/self/oom_score_adj")
+    bundle.process["oomScoreAdj"] = 500
+    assert oci.output(bundle) == "500\n"
+
+
+def test_the_environment_is_the_specs_alone(oci):
+    bundle = oci.bundle("/bin/env")
+    bundle.process["env"] = ["PATH=/bin", "A=b=c", "EMPTY="]
+    assert sorted(oci.output(bundle).splitlines()) == ["A=b=c", "EMPTY=", "PATH=/bin"]
+
+
+# --- the filter of system calls --------------------------------------------------------------------------------------
+
+
+def _no_mkdir() -> dict[str, object]:
+    refused = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}
+    return {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"],
+        "syscalls": [refused],
+    }
+
+
+@pytest.mark.parametrize("no_new_privileges", [False, True])
+def test_a_filter_refuses_what_it_names(oci, no_new_privileges):
+    bundle = oci.bundle(script="mkdir /tmp/x 2>&1; grep Seccomp: /proc/self/status")
+    bundle.linux["seccomp"] = _no_mkdir()
+    bundle.process["noNewPrivileges"] = no_new_privileges
+    printed = oci.output(bundle)
+    assert "Not supported" in printed or "not supported" in printed
+    assert printed.splitlines()[-1].split() == ["Seccomp:", "2"]
+
+
+def _with_python(oci, program: str):
+    """A bundle that runs `program` in the host's Python, whose /usr is bound in read-only."""
+    python = os.path.realpath("/usr/bin/python3")
+    if not os.path.exists(python) or not os.path.islink("/lib"):
+        pytest.skip("needs /usr/bin/python3 and a merged /usr")
+    bundle = oci.bundle(python, "-I", "-S", "-c", program)
+    for name in ("lib", "lib64"):
+        if os.path.islink(f"/{name}"):
+            (bundle.rootfs / name).symlink_to(f"usr/{name}")
+    shutil.rmtree(bundle.rootfs / "usr")
+    (bundle.rootfs / "usr").mkdir()
+    return bundle.mount("/usr", "/usr", "rbind", "rro", "nosuid")
+
+
+_TRY = """
+import ctypes, errno, json
+libc = ctypes.CDLL(None, use_errno=True)
+found = {}
+for name, args in CALLS.items():
+    ctypes.set_errno(0)
+    found[name] = errno.errorcode.get(ctypes.get_errno(), "?") if libc.syscall(*map(ctypes.c_long, args)) < 0 else "allowed"
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of system calls of x86-64")
+@pytest.mark.parametrize("no_new_privileges", [False, True])
+def test_the_default_filter_refuses_calls_that_nobody_needs(oci, no_new_privileges):
+    from cratebox.runtime import seccomp
+
+    calls = {"keyctl": (250, 0, 0), "io_uring_setup": (425, 1, 0), "userfaultfd": (323, 0), "bpf": (321, 0, 0, 0), "AF_ALG": (41, 38, 5, 0),
+             "unshare(NEWUSER)": (272, 0x10000000), "mount": (165, 0, 0, 0, 0, 0), "perf_event_open": (298, 0, 0, 0, 0, 0),
+             "setns": (308, 0, 0), "open_by_handle_at": (304, 0, 0, 0), "kexec_load": (246, 0, 0, 0, 0), "add_key": (248, 0, 0, 0, 0, 0)}  # fmt: skip
+    bundle = _with_python(oci, f"CALLS = {calls!r}\n{_TRY}")
+    bundle.linux["seccomp"] = seccomp.default_profile(frozenset(CAPABILITIES))
+    bundle.process["noNewPrivileges"] = no_new_privileges
+    found = json.loads(oci.output(bundle))
+    assert {name: how for name, how in found.items() if how not in {"EPERM", "ENOSYS", "EAFNOSUPPORT"}} == {}
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", MASKED)
+def test_a_masked_path_shows_nothing(oci, path):
+    if not os.path.exists(path):
+        pytest.skip(f"this kernel has no {path}")
+    assert (
+        oci.script(f"if [ -d {path} ]; then ls -A {path}; else cat {path}; fi; touch {path}/x 2>/dev/null && echo made; true")
+        == ""
+    )
+
+
+@pytest.mark.parametrize("path", READONLY)
+def test_a_readonly_path_is_read_only(oci, path):
+    if not os.path.exists(path):
+        pytest.skip(f"this kernel has no {path}")
+    assert "ro" in _mounts(oci.script("cat /proc/self/mountinfo"))[path]
+
+
+def test_no_setting_of_the_kernel_can_be_changed(oci):
+    printed = oci.script(
+        "echo x > /proc/sys/kernel/domainname; true", stderr=subprocess.STDOUT, capture_output=False, stdout=subprocess.PIPE
+    )
+    assert "Read-only file system" in printed
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/sysrq-trigger"), reason="this kernel has no sysrq")
+def test_sysrq_is_out_of_reach(oci):
+    printed = oci.script(
+        "echo h > /proc/sysrq-trigger; true", stderr=subprocess.STDOUT, capture_output=False, stdout=subprocess.PIPE
+    )
+    assert "Read-only" in printed or "denied" in printed
+
+
+def test_the_devices_are_those_that_every_container_has(oci):
+    listed = oci.script(
+        "cd /dev; for n in null zero full random urandom tty; do stat -c '%n %t:%T %a %F' $n; done"
+    ).splitlines()
+    assert listed == [
+        f"{name} {number} 666 character special file"
+        for name, number in (
+            ("null", "1:3"),
+            ("zero", "1:5"),
+            ("full", "1:7"),
+            ("random", "1:8"),
+            ("urandom", "1:9"),
+            ("tty", "5:0"),
+        )
+    ]
+
+
+def test_dev_has_nothing_else(oci):
+    wanted = "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero"
+    assert " ".join(oci.script("ls /dev").split()) == wanted
+
+
+def test_the_links_of_dev_are_there(oci):
+    assert oci.script("cd /dev; readlink fd; readlink stdin; readlink ptmx") == "/proc/self/fd\n/proc/self/fd/0\npts/ptmx\n"
+
+
+def test_a_device_of_the_host_cannot_be_made(oci):
+    """A disk's number: either mknod is refused, or the device cgroup refuses to open it."""
+    bundle = oci.bundle(script="mknod /tmp/disk b 8 0 2>/dev/null && head -c 1 /tmp/disk 2>/dev/null && echo read; true")
+    bundle.linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]} if oci.kind == "root" else {}
+    assert oci.output(bundle) == ""
+
+
+def test_sys_is_read_only(oci):
+    printed = oci.script(
+        "echo 1 > /sys/kernel/mm/transparent_hugepage/enabled; mkdir /sys/x; cat /proc/self/mountinfo 2>/dev/null; true"
+    )
+    assert "ro" in _mounts(printed)["/sys"]
+
+
+def test_the_containers_cgroup_is_its_root(oci):
+    if oci.rootless:
+        pytest.skip("no cgroup of its own without root here")
+    names = [line.split(":", 2)[2] for line in oci.script("cat /proc/self/cgroup").splitlines()]
+    hybrid = [one for one in names if one != "/"]
+    assert len(hybrid) <= 1, "the unified hierarchy beside those of v1 has no container of its own"
+
+
+def test_the_cgroup_files_cannot_be_written(oci):
+    script = """
+        for d in /sys/fs/cgroup /sys/fs/cgroup/*; do
+            [ -d $d ] || continue
+            mkdir $d/mine 2>/dev/null && echo made $d/mine
+            for f in release_agent notify_on_release cgroup.procs tasks devices.allow memory.max; do
+                [ -e $d/$f ] && (echo 1 > $d/$f) 2>/dev/null && echo wrote $d/$f
+            done
+        done; true
+    """
+    assert oci.script(script) == ""
+
+
+def test_the_cgroup_mount_cannot_be_made_writable(oci):
+    assert oci.script("mount -o remount,rw,bind /sys/fs/cgroup 2>/dev/null && echo changed; true") == ""
+
+
+def test_a_release_agent_cannot_be_set_by_mounting_a_hierarchy_again(oci):
+    """CVE-2022-0492."""
+    script = "mkdir /tmp/c; mount -t cgroup -o rdma,memory cgroup /tmp/c 2>/dev/null && echo mounted; unshare -UrmC true 2>/dev/null; true"
+    assert oci.script(script) == ""
+
+
+def test_the_root_is_read_only_where_the_spec_says_so(oci):
+    bundle = oci.bundle(script="touch /tmp/x 2>/dev/null && echo wrote; touch /dev/shm/x && echo memory")
+    bundle.spec["root"]["readonly"] = True
+    assert oci.output(bundle) == "memory\n"
+
+
+# --- the working directory -------------------------------------------------------------------------------------------
+
+
+def test_the_working_directory_is_the_specs_and_made_where_missing(oci):
+    for cwd in ("/tmp", "/made/for/me"):
+        bundle = oci.bundle("/bin/pwd")
+        bundle.process["cwd"] = cwd
+        assert oci.output(bundle) == cwd + "\n"
+
+
+def test_a_working_directory_behind_a_symlink_stays_inside(oci):
+    bundle = oci.bundle("/bin/pwd")
+    (bundle.rootfs / "link").symlink_to("/../../../../tmp")
+    bundle.process["cwd"] = "/link"
+    assert oci.output(bundle) == "/tmp\n"
+
+
+def test_a_working_directory_that_is_a_file_is_an_error(oci):
+    bundle = oci.bundle("/bin/pwd")
+    bundle.process["cwd"] = "/etc/passwd"
+    bundle.write()
+    assert "cannot use /etc/passwd as working directory" in oci.fails("run", "--bundle", bundle.directory, oci.name())
+
+
+# --- what finds the program ------------------------------------------------------------------------------------------
+
+_RUN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from cratebox.errors import CrateError
+from cratebox.runtime import lifecycle
+try:
+    print("code", lifecycle.run(sys.argv[2], sys.argv[3], sys.argv[4]))
+except CrateError as error:
+    print(error.exit_code, error)
+"""
+_PROGRAMS = [
+    (["nothing"], 127, "executable file not found in $PATH"),
+    (["/nothing"], 127, "no such file or directory"),
+    (["./nothing"], 127, "no such file or directory"),
+    (["/etc/passwd/x"], 127, "not a directory"),
+    (["/etc"], 126, "is a directory"),
+    (["/etc/passwd"], 126, "permission denied"),
+    (["/junk"], 126, "exec format error"),
+    (["/script"], 127, "no such file or directory"),
+    (["plain"], 126, "permission denied"),
+    (["/bin/true", "x" * 140_000], 126, "argument list too long"),
+]
+
+
+def _tree_of_programs(bundle) -> None:
+    root = bundle.rootfs
+    for name, text, mode in (
+        ("junk", "junk", 0o755),
+        ("script", "#!/no/such\n", 0o755),
+        ("first/plain", "", 0o644),
+        ("first/both", "", 0o644),
+        ("second/both", "#!/bin/sh\necho second\n", 0o755),
+    ):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+        (root / name).chmod(mode)
+    (root / "first/true").mkdir()
+    bundle.process["env"] = ["PATH=/first:/missing:/second:/etc/passwd:/bin"]
+
+
+def _tell(oci, bundle) -> str:
+    bundle.write()
+    source = Path(__file__).resolve().parents[2] / "src"
+    argv = [sys.executable, "-c", _RUN, str(source), str(oci.root), oci.name(), str(bundle.directory)]
+    done = oci.person.run(argv)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("args", "code", "text"), _PROGRAMS, ids=[one[0][0] for one in _PROGRAMS])
+def test_a_program_that_cannot_run_says_why_with_dockers_exit_code(oci, args, code, text):
+    bundle = oci.bundle(*args)
+    _tree_of_programs(bundle)
+    told = _tell(oci, bundle)
+    assert told.startswith(f"{code} "), told
+    assert text in told
+    assert oci.left() == []
+
+
+def test_a_program_later_on_the_path_is_found_behind_one_that_cannot_run(oci):
+    bundle = oci.bundle("both")
+    _tree_of_programs(bundle)
+    assert _tell(oci, bundle) == "second\ncode 0\n"
+
+
+def test_a_directory_on_the_path_is_no_program(oci):
+    bundle = oci.bundle("true")
+    _tree_of_programs(bundle)
+    assert _tell(oci, bundle) == "code 0\n"
+
+
+def test_a_directory_of_the_path_that_the_user_cannot_enter_is_passed_over(oci):
+    bundle = oci.bundle("true")
+    (bundle.rootfs / "closed").mkdir(mode=0o700)
+    bundle.process["env"] = ["PATH=/closed:/bin"]
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    bundle.process["capabilities"] = {}
+    oci.give(bundle.directory)
+    assert _tell(oci, bundle) == "code 0\n"
+
+
+def test_a_relative_program_is_looked_for_in_the_working_directory(oci):
+    bundle = oci.bundle("./both")
+    _tree_of_programs(bundle)
+    bundle.process["cwd"] = "/second"
+    assert _tell(oci, bundle) == "second\ncode 0\n"
+
+
+def test_an_empty_word_of_the_path_is_the_working_directory(oci):
+    bundle = oci.bundle("both")
+    _tree_of_programs(bundle)
+    bundle.process.update(cwd="/second", env=["PATH=/missing::/nothing"])
+    assert _tell(oci, bundle) == "second\ncode 0\n"
+
+
+def test_the_programs_own_name_is_the_first_word(oci):
+    assert oci.output(oci.bundle("sh", "-c", "cat /proc/self/cmdline | tr '\\0' ' '; echo $0")).endswith("sh\n")
