@@ -33,41 +33,29 @@ from __future__ import annotations
 
 import os
 
-from cratebox import errors, jsontext
-from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, StorageError, Untrusted
-from cratebox.image import blobs, index, locks, snapshot
+from cratebox.errors import Conflict, NotFound, StorageError, Untrusted
+from cratebox.image import across, blobs, index, locks
 from cratebox.image import digest as digests
 from cratebox.image import manifest as manifests
-from cratebox.image import reference as references
-from cratebox.image.manifest import Descriptor, ImageConfig, Manifest
+from cratebox.image.across import call_directly
+from cratebox.image.catalog import Catalog, StoredImage, entry_of, is_called
+from cratebox.image.manifest import Descriptor, Manifest
 from cratebox.paths import private_directory
 from cratebox.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable
 
-    from cratebox.image.reference import Reference
+    from cratebox.image.across import RunInside
+    from cratebox.image.intake import Intake
 
-    # Runs the callable in a process that may chown to all ids of the map, and returns what it returned.
-    RunInside = Callable[[Callable[[], bytes]], bytes]
     # IDs of the images that containers are made of, or what finds them: it is asked while nobody can make a container.
     InUse = Collection[str] | Callable[[], Collection[str]]
 
+__all__ = ["Removed", "Store", "StoredImage", "call_directly"]
+
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-
-
-class StoredImage(Record):
-    """An image that is in the store, whole."""
-
-    id: str  # "sha256:...", the digest of its config
-    manifest_digest: str
-    names: tuple[str, ...]  # canonical: docker.io/library/alpine:latest
-    repo_digests: tuple[str, ...]  # docker.io/library/alpine@sha256:...
-    created: str  # RFC 3339, or empty
-    size: int  # bytes of its layers, unpacked
-    config: ImageConfig
-    layers: tuple[str, ...]  # diff IDs, lowest first
 
 
 class Removed(Record):
@@ -79,12 +67,7 @@ class Removed(Record):
     freed: int = 0  # bytes of blobs
 
 
-def call_directly(work: Callable[[], bytes]) -> bytes:
-    """The `run_inside` of a store whose files all belong to the caller, or whose caller is root."""
-    return work()
-
-
-class Store:
+class Store(Catalog):
     """The images below `directory`.
 
     `userxattr`: whiteouts and opaque directories are written for an overlay mounted with that option (rootless).
@@ -94,26 +77,10 @@ class Store:
     def __init__(
         self, directory: str, run_inside: RunInside = call_directly, *, userxattr: bool = False, owners: str = "keep"
     ) -> None:
-        self.directory = directory
+        super().__init__(directory)
         self.run_inside = run_inside
         self.userxattr, self.owners = userxattr, owners
-        self._locks = directory + "/locks"
-        self._blobs = blobs.Blobs(directory)
-        self._layers = snapshot.Layers(directory + "/layers", self._locks)
         self._ready = False
-
-    # Reading: no locks, nothing written.
-
-    def find(self, name: Reference | str) -> StoredImage:
-        """Return the image of that name, digest, ID or unique prefix of an ID. Raises NotFound, Conflict, StorageError."""
-        entries = index.read(self.directory)
-        return self._image(self._resolve(entries, name), entries)
-
-    def images(self) -> list[StoredImage]:
-        """Return all images, in the order they came. Raises StorageError."""
-        entries = index.read(self.directory)
-        first = {entry.digest: entry for entry in reversed(entries) if entry.media_type in manifests.MANIFEST_TYPES}
-        return [self._image(entry, entries) for entry in reversed(first.values())]
 
     def layer_directories(self, image: StoredImage) -> tuple[str, ...]:
         """Return the image's unpacked layers, absolute paths, lowest first. Raises StorageError where one is damaged.
@@ -129,97 +96,6 @@ class Store:
             for position, diff_id in enumerate(image.layers)
             if diff_id not in image.layers[position + 1 :]
         )
-
-    def has_blob(self, digest: str) -> bool:
-        """Tell whether the blob is there, whole and verified. Raises Untrusted where `digest` is none."""
-        return self._blobs.has(digest)
-
-    def read_blob(self, digest: str, limit: int) -> bytes:
-        """Return a small blob, checked against its digest. Raises NotFound, StorageError."""
-        return self._blobs.read(digest, limit)
-
-    def open_blob(self, digest: str) -> int:
-        """Open a blob for reading; return the descriptor, the caller's to close. Raises NotFound, StorageError."""
-        return self._blobs.open(digest)
-
-    def has_layer(self, diff_id: str) -> bool:
-        """Tell whether this layer is unpacked. Raises Untrusted where `diff_id` is none."""
-        try:
-            return self._layers.read(diff_id) is not None
-        except StorageError:
-            return False
-
-    def _resolve(self, entries: list[Descriptor], name: Reference | str) -> Descriptor:
-        """Find the entry that `name` means: names first, as Docker does."""
-        text = name if isinstance(name, str) else str(name)
-        try:
-            reference = references.parse(name) if isinstance(name, str) else name
-        except InvalidValue:
-            reference = None
-        if reference is not None:
-            for entry in entries:
-                if entry.media_type in manifests.MANIFEST_TYPES and _is_named(entry, reference):
-                    return entry
-        found = self._by_id(entries, text) if isinstance(name, str) else {}
-        if len(found) > 1:
-            raise Conflict(f"image {digests.shown(text)}: {len(found)} images have an ID that begins so")
-        if not found:
-            shown = text if reference is not None else digests.shown(text)
-            raise NotFound(f"image {shown}: not in the store", f"crate pull {shown}" if reference is not None else None)
-        return next(iter(found.values()))
-
-    def _by_id(self, entries: list[Descriptor], text: str) -> dict[str, Descriptor]:
-        prefix = text.removeprefix("sha256:").lower()
-        if len(prefix) < 3 or not set(prefix) <= set("0123456789abcdef"):
-            return {}
-        found: dict[str, Descriptor] = {}
-        for entry in entries:
-            if entry.media_type in manifests.MANIFEST_TYPES:
-                identity = self._manifest(entry).config.digest
-                if identity.partition(":")[2].startswith(prefix):
-                    found.setdefault(identity, entry)
-        return found
-
-    def _manifest(self, entry: Descriptor) -> Manifest:
-        try:
-            found = manifests.parse(self._blobs.read(entry.digest, manifests.MAX_DOCUMENT), entry.media_type)
-            if isinstance(found, Manifest):
-                return found
-            raise Untrusted("it is an index")
-        except (Untrusted, NotFound) as error:
-            raise self._broken(entry.digest, error) from None
-
-    def _config(self, manifest: Manifest) -> ImageConfig:
-        try:
-            config = manifests.parse_config(self._blobs.read(manifest.config.digest, manifests.MAX_DOCUMENT))
-        except (Untrusted, NotFound) as error:
-            raise self._broken(manifest.config.digest, error) from None
-        if len(config.diff_ids) != len(manifest.layers):
-            raise self._broken(
-                manifest.config.digest,
-                Untrusted(f"it has {len(config.diff_ids)} diff IDs for the {len(manifest.layers)} layers of its manifest"),
-            )
-        return config
-
-    def _broken(self, digest: str, error: CrateError) -> StorageError:
-        return StorageError(f"damaged: {self._blobs.path(digest)}: {error}", "remove the image and pull it again")
-
-    def _image(self, entry: Descriptor, entries: list[Descriptor]) -> StoredImage:
-        manifest = self._manifest(entry)
-        config = self._config(manifest)
-        same = [other for other in entries if other.digest == entry.digest]
-        return StoredImage(
-            id=manifest.config.digest,
-            manifest_digest=entry.digest,
-            names=tuple(name for name in map(index.name_of, same) if name),
-            repo_digests=_repo_digests(same),
-            created=config.created,
-            size=max(_size(other) for other in same),
-            config=config,
-            layers=config.diff_ids,
-        )
-
-    # Writing.
 
     def prepare(self) -> None:
         """Make the directories where they are not there. Raises StorageError, also where the store is somebody else's."""
@@ -241,6 +117,11 @@ class Store:
         self.prepare()
         return locks.hold(self._locks, "store", shared=True)
 
+    def _intake(self) -> Intake:
+        from cratebox.image.intake import Intake
+
+        return Intake(self._blobs, self._layers, userxattr=self.userxattr, owners=self.owners)
+
     def writer(self, descriptor: Descriptor) -> blobs.BlobWriter:
         """Return what writes this blob; it waits for whoever writes it now. See blobs.BlobWriter."""
         self.prepare()
@@ -259,18 +140,18 @@ class Store:
         and what `open_from` raises; then what was downloaded is kept for the next attempt.
         """
         self.prepare()
-        self._inside(lambda: self._ingest(descriptor, diff_id, open_from))
+        across.run(self.run_inside, lambda: self._intake().ingest(descriptor, diff_id, open_from))
 
     def unpack_blob(self, descriptor: Descriptor, diff_id: str) -> None:
         """Unpack a layer whose blob is there, where it is not unpacked yet. Raises NotFound, Untrusted, StorageError."""
         self.prepare()
         if not self.has_layer(diff_id):
-            self._inside(lambda: self._unpack_blob(descriptor, diff_id))
+            across.run(self.run_inside, lambda: self._intake().unpack_blob(descriptor, diff_id))
 
     def restore(self, image: StoredImage) -> None:
         """Unpack again, from their blobs, those layers of `image` that are missing or damaged. Raises StorageError."""
         with self.using():
-            manifest = self._manifest(_descriptor_of(image, index.read(self.directory)))
+            manifest = self._manifest(entry_of(image, index.read(self.directory)))
             for layer, diff_id in zip(manifest.layers, image.layers, strict=True):
                 try:
                     self.unpack_blob(layer, diff_id)
@@ -341,7 +222,7 @@ class Store:
         entry = self._resolve(entries, name)
         same = [other for other in entries if other.digest == entry.digest]
         names = tuple(found for found in map(index.name_of, same) if found)
-        by_name = _is_called(entry, name)
+        by_name = is_called(entry, name)
         if by_name and len(names) > 1:
             index.write(self.directory, [other for other in entries if other is not entry])
             return (index.name_of(entry),)
@@ -375,7 +256,7 @@ class Store:
         deleted, freed = self._blobs.collect(kept_blobs, partial=partial)
         unwanted = self._layers.unwanted(kept_layers)
         if unwanted:
-            self._inside(lambda: self._layers.remove(unwanted))
+            across.run(self.run_inside, lambda: self._layers.remove(unwanted))
         locks.sweep(self._locks)
         layers = tuple(f"sha256:{name}" for name in unwanted if not name.startswith("."))
         return Removed(deleted=(*deleted, *layers), freed=freed)
@@ -433,129 +314,3 @@ class Store:
                 self.settle()
         finally:
             os._exit(0)
-
-    # Inside of the id map.
-
-    def _ingest(self, descriptor: Descriptor, diff_id: str, open_from: Callable[[int], Iterable[bytes]]) -> None:
-        with self._blobs.writer(descriptor) as writer:
-            if writer.done:
-                if not self.has_layer(diff_id):
-                    self._unpack_blob(descriptor, diff_id)
-                return
-            resumed = writer.offset > 0
-            try:
-                self._download(writer, descriptor, diff_id, open_from)
-            except Untrusted:
-                if not resumed or writer.offset < descriptor.size:
-                    raise
-            else:
-                return
-        # The part from an earlier attempt was bad: once more, from the start.
-        self._ingest(descriptor, diff_id, open_from)
-
-    def _download(
-        self, writer: blobs.BlobWriter, descriptor: Descriptor, diff_id: str, open_from: Callable[[int], Iterable[bytes]]
-    ) -> None:
-        chunks = _tee(writer, open_from)
-        if self.has_layer(diff_id):
-            for _ in chunks:
-                pass
-            writer.commit()
-            return
-        try:
-            pending = self._layers.unpack(chunks, descriptor.media_type, diff_id, userxattr=self.userxattr, owners=self.owners)
-        except Untrusted:
-            # Bytes that were damaged on the way look like a hostile layer. The digest tells which of the two it is.
-            for _ in chunks:
-                pass
-            writer.verify()
-            writer.discard()
-            raise
-        try:
-            writer.commit()
-            pending.publish()
-        finally:
-            pending.discard()
-
-    def _unpack_blob(self, descriptor: Descriptor, diff_id: str) -> None:
-        with open(self._blobs.open(descriptor.digest), "rb", buffering=0) as file:
-            pending = self._layers.unpack(file, descriptor.media_type, diff_id, userxattr=self.userxattr, owners=self.owners)
-        pending.publish()
-
-    def _inside(self, work: Callable[[], None]) -> None:
-        """Run `work` through `run_inside`. Its errors come back as what they were, whatever process it ran in."""
-        if self.run_inside is call_directly:
-            work()
-            return
-        answer = self.run_inside(lambda: _answer(work))
-        try:
-            failed, kind, message, hint = jsontext.loads(answer)
-        except (jsontext.JSONError, ValueError, TypeError):
-            raise StorageError("the process that unpacks and deletes layers ended without an answer") from None
-        if failed:
-            raise getattr(errors, kind)(message, hint)
-
-
-def _answer(work: Callable[[], None]) -> bytes:
-    try:
-        work()
-    except CrateError as error:
-        # A room may have kinds of its own; what crosses is the one of errors.py that they are.
-        kind = next(each.__name__ for each in type(error).__mro__ if getattr(errors, each.__name__, None) is each)
-        return jsontext.dumps([True, kind, error.message, error.hint]).encode()
-    except Exception as error:  # noqa: BLE001  the process ends with this answer; a traceback there would reach nobody
-        return jsontext.dumps([True, "CrateError", f"unpacking failed: {type(error).__name__}: {error}", None]).encode()
-    return b'[false,"","",null]'
-
-
-def _tee(writer: blobs.BlobWriter, open_from: Callable[[int], Iterable[bytes]]) -> Iterator[bytes]:
-    """Yield the whole blob: what is there already, then what comes, which is written on its way."""
-    yield from writer.resume()
-    if writer.offset < writer.size:
-        for chunk in open_from(writer.offset):
-            writer.write(chunk)
-            yield chunk
-
-
-def _is_named(entry: Descriptor, reference: Reference) -> bool:
-    name = index.name_of(entry)
-    if not name:
-        return False
-    if reference.digest is None:
-        return name == str(reference)
-    repository = name.partition("@")[0]
-    head, colon, tail = repository.rpartition(":")
-    if colon and "/" not in tail:
-        repository = head
-    return repository == reference.name and reference.digest in (entry.digest, entry.annotations.get(index.SOURCE_DIGEST))
-
-
-def _is_called(entry: Descriptor, text: str) -> bool:
-    """Tell whether `text` found the entry by its name (and not by an ID)."""
-    try:
-        return _is_named(entry, references.parse(text))
-    except InvalidValue:
-        return False
-
-
-def _repo_digests(entries: list[Descriptor]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for entry in entries:
-        try:
-            name = references.parse(index.name_of(entry)).name
-        except InvalidValue:
-            continue  # nameless, or named by another tool after its own rules
-        found[f"{name}@{entry.annotations.get(index.SOURCE_DIGEST, entry.digest)}"] = None
-    return tuple(found)
-
-
-def _size(entry: Descriptor) -> int:
-    text = entry.annotations.get(index.UNPACKED_SIZE, "")
-    return int(text) if text.isdigit() and len(text) < 20 else 0
-
-
-def _descriptor_of(image: StoredImage, entries: list[Descriptor]) -> Descriptor:
-    for entry in entries:
-        if entry.digest == image.manifest_digest:
-            return entry
-    raise NotFound(f"image {image.id}: it was removed meanwhile")

@@ -1,0 +1,44 @@
+"""Running work in another process by way of `run_inside`, and getting its errors back as what they were."""
+
+from __future__ import annotations
+
+from cratebox import errors, jsontext
+from cratebox.errors import CrateError, StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # Runs the callable in a process that may chown to all ids of the map, and returns what it returned.
+    RunInside = Callable[[Callable[[], bytes]], bytes]
+
+
+def call_directly(work: Callable[[], bytes]) -> bytes:
+    """The `run_inside` of a store whose files all belong to the caller, or whose caller is root."""
+    return work()
+
+
+def run(run_inside: RunInside, work: Callable[[], None]) -> None:
+    """Run `work` through `run_inside`. Raises what it raises, and StorageError where its process ended without a word."""
+    if run_inside is call_directly:
+        work()
+        return
+    answer = run_inside(lambda: _answer(work))
+    try:
+        failed, kind, message, hint = jsontext.loads(answer)
+    except (jsontext.JSONError, ValueError, TypeError):
+        raise StorageError("the process that unpacks and deletes layers ended without an answer") from None
+    if failed:
+        raise getattr(errors, kind)(message, hint)
+
+
+def _answer(work: Callable[[], None]) -> bytes:
+    try:
+        work()
+    except CrateError as error:
+        # A room may have kinds of its own; what crosses is the one of errors.py that they are.
+        kind = next(each.__name__ for each in type(error).__mro__ if getattr(errors, each.__name__, None) is each)
+        return jsontext.dumps([True, kind, error.message, error.hint]).encode()
+    except Exception as error:  # noqa: BLE001  the process ends with this answer; a traceback there would reach nobody
+        return jsontext.dumps([True, "CrateError", f"unpacking failed: {type(error).__name__}: {error}", None]).encode()
+    return b'[false,"","",null]'
