@@ -28,10 +28,18 @@ def scratch() -> Iterator[Path]:
         yield Path(name)
 
 
+_WORD = pytest.StashKey[str]()
+
+
+def word_of(request: pytest.FixtureRequest) -> str:
+    """Return what marks everything one test makes. Not through a fixture: a test's parameter of that name would be taken."""
+    return request.node.stash.setdefault(_WORD, leaks.new_word())
+
+
 @pytest.fixture
-def word() -> str:
+def word(request: pytest.FixtureRequest) -> str:
     """What marks everything this one test makes on the machine."""
-    return "t-" + os.urandom(6).hex()
+    return word_of(request)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +49,7 @@ def leaked(request: pytest.FixtureRequest) -> Iterator[None]:
     if suite not in WATCHED:
         yield
         return
-    machine = leaks.Machine(request.getfixturevalue("word"))
+    machine = leaks.Machine(word_of(request))
     yield
     if found := machine.leaks():
         machine.clean()

@@ -7,6 +7,7 @@ environment of the commands it starts, and in the mount table of the containers'
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,14 +17,20 @@ _SHARED = ("crate", "crate-oci", "crate.slice")
 _PATIENCE = 3.0  # seconds: a network namespace and a cgroup go a moment after their last process
 
 
+def new_word() -> str:
+    """Return a word for one test, that is nowhere else on the machine."""
+    return "t-" + os.urandom(6).hex()
+
+
 class Machine:
     """The machine as it was before a test, and what is there now that was not."""
 
     def __init__(self, word: str) -> None:
-        # What has the word in it is killed: a word that is not one of ours (a test's parameter of that name) is everybody's.
-        if len(word) != len("t-") + 12 or not word.startswith("t-"):
+        # What has the word in it is ended: a word that is not of `new_word` could be everybody's.
+        if not re.fullmatch("t-[0-9a-f]{12}", word):
             raise ValueError(f"not the word of one test: {word!r}")
         self.word = word
+        self._begun = time.clock_gettime(time.CLOCK_BOOTTIME)
         self._cgroups = set(_crate_cgroups())
         self._netns = set(_crate_netns())
 
@@ -42,16 +49,37 @@ class Machine:
         return found
 
     def clean(self) -> None:
-        """Kill the processes and take the mounts away, so that the next test does not suffer."""
+        """End the processes and take the mounts away, so that the next test does not suffer.
+
+        Only what this test itself has made: its processes have the word and are younger than the test. An empty cgroup
+        has no word, and could be one that a test beside this one has just made: it is told and left.
+        """
         for pid in processes_with(self.word):
-            _quietly(lambda pid=pid: os.kill(pid, signal.SIGKILL))  # type: ignore[misc]
+            self._end(pid)
         for line in reversed(_lines("/proc/self/mountinfo")):
             if self.word in line and os.geteuid() == 0:
                 target = line.split()[4].encode().decode("unicode_escape")
                 os.spawnlp(os.P_WAIT, "umount", "umount", "-l", target)
-        for path in set(_crate_cgroups()) - self._cgroups:
-            if _is_empty(path):
-                _quietly(path.rmdir)
+
+    def _end(self, pid: int) -> None:
+        try:
+            held = os.pidfd_open(pid)
+        except OSError:
+            return
+        try:
+            # Held by now, so what is looked at here is what is signalled.
+            if _started(pid) >= self._begun - 1 and pid in processes_with(self.word):
+                signal.pidfd_send_signal(held, signal.SIGKILL)
+        except OSError:
+            pass  # it has ended
+        finally:
+            os.close(held)
+
+
+def _started(pid: int) -> float:
+    """Return when a process was started, in seconds since boot (proc(5), stat, field 22). Raises OSError."""
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def processes_with(word: str) -> Iterator[int]:

@@ -1,0 +1,39 @@
+"""The search for leaks ends processes, so it must never take another's for the test's own."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from support import leaks
+
+
+@pytest.mark.parametrize("marker", ["", "t-", "-p", "crate", "t-0123456789a", "t-0123456789abc", "t-0123456789aG", "/tmp"])
+def test_a_word_that_could_be_anybodys_is_refused(marker: str) -> None:
+    with pytest.raises(ValueError, match="not the word of one test"):
+        leaks.Machine(marker)
+
+
+def test_a_process_with_the_tests_word_is_found_and_ended() -> None:
+    machine = leaks.Machine(leaks.new_word())
+    with subprocess.Popen(["sleep", "60"], env={"MARK": machine.word}) as process:
+        assert process.pid in leaks.processes_with(machine.word)
+        machine.clean()
+        assert process.wait(10) == -9
+
+
+def test_a_process_that_is_older_than_the_test_is_left_alone() -> None:
+    machine = leaks.Machine(leaks.new_word())
+    machine._begun += 1000
+    with subprocess.Popen(["sleep", "60"], env={"MARK": machine.word}) as process:
+        machine.clean()
+        assert process.poll() is None
+        process.kill()
+
+
+@pytest.mark.parametrize("word", ["p"])
+def test_a_parameter_called_word_does_not_become_the_tests_word(word: str, request: pytest.FixtureRequest) -> None:
+    from conftest import word_of
+
+    assert word_of(request) != word
