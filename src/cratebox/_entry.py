@@ -18,11 +18,18 @@ _INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
 _PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
+_to_bundle = ""  # the package directory, where its bundle is to be made after this command
+
+
 def start(command: str, args: list[str]) -> NoReturn:
     """Run `command` and leave the process with its exit code, without the interpreter's farewell (2 ms)."""
     _open_standard_streams()
-    code = _run(command, args)
-    os._exit(_flushed(command, code))
+    code = _flushed(command, _run(command, args))
+    if _to_bundle:
+        from cratebox import _bundle
+
+        _bundle.build(_to_bundle)
+    os._exit(code)
 
 
 def _run(command: str, args: list[str]) -> int:
@@ -102,8 +109,20 @@ def _put_package_on_path() -> None:
     if os.path.basename(directory) == "__pycache__":
         directory = os.path.dirname(directory)
     sys.path.append(os.path.dirname(directory))
+    _use_bundle(directory)
     if here.endswith(".py"):
         import cratebox._entry  # noqa: F401, PLW0406  the interpreter keeps no compiled form of a script, but of a module
+
+
+def _use_bundle(directory: str) -> None:
+    """Not where the sources are being worked on: a checkout or an editable installation, which the launcher tells of."""
+    global _to_bundle  # noqa: PLW0603
+    if os.environ.get("CRATE_DEBUG") or "cratebox-site" in sys._xoptions or not directory.endswith("-packages/cratebox"):  # noqa: SLF001
+        return
+    from cratebox import _bundle
+
+    if not _bundle.use(directory):
+        _to_bundle = directory
 
 
 if __name__ == "__main__":
