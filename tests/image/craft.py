@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from cratebox.errors import CrateError
 from cratebox.image.manifest import Descriptor
 from cratebox.image.store import Store, StoredImage
 
@@ -199,3 +200,12 @@ def left(store: Store) -> list[str]:
     """Return every blob, partial download, layer and half-made layer there is."""
     found = [str(path.relative_to(store.directory)) for path in Path(store.directory, "blobs").rglob("*") if path.is_file()]
     return sorted(found + [f"layers/{name}" for name in os.listdir(store.directory + "/layers")])
+
+
+def refusal(work: Callable[[], object]) -> str:
+    """Return why crate refuses `work`, or "" where it does it."""
+    try:
+        work()
+    except CrateError as error:
+        return error.message
+    return ""

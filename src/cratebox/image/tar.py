@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BLOCK = 512
 MAX_HEADER = 1 << 20  # bytes of one extended header
+MAX_EXTENDED = 4 << 20  # bytes of all the extended headers of one entry
 MAX_NAME = 4096  # bytes of a path; the kernel's PATH_MAX
 MAX_ENTRIES = 2_000_000
 MAX_EXTENTS = 200_000  # pieces of one sparse file
@@ -71,6 +72,7 @@ class Reader:
         self._left = self._padding = 0
         pax: dict[bytes, bytes] = {}
         long: dict[bytes, bytes] = {}
+        room = MAX_EXTENDED
         while True:
             block = self._take(BLOCK, at_end=not pax and not long)
             if block == _ZERO or not block:
@@ -82,7 +84,9 @@ class Reader:
             self._count(block, fields[4])
             if kind not in _EXTENDED:
                 break
-            self._extend(kind, _number(fields[2]), pax, long)
+            room -= self._extend(kind, _number(fields[2]), pax, long)
+            if room < 0:
+                raise Untrusted(f"an entry has more than {MAX_EXTENDED} bytes of extended headers")
         return self._entry(block, fields, pax, long)
 
     def _count(self, block: bytes, checksum: bytes) -> None:
@@ -95,7 +99,7 @@ class Reader:
         if adler32(block) & 0xFFFF != expected and not _sums_up(block, checksum):
             raise Untrusted("not a tar archive, or a damaged one: the checksum of a header is wrong")
 
-    def _extend(self, kind: bytes, size: int, pax: dict[bytes, bytes], long: dict[bytes, bytes]) -> None:
+    def _extend(self, kind: bytes, size: int, pax: dict[bytes, bytes], long: dict[bytes, bytes]) -> int:
         if size > MAX_HEADER:
             raise Untrusted(f"an extended header of {size} bytes; more than {MAX_HEADER} are refused")
         data = self._take(size)
@@ -108,6 +112,7 @@ class Reader:
                 del self._global[key]
         else:
             long[kind] = data.partition(b"\0")[0]
+        return size
 
     def _entry(self, block: bytes, fields: tuple[bytes, ...], pax: dict[bytes, bytes], long: dict[bytes, bytes]) -> Entry:
         kind = fields[5]
