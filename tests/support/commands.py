@@ -65,8 +65,7 @@ class Crate:
     ) -> subprocess.CompletedProcess[str]:
         """Run it and return what it said and its exit code, whatever that is."""
         if "input" in options:
-            options.setdefault("stdin", None)
-            options = {key: value for key, value in options.items() if value is not None}
+            options.setdefault("stdin", None)  # subprocess.run makes a pipe itself
         return self._person().run(self.argv(*args), env=self.environment | (env or {}), timeout=timeout, **options)
 
     def ok(self, *args: str | Path, **options: object) -> str:

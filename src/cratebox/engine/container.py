@@ -2,7 +2,7 @@
 
     ROOT/containers/ID/container.json   what it is: written once, when it is created
     ROOT/containers/ID/config.json      the OCI spec of its last start
-    ROOT/containers/ID/exit.json        how it ended: written by its supervisor
+    ROOT/containers/ID/exit.json        how that ended: written by its supervisor
     ROOT/containers/ID/lock             held by its supervisor while it runs (flock(2)); the kernel frees it, whatever happens
     ROOT/containers/ID/log              what it said
     ROOT/containers/ID/rw/{upper,work}  its own changes, over the image's layers
@@ -174,7 +174,7 @@ def claim_name(paths: Paths, name: str, identity: str) -> None:
             os.makedirs(paths.root + "/names", 0o700, exist_ok=True)
         except FileExistsError:
             holder = name_holder(paths, name)
-            if holder and (os.path.isdir(directory(paths, holder)) or is_being_made(paths, holder)):
+            if holder and (is_being_made(paths, holder) or os.path.isdir(directory(paths, holder))):  # in the order it goes
                 raise Conflict(
                     f"the name {name} is taken by container {holder[:12]}", f"crate rm {name}, or choose another --name"
                 ) from None
@@ -264,4 +264,39 @@ def status(paths: Paths, container: Container) -> ContainerStatus:
         )
     if ended:
         return base.replace(exit_code=ended.code, error=ended.error)
-    return base
+    return _untold(where, base)
+
+
+_LOST = 255  # the code of a container whose own nobody knows, as Docker's
+
+
+def _untold(where: str, base: ContainerStatus) -> ContainerStatus:
+    """A container that neither runs nor has told how it ended was never started, is about to start or to end, or its
+    supervisor was killed: then nobody holds its lock.
+    """
+    try:
+        begun = os.stat(where + "/config.json").st_mtime
+    except OSError:
+        return base
+    try:
+        lock = try_lock(where)
+    except NotFound:
+        return base
+    if lock is None:
+        return base.replace(status="running", started_at=begun)
+    os.close(lock)
+    return base.replace(
+        status="exited",
+        exit_code=_LOST,
+        started_at=begun,
+        finished_at=begun,
+        error="its supervisor was killed, or the machine stopped",
+    )
+
+
+def forget_exit(where: str) -> None:
+    """A new run begins: how the last one ended does not count any more."""
+    try:
+        os.unlink(where + "/exit.json")
+    except OSError:
+        pass

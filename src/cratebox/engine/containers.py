@@ -347,16 +347,34 @@ class Containers:
             container = Container(id=identity, name="", created=0.0, image="", image_id="", config=ContainerConfig(image=""))
         if force:
             self._kill_for_removal(container)
-        lock = records.try_lock(records.directory(self.paths, identity))
+        try:
+            lock = records.try_lock(records.directory(self.paths, identity))
+        except NotFound:
+            if force:
+                return  # its supervisor was faster (--rm)
+            raise
         if lock is None or records.running_state(self.paths, identity):
             if lock is not None:
                 os.close(lock)
             name = container.name or identity[:12]
             raise Conflict(f"{name} is running", f"crate stop {name}, or crate rm -f {name}")
         try:
+            self._remove_lost_cgroup(identity)
             self._remove_locked(container)
         finally:
             os.close(lock)
+
+    def _remove_lost_cgroup(self, identity: str) -> None:
+        """A supervisor that was killed has left one."""
+        where = records.directory(self.paths, identity)
+        if not os.path.exists(where + "/config.json") or os.path.exists(where + "/exit.json"):
+            return
+        from cratebox.cgroup import base
+
+        try:
+            base.detect(self.identity.rootless).create("crate-" + identity).remove()
+        except (CrateError, OSError):
+            pass  # processes in it are still dying: an empty directory may stay
 
     def _kill_for_removal(self, container: Container) -> None:
         try:

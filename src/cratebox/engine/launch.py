@@ -120,13 +120,13 @@ def _prepare(start: Start) -> tuple[runtime.Wish, int]:
     validate.validate(spec)
     try:
         hostfiles.write(where, spec.hostname, config.network == "host")
-        containers.write_json(where + "/config.json", spec)
+        overlay, root = _overlay(start, where)
+        if root:
+            spec = spec.replace(root=spec.root.replace(path=root) if spec.root else None)
+        filter_ = _filter(start, config, spec)
+        containers.write_json(where + "/config.json", spec)  # last: it says that the container was started, see `status`
     except OSError as error:
         raise StorageError(f"cannot write to {where}: {error.strerror}", _full_hint(error)) from None
-    overlay, root = _overlay(start, where)
-    if root:
-        spec = spec.replace(root=spec.root.replace(path=root) if spec.root else None)
-    filter_ = _filter(start, config, spec)
     stdin_read, stdin_write = _stdin(start, config)
     wish = runtime.Wish(spec=spec, bundle=where, stdio=(stdin_read, -1, -1), overlay=overlay, filter=filter_)
     return wish, stdin_write

@@ -16,6 +16,7 @@ nothing is copied twice. The client may die at any moment: the container goes on
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
+import gc
 import os
 import select
 import time
@@ -62,6 +63,7 @@ def fork(watch: Watch, sock: _socket.socket, client_sock: _socket.socket, stdin_
     code = 125
     try:
         client_sock.close()
+        _close_others((sock.fileno(), watch.lock, stdin_write, *watch.wish.stdio))
         code = _main(watch, sock, stdin_write)
     except BaseException as error:  # noqa: BLE001  there is nobody above: say it and end
         _say(sock, ERROR + f"{type(error).__name__}\0the supervisor failed: {error!r}\0".encode())
@@ -69,8 +71,19 @@ def fork(watch: Watch, sock: _socket.socket, client_sock: _socket.socket, stdin_
         os._exit(code)
 
 
+def _close_others(ours: tuple[int, ...]) -> None:
+    """What the caller had open is not ours to hold: who reads from such a pipe, or waits for such a lock, waits for its end.
+
+    Objects that believe one of these descriptors to be theirs must never be collected: they would close what is open under
+    the same number by then.
+    """
+    gc.freeze()
+    process.close_from(3, ours)
+
+
 def _main(watch: Watch, sock: _socket.socket, stdin_write: int) -> int:
     os.setsid()
+    os.chdir("/")  # nor is his directory ours: it could not be unmounted
     process.set_name("crate-supervisor")
     _default_signals()
     if not watch.keep_stdin and stdin_write >= 0:
@@ -123,18 +136,18 @@ class _Supervision:
         watch = self.watch
         started_at = time.time()
         cgroup = watch.make_cgroup()
+        code = 0
         try:
             self._start(cgroup, started_at)
             self._loop()
+            code = process.waited_status(self.status or 0)
+            if not watch.container.config.remove:  # before the state is forgotten: it is never unknown how it is
+                self._record_exit(containers.Exit(code, started_at, time.time(), self.pump.log_error))
         finally:
             cgroup.remove()  # type: ignore[attr-defined]
             runtime_state.forget(watch.state_directory)
-        code = process.waited_status(self.status or 0)
-        error = self.pump.log_error
         if watch.container.config.remove:
             watch.remove()
-        else:
-            self._record_exit(containers.Exit(code, started_at, time.time(), error))
         os.close(watch.lock)
         if self.sock:
             _say(self.sock, EXITED + str(code).encode())
@@ -149,6 +162,7 @@ class _Supervision:
 
     def _start(self, cgroup: object, started_at: float) -> None:
         watch, wish = self.watch, self.watch.wish.replace(cgroup=cgroup)
+        containers.forget_exit(watch.directory)
         streams = []
         sources: tuple[tuple[str, int, int], ...] = ()
         who = wish.spec.process
