@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -347,7 +348,7 @@ def test_an_interrupt_keeps_what_has_come(server: FakeRegistry, store: Store) ->
             os._exit(1)
         os._exit(0)
     partial = Path(store.directory, "blobs/.partial", BIG.digest.replace(":", "-"))
-    wait_until(lambda: partial.exists() and partial.stat().st_size >= 1_000_000)
+    wait_until(lambda: partial.exists() and partial.stat().st_size >= 900_000)
     os.kill(pid, signal.SIGINT)
     began = time.monotonic()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 42
@@ -355,7 +356,7 @@ def test_an_interrupt_keeps_what_has_come(server: FakeRegistry, store: Store) ->
     assert not [name for name in litter(store) if name.startswith(".new-")]
     server.seen.clear()
     assert content(store, fetch(store, name), "noise") == NOISE
-    assert int(server.asked(BIG.digest)[0].headers["range"].strip("bytes=-")) >= 1_000_000
+    assert int(server.asked(BIG.digest)[0].headers["range"].strip("bytes=-")) >= 900_000
 
 
 def test_workers_do_not_outlive_a_killed_pull(server: FakeRegistry, store: Store) -> None:
@@ -369,7 +370,7 @@ def test_workers_do_not_outlive_a_killed_pull(server: FakeRegistry, store: Store
             os._exit(1)
     children = Path(f"/proc/{pid}/task/{pid}/children")
     partial = Path(store.directory, "blobs/.partial", BIG.digest.replace(":", "-"))
-    wait_until(lambda: partial.exists() and partial.stat().st_size >= 1_000_000 and len(children.read_text().split()) == 1)
+    wait_until(lambda: partial.exists() and partial.stat().st_size >= 900_000 and len(children.read_text().split()) == 1)
     worker = children.read_text().split()[0]
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -429,10 +430,13 @@ def test_no_process_and_no_descriptor_is_left(server: FakeRegistry, store: Store
         os.waitpid(-1, os.WNOHANG)
 
 
-def pipes() -> int:
+def pipes() -> list[str]:
     """The threads of the fake registry open and close sockets as they like; pipes and files are the pull's."""
-    links = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
-    return len([link for link in links if "socket:" not in link])
+    links = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            links.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return sorted(link for link in links if not link.startswith(("socket:", "/proc/")))
 
 
 # Failures of the machine
