@@ -40,10 +40,10 @@ class Finder:
         found = self._modules.get(name)
         if found is None:
             return None
-        import _frozen_importlib  # type: ignore[import-not-found]
+        import _frozen_importlib
 
         file = f"{self._parent}/{name.replace('.', '/')}{'/__init__' if found[0] else ''}.py"
-        spec: ModuleSpec = _frozen_importlib.ModuleSpec(name, self, origin=file, is_package=found[0])
+        spec: ModuleSpec = _frozen_importlib.ModuleSpec(name, self, origin=file, is_package=found[0])  # type: ignore[arg-type]
         spec.has_location = True
         if found[0]:
             spec.submodule_search_locations = [os.path.dirname(file)]
@@ -71,7 +71,7 @@ def use(package: str) -> bool:
                 return False
     except (OSError, ValueError, EOFError, TypeError):
         return False
-    sys.meta_path.insert(0, Finder(package, modules))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Finder(package, modules))
     return True
 
 

@@ -5,6 +5,7 @@ Nothing but the standard library and this package's own parent is on sys.path he
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -109,6 +110,7 @@ def _put_package_on_path() -> None:
     if os.path.basename(directory) == "__pycache__":
         directory = os.path.dirname(directory)
     sys.path.append(os.path.dirname(directory))
+    gc.disable()  # a short life makes less garbage than the search for it costs; what lives long turns it on again
     _use_bundle(directory)
     if here.endswith(".py"):
         import cratebox._entry  # noqa: F401, PLW0406  the interpreter keeps no compiled form of a script, but of a module

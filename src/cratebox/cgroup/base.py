@@ -39,6 +39,12 @@ class Cgroup:
         """Move the calling process inside. Raises OSError. Cheap: for a child between fork and execve."""
         raise NotImplementedError
 
+    def join_fds(self) -> tuple[int, ...]:
+        """Return descriptors that take the calling process inside when it writes "0" to each, for one that cannot open
+        them itself. `close` closes them. Raises OSError.
+        """
+        return ()
+
     def fd_for_clone(self) -> int | None:
         """Return a directory for clone3's CLONE_INTO_CGROUP, whose child need not join any more; None where there is none."""
         return None

@@ -104,6 +104,12 @@ class V1Cgroup(base.Cgroup):
             except OSError as error:
                 raise OSError(error.errno, f"join cgroup {directory}: {error.strerror}") from None
 
+    def join_fds(self) -> tuple[int, ...]:
+        """Return the open `tasks` of every hierarchy."""
+        if not self._tasks:
+            self.open()
+        return tuple(self._tasks)
+
     def close(self) -> None:
         """Close the descriptors of `open`."""
         for fd in self._tasks:

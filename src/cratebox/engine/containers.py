@@ -16,7 +16,7 @@ from cratebox.paths import Paths, private_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from cratebox.engine.images import Images, Provided
@@ -188,7 +188,7 @@ class Containers:
                 container=container,
                 layers=self.images.layer_directories(container),
                 lock=lock,
-                remove=lambda: self._remove_locked(container),
+                remove=lambda: self._vanish(container),
                 command=command,
                 attach=attach,
                 interactive=interactive,
@@ -391,13 +391,19 @@ class Containers:
             pass  # its supervisor removed it (--rm)
 
     def _remove_locked(self, container: Container) -> None:
-        """Free the name and make the container invisible in one step, then delete; whoever calls holds the lock."""
+        self._vanish(container)()
+
+    def _vanish(self, container: Container) -> Callable[[], None]:
+        """Free the name and make the container invisible, in one step; return what then deletes its files.
+
+        Whoever calls holds the lock.
+        """
         where = records.directory(self.paths, container.id)
         gone = f"{self.paths.containers}/.removing-{container.id}"
         try:
             os.rename(where, gone)
         except FileNotFoundError:
-            return
+            return lambda: None
         except OSError as error:
             raise StorageError(f"cannot remove {where}: {error.strerror}") from None
         name = container.name or self._name_of(container.id)
@@ -406,7 +412,7 @@ class Containers:
         from cratebox.runtime import state
 
         state.forget(f"{self.paths.running}/{container.id}")
-        _delete(gone, self.images)
+        return lambda: _delete(gone, self.images)
 
     def _name_of(self, identity: str) -> str:
         """Find the name of a container whose record is damaged."""

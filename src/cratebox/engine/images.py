@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from cratebox.engine.idmaps import Identity
@@ -114,6 +115,7 @@ class Images:
         from cratebox.third_party import add_site_packages
 
         add_site_packages()
+        gc.enable()  # see _entry.py: this is no short work
         from cratebox.image import pull as pulling
         from cratebox.image.platform import parse
         from cratebox.image.settings import load

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
 
+    from cratebox.cgroup.base import Cgroup
     from cratebox.runtime.spec import Spec
 
 _REAPERS = ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit", "/usr/bin/tini-static", "/usr/bin/tini", "/usr/bin/docker-init",
@@ -35,7 +36,7 @@ class Start(Record):
     container: containers.Container
     layers: tuple[str, ...]
     lock: int
-    remove: Callable[[], None]
+    remove: Callable[[], Callable[[], None]]
     command: tuple[str, ...] = ()
     attach: bool = False
     interactive: bool = False
@@ -71,6 +72,8 @@ def launch(start: Start, prepared: Prepared) -> int | None:
         state_directory=f"{start.paths.running}/{start.container.id}",
         wish=prepared.wish,
         make_cgroup=_cgroup_maker(start),
+        # Being born in a cgroup of v2 saves a lock over all processes; in v1 joining is cheap, making is not.
+        cgroup_first=os.path.exists("/sys/fs/cgroup/cgroup.controllers"),
         remove=start.remove,
         lock=start.lock,
         attached=start.attach,
@@ -234,8 +237,8 @@ def _stdin(start: Start, config: ContainerConfig) -> tuple[int, int]:
     return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
 
 
-def _cgroup_maker(start: Start) -> Callable[[], object]:
-    def make() -> object:
+def _cgroup_maker(start: Start) -> Callable[[], Cgroup]:
+    def make() -> Cgroup:
         from cratebox.cgroup import base
 
         driver = base.detect(start.identity.rootless)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
 
+    from cratebox.cgroup.base import Cgroup
+
 STARTED, EXITED, ERROR = b"S", b"X", b"E"
 DETACH, SIGNAL, STDIN_ENDED = b"D", b"K", b"I"
 _IDLE_AFTER_EXIT = 2000  # milliseconds for output that a descriptor outside of the container keeps open
@@ -47,8 +49,9 @@ class Watch(Record):
     directory: str  # of the container
     state_directory: str
     wish: runtime.Wish
-    make_cgroup: Callable[[], object]
-    remove: Callable[[], None]  # removes the container, for --rm
+    make_cgroup: Callable[[], Cgroup]
+    cgroup_first: bool  # make it before the first process, which is then born in it; else while that mounts
+    remove: Callable[[], Callable[[], None]]  # for --rm: makes the container vanish, returns what deletes its files
     lock: int
     attached: bool
     keep_stdin: bool  # somebody may attach later: the container's standard input stays open without a client
@@ -82,6 +85,7 @@ def _close_others(ours: tuple[int, ...]) -> None:
 
 
 def _main(watch: Watch, sock: _socket.socket, stdin_write: int) -> int:
+    gc.enable()  # a long life from here on
     os.setsid()
     os.chdir("/")  # nor is his directory ours: it could not be unmounted
     process.set_name("crate-supervisor")
@@ -100,7 +104,7 @@ def watch_failed(watch: Watch, error: CrateError) -> None:
     """Write down why the container did not start, or remove it where it was to be removed."""
     try:
         if watch.container.config.remove:
-            watch.remove()
+            watch.remove()()
         else:
             now = time.time()
             containers.write_json(watch.directory + "/exit.json", containers.Exit(error.exit_code, 0.0, now, error.message))
@@ -131,26 +135,28 @@ class _Supervision:
         self.sock: _socket.socket | None = sock
         self.stdin_write = stdin_write
         self.status: int | None = None
+        self.cgroup: Cgroup | None = None
 
     def run(self) -> int:
         watch = self.watch
         started_at = time.time()
-        cgroup = watch.make_cgroup()
         code = 0
         try:
-            self._start(cgroup, started_at)
+            self._start(started_at)
             self._loop()
             code = process.waited_status(self.status or 0)
             if not watch.container.config.remove:  # before the state is forgotten: it is never unknown how it is
                 self._record_exit(containers.Exit(code, started_at, time.time(), self.pump.log_error))
         finally:
-            cgroup.remove()  # type: ignore[attr-defined]
+            if self.cgroup:
+                self.cgroup.remove()
             runtime_state.forget(watch.state_directory)
-        if watch.container.config.remove:
-            watch.remove()
+        delete = watch.remove() if watch.container.config.remove else None
         os.close(watch.lock)
         if self.sock:
             _say(self.sock, EXITED + str(code).encode())
+        if delete:
+            delete()  # nobody has to wait for that
         return 0
 
     def _record_exit(self, ended: containers.Exit) -> None:
@@ -160,8 +166,13 @@ class _Supervision:
             if self.sock:
                 _say(self.sock, ERROR + f"StorageError\0cannot write down how the container ended: {error.strerror}\0".encode())
 
-    def _start(self, cgroup: object, started_at: float) -> None:
-        watch, wish = self.watch, self.watch.wish.replace(cgroup=cgroup)
+    def _start(self, started_at: float) -> None:
+        watch, wish = self.watch, self.watch.wish
+        if watch.cgroup_first:
+            self.cgroup = watch.make_cgroup()
+            wish = wish.replace(cgroup=self.cgroup)
+        else:
+            wish = wish.replace(make_cgroup=watch.make_cgroup)
         containers.forget_exit(watch.directory)
         streams = []
         sources: tuple[tuple[str, int, int], ...] = ()
@@ -172,6 +183,7 @@ class _Supervision:
             sources = (("stdout", out_read, 1), ("stderr", err_read, 2))
             wish = wish.replace(stdio=(wish.stdio[0], out_write, err_write))
         created = runtime.create(wish)
+        self.cgroup = created.cgroup
         try:
             for fd in wish.stdio:
                 if fd >= 0:
@@ -180,7 +192,7 @@ class _Supervision:
                 sources = (("stdout", created.console, 1),)
             streams = [Stream(name, source, self._sink(number)) for name, source, number in sources]
             self.pump = Pump(streams, self._log())
-            self._save_state(created, cgroup, started_at)
+            self._save_state(created, started_at)
             runtime.start(created, who.args[0])
         except BaseException:
             runtime.end(created)
@@ -207,7 +219,7 @@ class _Supervision:
         except OSError as error:
             raise StorageError(f"cannot write the container's log: {error.strerror}") from None
 
-    def _save_state(self, created: runtime.Created, cgroup: object, started_at: float) -> None:
+    def _save_state(self, created: runtime.Created, started_at: float) -> None:
         saved = runtime_state.State(
             oci_version=self.watch.wish.spec.oci_version,
             id=self.watch.container.id,
@@ -216,7 +228,7 @@ class _Supervision:
             started=created.started,
             boot_id=process.boot_id(),
             created=started_at,
-            cgroup=cgroup.paths(),  # type: ignore[attr-defined]
+            cgroup=created.cgroup.paths() if created.cgroup else {},
             started_at=started_at,
         )
         try:

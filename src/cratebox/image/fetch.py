@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import ssl
 import time
 from urllib.parse import urljoin, urlsplit
@@ -27,7 +28,6 @@ from cratebox.image.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Mapping
 
     from urllib3.response import BaseHTTPResponse
@@ -360,6 +360,30 @@ def _is_plain(cause: ssl.SSLError | None, error: Exception) -> bool:
     if cause is not None:
         return (cause.reason or "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG") or isinstance(cause, ssl.SSLEOFError)  # fmt: skip
     return isinstance(error, urllib3.exceptions.ProtocolError)
+
+
+def speaks_tls(origin: Origin) -> bool:
+    """Tell whether what listens at `origin`, on this machine, answers a TLS greeting; nothing else is sent.
+
+    Reading the system's authorities takes longer than the rest of a small pull: not done for a registry in plain HTTP.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # who it is, the requests that follow will check
+    try:
+        with (
+            socket.create_connection((origin.host, origin.port), CONNECT_TIMEOUT) as plain,
+            context.wrap_socket(plain, server_hostname=origin.host),
+        ):
+            return True
+    except ssl.SSLError as error:
+        return not _is_plain(error, error)
+    except ConnectionResetError:
+        return False
+    except ConnectionRefusedError:
+        return origin.port != 443  # a name without a port: it may be at port 80
+    except OSError:
+        return True  # the request that follows says what is wrong
 
 
 def _load_certificates(context: ssl.SSLContext, directory: str, identity: bool) -> None:

@@ -195,8 +195,10 @@ class Registry:
         return is_loopback(host) or self.reference.registry.lower() in self._settings.insecure
 
     def _probe(self, secure: Origin, plain: Origin) -> Origin:
-        from cratebox.image.fetch import Unreachable
+        from cratebox.image.fetch import Unreachable, speaks_tls
 
+        if is_loopback(secure.host):
+            return secure if speaks_tls(secure) else plain
         try:
             self._fetcher.request("GET", f"https://{secure.authority}/v2/", {}, tries=1).response.close()
         except Unreachable as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from cratebox.cgroup import base as cgroup
 from cratebox.errors import RuntimeFailure, Unsupported
 from cratebox.linux import caps, const, fdpass, namespaces, process, stub, userns
 from cratebox.record import Record
@@ -15,6 +14,9 @@ from cratebox.runtime.spec import Linux, Spec
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
+
+    from cratebox.cgroup.base import Cgroup
 
 _FLAGS = {
     "pid": const.CLONE_NEWPID,
@@ -34,7 +36,8 @@ class Wish(Record):
     stdio: tuple[int, int, int] = (0, 1, 2)
     overlay: rootfs.Overlay | None = None  # instead of a directory at root.path
     filter: tuple[bytes, int] | None = None  # the compiled linux.seccomp
-    cgroup: cgroup.Cgroup | None = None
+    cgroup: Cgroup | None = None  # made already, or
+    make_cgroup: Callable[[], Cgroup] | None = None  # made while init mounts
     gate: int = -1  # descriptors of the FIFOs, where another process will start the container
     report: int = -1
     preserve_fds: int = 0
@@ -44,7 +47,8 @@ class Wish(Record):
 class Created:
     """A container whose process waits at the gate. Holds it by pidfd; `sock` is the parent's end of the dialogue."""
 
-    def __init__(self, pid: int, pidfd: int, sock: _socket.socket, console: int) -> None:
+    def __init__(self, pid: int, pidfd: int, sock: _socket.socket, console: int, group: Cgroup | None) -> None:
+        self.cgroup = group
         self.pid = pid
         self.pidfd = pidfd
         self.sock = sock
@@ -72,6 +76,7 @@ def create(wish: Wish) -> Created:
         stub=stub_fd,
         filter=wish.filter,
         join_cgroup=wish.cgroup.join if wish.cgroup else _nothing,
+        cgroup_comes=wish.make_cgroup is not None,
         mount_cgroup=mount_cgroup,
         last_cap=caps.last(),
         preserve_fds=wish.preserve_fds,
@@ -85,18 +90,33 @@ def create(wish: Wish) -> Created:
     theirs.close()
     os.close(stub_fd)
     pidfd = os.pidfd_open(pid)
+    group = wish.cgroup
     try:
-        if wish.cgroup:
-            wish.cgroup.close()  # the child has descriptors of its own
+        if group:
+            group.close()  # the child has descriptors of its own
         if flags & const.CLONE_NEWUSER:
             _map_ids(pid, linux)
             fdpass.send(ours, sync.MAPPED)
+        if wish.make_cgroup:
+            group = wish.make_cgroup()
+            _hand_over(ours, group)
         console = _hear_until_ready(ours)
     except BaseException:
         _end(pid, pidfd)
         ours.close()
+        if wish.make_cgroup and group:
+            group.remove()
         raise
-    return Created(pid, pidfd, ours, console)
+    return Created(pid, pidfd, ours, console, group)
+
+
+def _hand_over(sock: _socket.socket, group: Cgroup) -> None:
+    """Send init what it joins its cgroup by: in a user namespace it could not open that itself."""
+    try:
+        fdpass.send(sock, sync.CGROUP, group.join_fds())
+    except BrokenPipeError:
+        pass  # it has died, and said why: that is heard next
+    group.close()
 
 
 def _nothing() -> None:

@@ -40,6 +40,7 @@ class Order(Record):
     stub: int  # the sealed stub, see linux/stub.py
     filter: tuple[bytes, int] | None  # of system calls, and its flags
     join_cgroup: Callable[[], None]
+    cgroup_comes: bool  # it is being made, and the parent will send what to join it by
     mount_cgroup: Callable[[int, Mount], None]
     last_cap: int
     preserve_fds: int = 0
@@ -108,10 +109,7 @@ def _reset_signals() -> None:
 def _set_up(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[Privileges, str]:
     _reset_signals()
     os.setsid()
-    order.join_cgroup()
     kinds = {namespace.type for namespace in linux.namespaces}
-    if "cgroup" in kinds:
-        namespaces.unshare(const.CLONE_NEWCGROUP)  # after joining: its root is the cgroup that we are in now
     if order.new_keyring:
         process.new_session_keyring()
     if "network" in kinds:
@@ -129,11 +127,29 @@ def _set_up(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[Privi
     return privileges, _enter_and_find(who)
 
 
+def _enter_cgroup(order: Order, linux: Linux) -> None:
+    if order.cgroup_comes:
+        message, fds = fdpass.receive(order.sock, most_fds=32)
+        if message != sync.CGROUP:
+            os._exit(1)  # the parent died, or could not make it and says so itself
+        for fd in fds:
+            os.write(fd, b"0")
+            os.close(fd)
+    else:
+        order.join_cgroup()
+    if any(namespace.type == "cgroup" for namespace in linux.namespaces):
+        namespaces.unshare(const.CLONE_NEWCGROUP)  # after joining: its root is the cgroup that we are in now
+
+
 def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> int:
     """Mount all, then pivot; return the console's slave, or -1."""
     root = rootfs.mount_root(spec, order.bundle, order.overlay)
     null = devices.open_null()
-    rootfs.mount_all(root, spec.mounts, order.mount_cgroup)
+    # The cgroup is being made while we mount; only what shows cgroups has to wait for it.
+    first = next((n for n, one in enumerate(spec.mounts) if one.type == "cgroup"), len(spec.mounts))
+    rootfs.mount_all(root, spec.mounts[:first], order.mount_cgroup)
+    _enter_cgroup(order, linux)
+    rootfs.mount_all(root, spec.mounts[first:], order.mount_cgroup)
     if any(one.destination == "/dev" for one in spec.mounts):
         devices.make(root, linux.devices)
     console = _make_console(order, root, who) if who.terminal else -1

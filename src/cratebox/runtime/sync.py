@@ -4,8 +4,10 @@
         ------------------                              --------------
         clone ----------------------------------------> in its new namespaces
         writes the ID maps of a new user namespace
-        MAPPED ---------------------------------------> becomes root of it, joins its cgroup,
-                                                        mounts, devices, masks, pivot_root,
+        MAPPED ---------------------------------------> becomes root of it, mounts
+        makes its cgroup meanwhile
+        CGROUP + what to write to --------------------> joins it, mounts the rest: cgroups,
+                                                        devices, masks, pivot_root,
                                                         identity, capabilities, finds its program
                  <------------------------------------- CONSOLE + the terminal's master, if there is one
                  <------------------------------------- READY                    ("created")
@@ -26,7 +28,7 @@ import struct
 
 from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, InvalidValue, OverlayRefused, RuntimeFailure, Unsupported
 
-MAPPED, READY, CONSOLE, FAILED, KEEP, GO = b"M", b"R", b"C", b"F", b"K", b"G"
+MAPPED, CGROUP, READY, CONSOLE, FAILED, KEEP, GO = b"M", b"J", b"R", b"C", b"F", b"K", b"G"
 
 # What an error is called on the wire; anything else arrives as RuntimeFailure.
 _KINDS: dict[str, type[CrateError]] = {
