@@ -10,7 +10,6 @@ urllib3 does the speaking; it is imported here, and this module only where a reg
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 import ssl
@@ -25,6 +24,7 @@ from cratebox.image.digest import shown
 from cratebox.image.origin import Origin, is_forbidden, parse_url, redact
 from cratebox.image.proxies import proxy_for, through_proxy
 from cratebox.image.settings import Settings
+from cratebox.image.tls import is_plain, load_certificates, ssl_cause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -270,13 +270,13 @@ class Fetcher:
         # As with Docker, an authority trusted for a registry is trusted for its token server and its blob store too.
         for host in dict.fromkeys((self._host, *(each.authority for each in self.own), origin.authority)):
             for directory in self._settings.certificates:
-                _load_certificates(context, f"{directory}/{host}", identity=own)
+                load_certificates(context, f"{directory}/{host}", identity=own)
         return context
 
     def _unreachable(self, described: str, origin: Origin, error: Exception) -> RegistryError:
         if isinstance(error, _Forbidden):
             return RegistryError(f"{described}: {origin.authority} leads to {error}; that is refused")
-        cause = _ssl_cause(error)
+        cause = ssl_cause(error)
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _NotTrusted(
                 f"{described}: the certificate of {origin.authority} is not trusted: {shown(cause.verify_message)}",
@@ -284,7 +284,7 @@ class Fetcher:
             )
         unreachable = Unreachable(f"cannot reach {origin.authority}: {described}: {reason(error)}", _NETWORK_HINT)
         refused = isinstance(error, urllib3.exceptions.NewConnectionError)
-        unreachable.plain = origin.scheme == "https" and (_is_plain(cause, error) or (refused and origin.port == 443))
+        unreachable.plain = origin.scheme == "https" and (is_plain(cause, error) or (refused and origin.port == 443))
         return unreachable
 
 
@@ -332,7 +332,7 @@ def reason(error: BaseException) -> str:
         error, (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.ReadTimeoutError, TimeoutError)
     ):
         return "no answer in time"
-    cause = _ssl_cause(error) or error.__cause__ or error.__context__
+    cause = ssl_cause(error) or error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLError):
         return f"TLS failed: {shown(cause.reason or str(cause))}"
     if isinstance(cause, OSError) and cause.strerror:
@@ -341,63 +341,3 @@ def reason(error: BaseException) -> str:
         return "the connection was cut"
     text = str(error.args[-1]) if error.args else type(error).__name__
     return shown(text)
-
-
-def _ssl_cause(error: BaseException) -> ssl.SSLError | None:
-    seen: BaseException | None = error
-    for _ in range(5):
-        if isinstance(seen, ssl.SSLError):
-            return seen
-        if seen is None:
-            break
-        inner = seen.args[0] if seen.args and isinstance(seen.args[0], BaseException) else None
-        seen = getattr(seen, "original_error", None) or inner or seen.__cause__ or seen.__context__
-    return None
-
-
-def _is_plain(cause: ssl.SSLError | None, error: Exception) -> bool:
-    """A server that speaks plain HTTP answers a TLS greeting with text, or hangs up."""
-    if cause is not None:
-        return (cause.reason or "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG") or isinstance(cause, ssl.SSLEOFError)  # fmt: skip
-    return isinstance(error, urllib3.exceptions.ProtocolError)
-
-
-def speaks_tls(origin: Origin) -> bool:
-    """Tell whether what listens at `origin`, on this machine, answers a TLS greeting; nothing else is sent.
-
-    Reading the system's authorities takes longer than the rest of a small pull: not done for a registry in plain HTTP.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # who it is, the requests that follow will check
-    try:
-        with (
-            socket.create_connection((origin.host, origin.port), CONNECT_TIMEOUT) as plain,
-            context.wrap_socket(plain, server_hostname=origin.host),
-        ):
-            return True
-    except ssl.SSLError as error:
-        return not _is_plain(error, error)
-    except ConnectionResetError:
-        return False
-    except ConnectionRefusedError:
-        return origin.port != 443  # a name without a port: it may be at port 80
-    except OSError:
-        return True  # the request that follows says what is wrong
-
-
-def _load_certificates(context: ssl.SSLContext, directory: str, identity: bool) -> None:
-    """Take *.crt as authorities and, where `identity`, *.cert with *.key as our own (docker: certs.d). Raises RegistryError."""
-    try:
-        names = sorted(os.listdir(directory))
-    except OSError:
-        return
-    for name in names:
-        path = f"{directory}/{name}"
-        try:
-            if name.endswith(".crt"):
-                context.load_verify_locations(cafile=path)
-            elif name.endswith(".cert") and identity:
-                context.load_cert_chain(path, path[: -len(".cert")] + ".key")
-        except (OSError, ssl.SSLError) as error:
-            raise RegistryError(f"cannot use the certificate {path}: {error.strerror or error}") from None

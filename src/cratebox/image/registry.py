@@ -195,7 +195,8 @@ class Registry:
         return is_loopback(host) or self.reference.registry.lower() in self._settings.insecure
 
     def _probe(self, secure: Origin, plain: Origin) -> Origin:
-        from cratebox.image.fetch import Unreachable, speaks_tls
+        from cratebox.image.fetch import Unreachable
+        from cratebox.image.tls import speaks_tls
 
         if is_loopback(secure.host):
             return secure if speaks_tls(secure) else plain
