@@ -489,6 +489,10 @@ HOSTILE: dict[str, Callable[[bytes], list[bytes]]] = {
         entry(b"h", kind=b"1", link=b"l"),
         entry(b"h", b"evil", mode=0o777),
     ],
+    "hard link to a symlink that stays": lambda out: [
+        entry(b"l", kind=b"2", link=b"../outside/file"),
+        entry(b"h", kind=b"1", link=b"l"),
+    ],
     "whiteout by dot-dot": lambda out: [entry(b"../outside/.wh.file")],
     "whiteout through a symlink": lambda out: [entry(b"l", kind=b"2", link=b"../outside"), entry(b"l/.wh.file")],
     "opaque through a symlink": lambda out: [entry(b"l", kind=b"2", link=b"../outside"), entry(b"l/.wh..wh..opq")],
@@ -526,6 +530,23 @@ def test_a_parent_that_is_a_symlink_of_the_layer_is_followed_inside(root: Path) 
         root,
     )
     assert names(root) == {"usr", "usr/lib", "lib", "usr/lib/x", "usr/lib/new", "usr/lib/new/y"}
+
+
+def test_a_parent_that_is_replaced_is_looked_up_again(root: Path) -> None:
+    unpack(
+        archive(
+            entry(b"a/", kind=b"5"),
+            entry(b"b/", kind=b"5"),
+            entry(b"l", kind=b"2", link=b"a"),
+            entry(b"l/x", b"1"),
+            entry(b"l", kind=b"2", link=b"b"),
+            entry(b"l/x", b"2"),
+            entry(b"a", kind=b"2", link=b"b"),
+            entry(b"a/y", b"3"),
+        ),
+        root,
+    )
+    assert names(root) == {"a", "b", "l", "b/x", "b/y"}
 
 
 def test_absolute_names_mean_the_root_of_the_layer(root: Path) -> None:

@@ -6,6 +6,8 @@ path of every start.
 
 from __future__ import annotations
 
+import os
+
 from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, StorageError, Untrusted
 from cratebox.image import blobs, index, snapshot
 from cratebox.image import digest as digests
@@ -36,7 +38,7 @@ class Catalog:
     """The images below `directory`, as they are found there."""
 
     def __init__(self, directory: str) -> None:
-        self.directory = directory
+        self.directory = directory = os.path.abspath(directory)
         self._locks = directory + "/locks"
         self._blobs = blobs.Blobs(directory)
         self._layers = snapshot.Layers(directory + "/layers", self._locks)
