@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 import os
 
+from cratebox.engine import resolved
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.specgen import ImageDefaults
 from cratebox.errors import Conflict, InvalidValue, NotFound, Unsupported
-from cratebox.image import transport
-from cratebox.image.store import Store, call_directly
 from cratebox.paths import Paths
 from cratebox.record import Record
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.engine.container import Container
-    from cratebox.image.store import StoredImage
+    from cratebox.image.store import Store, StoredImage
     from cratebox.image.transport import Source
 
 
@@ -38,16 +37,28 @@ class Images:
 
     def __init__(self, paths: Paths, identity: Identity) -> None:
         self.paths, self.identity = paths, identity
-        self.run_inside: Callable[[Callable[[], bytes]], bytes] = call_directly
-        if identity.rootless:
-            self.run_inside = self._inside
-        self.store = Store(
-            paths.images, self.run_inside, userxattr=identity.rootless, owners="record" if identity.single else "keep"
-        )
         self.last_status = ""
-        self._known: dict[str, StoredImage] = {}  # found by this process: finding one again would read the index again
+        self._store: Store | None = None
+        self._directories: dict[str, tuple[str, ...]] = {}  # of the images this process has found
 
-    def _inside(self, work: Callable[[], bytes]) -> bytes:
+    @property
+    def store(self) -> Store:
+        """The store on the disk; the short way of `run` does without."""
+        if self._store is None:
+            from cratebox.image.store import Store, call_directly
+
+            self._store = Store(
+                self.paths.images,
+                self.run_inside if self.identity.rootless else call_directly,
+                userxattr=self.identity.rootless,
+                owners="record" if self.identity.single else "keep",
+            )
+        return self._store
+
+    def run_inside(self, work: Callable[[], bytes]) -> bytes:
+        """Run `work` where the files of this user's containers can be made and deleted, and return what it returns."""
+        if not self.identity.rootless:
+            return work()
         from cratebox.engine.userspace import runner
 
         return runner(self.identity)(work)
@@ -61,6 +72,11 @@ class Images:
 
     def using(self) -> AbstractContextManager[Any]:
         """Hold off the removal of images while a container is made of one."""
+        locks = self.paths.images + "/locks"
+        if os.path.isdir(locks):
+            from cratebox.image.locks import hold
+
+            return hold(locks, "store", shared=True)
         return self.store.using()
 
     def provide(self, name: str, platform: str | None, policy: str, progress: Any = None) -> Provided:
@@ -68,6 +84,12 @@ class Images:
 
         Raises InvalidValue, NotFound, RegistryError, Untrusted, StorageError.
         """
+        if policy != "always" and not platform and (known := resolved.recall(self.paths, name)):
+            self._directories[known.id] = known.directories
+            return Provided(known.id, known.defaults, known.layers)
+        from cratebox.image import transport
+
+        in_store = True  # and not a file beside it, which may be another one next time
         if _is_id(name):  # a full ID is not the name of anything in a registry
             image = self.store.find(name)
             _check_platform(image, platform, name)
@@ -75,6 +97,7 @@ class Images:
             source = transport.parse(name)
             if source.kind == "rootfs":
                 return _directory(source.path)
+            in_store = source.kind == "registry"
             image = self._image(source, name, platform, policy, progress)
         config = image.config
         defaults = ImageDefaults(
@@ -86,7 +109,9 @@ class Images:
             stop_signal=config.stop_signal,
             labels=config.labels,
         )
-        self._known[image.id] = image
+        directories = self._directories[image.id] = self.store.layer_directories(image)
+        if in_store and not platform:
+            resolved.remember(self.paths, name, image.id, defaults, image.layers, directories)
         return Provided(image.id, defaults, image.layers)
 
     def _image(self, source: Source, name: str, platform: str | None, policy: str, progress: Any) -> StoredImage:
@@ -106,6 +131,8 @@ class Images:
 
         Raises InvalidValue, NotFound, RegistryError, Untrusted, StorageError.
         """
+        from cratebox.image import transport
+
         source = transport.parse(name)
         if source.kind == "rootfs":
             raise Unsupported(f"cannot pull {name}: it is a directory, used as it is", f"crate run {name} COMMAND")
@@ -165,7 +192,9 @@ class Images:
         """Return the directories a container's root is made of, lowest first. Raises StorageError, NotFound."""
         if container.rootfs:
             return (_directory(container.rootfs).rootfs,)
-        return self.store.layer_directories(self._known.get(container.image_id) or self.store.find(container.image_id))
+        if container.image_id not in self._directories:
+            self._directories[container.image_id] = self.store.layer_directories(self.store.find(container.image_id))
+        return self._directories[container.image_id]
 
     def list(self) -> Sequence[StoredImage]:
         """Return the images in the store. Raises StorageError."""
