@@ -7,6 +7,7 @@ from whose length an interrupted download goes on. https://github.com/opencontai
 from __future__ import annotations
 
 import os
+import sys
 
 from cratebox.errors import NotFound, StorageError, Untrusted
 from cratebox.image import digest as digests
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cratebox.image.manifest import Descriptor
 
 _CHUNK = 1 << 20
+_FIRST = 64 << 10  # bytes; a regular file that gives fewer than it is asked for has no more
 _ENOSPC, _EDQUOT = 28, 122
 _KEEP_PARTIAL = 24 * 3600  # seconds; an interrupted pull goes on from there
 
@@ -238,17 +240,28 @@ def matches(digest: str, data: bytes) -> bool:
     """Tell whether `data`, which is small, has this digest. Raises Untrusted where `digest` is none."""
     if not digests.check(digest).startswith("sha256:"):
         return digests.of(data, digests.split(digest)[0]) == digest
-    # hashlib loads OpenSSL, 4 ms; the interpreter's own SHA-256 is there at once and as good for a few kilobytes.
+    return "sha256:" + str(_sha256()(data).hexdigest()) == digest
+
+
+def _sha256() -> Any:
+    """Return a SHA-256 for a few kilobytes: hashlib loads OpenSSL, 4 ms; the interpreter's own is there at once."""
     try:
-        from _sha2 import sha256  # type: ignore[import-not-found]
-    except ImportError:
-        from _sha256 import sha256  # type: ignore[import-not-found]  # Python 3.11
-    return "sha256:" + str(sha256(data).hexdigest()) == digest
+        if sys.version_info >= (3, 12):
+            from _sha2 import sha256
+        else:
+            from _sha256 import sha256  # type: ignore[import-not-found]
+    except ImportError:  # an interpreter may be built without
+        from hashlib import sha256
+    return sha256
 
 
 def read_all(fd: int, limit: int) -> bytes:
     """Return what is left to read from `fd`, at most `limit` bytes. Raises OSError."""
-    parts: list[bytes] = []
+    first = os.read(fd, min(limit, _FIRST))
+    if len(first) < min(limit, _FIRST):
+        return first
+    parts = [first]
+    limit -= len(first)
     while limit > 0:
         part = os.read(fd, min(limit, _CHUNK))
         if not part:
@@ -256,6 +269,15 @@ def read_all(fd: int, limit: int) -> bytes:
         parts.append(part)
         limit -= len(part)
     return b"".join(parts)
+
+
+def read_small(path: str, limit: int) -> bytes:
+    """Return at most `limit` bytes of the file `path`. Raises OSError. A third of the time that open() takes."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return read_all(fd, limit)
+    finally:
+        os.close(fd)
 
 
 def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:

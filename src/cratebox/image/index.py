@@ -10,7 +10,7 @@ from __future__ import annotations
 from cratebox import jsontext
 from cratebox.errors import StorageError, Untrusted
 from cratebox.image import manifest as manifests
-from cratebox.image.blobs import replace_file
+from cratebox.image.blobs import read_small, replace_file
 from cratebox.image.manifest import Descriptor
 
 TYPE_CHECKING = False
@@ -28,8 +28,7 @@ def read(directory: str) -> list[Descriptor]:
     """Return the entries of index.json, in its order; an empty list where there is none. Raises StorageError."""
     path = directory + "/index.json"
     try:
-        with open(path, "rb") as file:
-            raw = file.read(_LIMIT + 1)
+        raw = read_small(path, _LIMIT + 1)
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -21,7 +21,7 @@ from cratebox import jsontext
 from cratebox.errors import StorageError, Unsupported, Untrusted
 from cratebox.image import digest as digests
 from cratebox.image import locks, tree
-from cratebox.image.blobs import replace_file, storage_failure
+from cratebox.image.blobs import read_small, replace_file, storage_failure
 from cratebox.record import Record
 
 TYPE_CHECKING = False
@@ -73,8 +73,7 @@ class Layers:
 
     def _record(self, path: str) -> LayerRecord | None:
         try:
-            with open(path, "rb") as file:
-                raw = file.read(1 << 20)
+            raw = read_small(path, 1 << 20)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -97,8 +96,7 @@ class Layers:
     def boot(self) -> str:
         """The boot ID of this kernel."""
         if not self._boot:
-            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-                self._boot = file.read().strip()
+            self._boot = read_small("/proc/sys/kernel/random/boot_id", 100).decode("ascii").strip()
         return self._boot
 
     def unpack(
