@@ -10,7 +10,7 @@ from cratebox.engine.config import ContainerConfig
 from cratebox.engine.container import Container, ContainerStatus
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.specgen import command_of
-from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, StorageError
+from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, OverlayRefused, StorageError
 from cratebox.linux import process
 from cratebox.paths import Paths, private_directory
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.engine.images import Images, Provided
+    from cratebox.engine.launch import Prepared, Start
 
 _SIGKILL = 9
 _SECONDS_TO_STOP = 10.0
@@ -31,6 +32,7 @@ class Containers:
 
     def __init__(self, paths: Paths, identity: Identity, images: Images) -> None:
         self.paths, self.identity, self.images = paths, identity, images
+        self._progress: Any = None  # of the last create or run
 
     # Making
 
@@ -47,6 +49,7 @@ class Containers:
 
     def _make(self, config: ContainerConfig, pull: str, progress: Any) -> tuple[Container, int]:
         private_directory(self.paths.root)
+        self._progress = progress
         self.images.tell_notice(progress)
         with self.images.using():
             return self._make_from(config, self.images.provide(config.image, config.platform, pull, progress))
@@ -180,30 +183,72 @@ class Containers:
     ) -> int | None:  # fmt: skip
         from cratebox.engine import launch
 
-        handed_over = False
+        start = launch.Start(
+            paths=self.paths,
+            identity=self.identity,
+            container=container,
+            layers=(),
+            lock=lock,
+            remove=lambda: self._vanish(container),
+            command=command,
+            attach=attach,
+            interactive=interactive,
+            forward_signals=forward,
+            detach_keys=keys,
+        )
         try:
-            start = launch.Start(
-                paths=self.paths,
-                identity=self.identity,
-                container=container,
-                layers=self.images.layer_directories(container),
-                lock=lock,
-                remove=lambda: self._vanish(container),
-                command=command,
-                attach=attach,
-                interactive=interactive,
-                forward_signals=forward,
-                detach_keys=keys,
-            )
+            return launch.launch(*self._prepared(start))
+        except OverlayRefused as error:
+            self._remember_no_overlay(error)
+        lock_again = records.try_lock(records.directory(self.paths, container.id))
+        if lock_again is None:
+            raise Conflict(f"{container.name} was started by somebody else meanwhile")
+        return launch.launch(*self._prepared(start.replace(lock=lock_again)))
+
+    def _prepared(self, start: Start) -> tuple[Start, Prepared]:
+        """Make ready what the start needs; where that fails, the lock is free again and --rm is kept."""
+        from cratebox.engine import launch
+
+        container, ready = start.container, False
+        try:
             self._prepare_mounts(container.config)
+            start = start.replace(layers=self.images.layer_directories(container))
+            if os.path.exists(self.paths.state + "/no-overlay") and not container.rootfs:
+                self._copy_layers(container, start.layers)
             prepared = launch.prepare(start)
-            handed_over = True
+            ready = True
         finally:
-            if not handed_over:
+            if not ready:
                 if container.config.remove:
                     self._remove_locked(container)
-                os.close(lock)
-        return launch.launch(start, prepared)
+                os.close(start.lock)
+        return start, prepared
+
+    def _remember_no_overlay(self, error: OverlayRefused) -> None:
+        """Until the next boot containers are made from copies; say so once."""
+        try:
+            os.close(os.open(self.paths.state + "/no-overlay", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as failed:
+            raise StorageError(f"cannot write to {self.paths.state}: {failed.strerror}") from None
+        if self._progress is not None:
+            self._progress.message(f"no overlayfs here, so each container gets a copy of its image ({error.message})")
+
+    def _copy_layers(self, container: Container, layers: tuple[str, ...]) -> None:
+        to = records.directory(self.paths, container.id) + "/copy"
+        if os.path.isdir(to):
+            return
+        from cratebox.engine.flatten import flatten
+
+        def work() -> bytes:
+            try:
+                flatten(layers, to)
+            except OSError as failed:
+                return str(failed.strerror).encode()
+            return b""
+
+        failure = self.images.run_inside(work)
+        if failure:
+            raise StorageError(f"cannot copy the image to {to}: {failure.decode()}")
 
     @staticmethod
     def _prepare_mounts(config: ContainerConfig) -> None:

@@ -141,7 +141,7 @@ def _full_hint(error: OSError) -> str | None:
 
 def _spec(start: Start, config: ContainerConfig, where: str) -> Spec:
     defaults = start.container.defaults
-    directories = (where + "/rw/upper", *reversed(start.layers))
+    directories = (where + "/copy",) if os.path.isdir(where + "/copy") else (where + "/rw/upper", *reversed(start.layers))
     account = accounts.resolve(config.user if config.user is not None else defaults.user, directories)
     return specgen.build(config, defaults, _host(start, config), account, where)
 

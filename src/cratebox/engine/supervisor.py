@@ -24,7 +24,7 @@ import time
 from cratebox.engine import container as containers
 from cratebox.engine.logs import LogWriter
 from cratebox.engine.pump import Pump, Stream
-from cratebox.errors import CrateError, RuntimeFailure, StorageError
+from cratebox.errors import CrateError, OverlayRefused, RuntimeFailure, StorageError
 from cratebox.linux import fdpass, process
 from cratebox.record import Record
 from cratebox.runtime import create as runtime
@@ -102,6 +102,8 @@ def _main(watch: Watch, sock: _socket.socket, stdin_write: int) -> int:
 
 def watch_failed(watch: Watch, error: CrateError) -> None:
     """Write down why the container did not start, or remove it where it was to be removed."""
+    if isinstance(error, OverlayRefused):
+        return  # it will be tried in another way
     try:
         if watch.container.config.remove:
             watch.remove()()
