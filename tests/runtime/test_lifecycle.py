@@ -445,7 +445,7 @@ def test_the_container_is_in_the_cgroup_of_its_spec(root_oci, word):
 # --- deaths ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.03, 0.05, 0.06, 0.065, 0.07, 0.075, 0.08, 0.085, 0.09, 0.1, 0.12])
+@pytest.mark.parametrize("delay", [0.0, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.045, 0.05, 0.06, 0.08, 0.11])
 def test_a_create_that_is_killed_leaves_nothing_that_delete_does_not_remove(oci, delay, word):
     bundle = oci.bundle("/bin/sleep", "60")
     name = oci.name()
@@ -490,7 +490,7 @@ def test_a_create_that_dies_at_this_step_leaves_no_process(oci, event, word):
 _DIES = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from cratebox.runtime import create, lifecycle, state
+from cratebox.runtime import bundle, create, lifecycle, state
 def die(*_a, **_k):
     os.kill(os.getpid(), 9)
 saves = []
@@ -500,13 +500,13 @@ def save(directory, one):
     saves.append(one)
     if len(saves) == 2:
         die()
-event, root, name, bundle = sys.argv[2:]
+event, root, name, where = sys.argv[2:]
 if event == "save": state.save = save
 elif event == "mkfifo": os.mkfifo = die
 elif event == "keep": create.keep = die
 elif event == "clone": create._clone = die
-else: lifecycle._write_pid = die
-lifecycle.create(root, name, bundle, pid_file=bundle + "/pid")
+else: bundle._write_pid = die
+lifecycle.create(root, name, where, pid_file=where + "/pid")
 """
 
 
@@ -606,3 +606,13 @@ def test_the_session_keyring_is_a_new_one_unless_refused(root_oci):
     bundle = root_oci.bundle("/bin/true")
     root_oci.ok("run", "--bundle", bundle.directory, root_oci.name())
     root_oci.ok("run", "--no-new-keyring", "--bundle", bundle.directory, root_oci.name())
+
+
+def test_the_verbs_import_nothing_slow():
+    slow = {"argparse", "contextlib", "ctypes", "dataclasses", "enum", "functools", "json", "logging", "pathlib", "re", "shutil",
+            "signal", "socket", "subprocess", "tempfile", "threading", "typing"}  # fmt: skip
+    program = f"import sys; sys.path.append({str(_source())!r})\nimport cratebox.runtime.lifecycle\nprint(*sys.modules)"
+    loaded = subprocess.run(
+        [_python(), "-I", "-S", "-c", program], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    assert not slow & set(loaded.split())

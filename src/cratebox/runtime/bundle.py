@@ -1,0 +1,172 @@
+"""From a bundle on disk to a container that waits, for another process to start: the verb create (runtime.md).
+
+A create that fails leaves nothing. One that is killed leaves at most the container's directory and an empty cgroup: its
+process dies with it (KEEP in sync.py), and the next create or delete of that ID removes both.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from cratebox import jsontext
+from cratebox.cgroup import base as cgroups
+from cratebox.errors import CrateError, InvalidValue, RuntimeFailure, StorageError, Unsupported
+from cratebox.linux import process
+from cratebox.record import Record
+from cratebox.runtime import console, place, seccomp, spec, validate
+from cratebox.runtime import create as creation
+from cratebox.runtime import state as saved
+
+_MOST_OF_SPEC = 16 << 20  # bytes
+
+
+class Settings(Record):
+    """What the caller of create and run chooses beside the bundle."""
+
+    pid_file: str | None = None
+    console_socket: str | None = None
+    preserve_fds: int = 0  # descriptors 3 and up that the container's program inherits
+    no_pivot: bool = False
+    no_new_keyring: bool = False
+
+
+def create(root: str, name: str, bundle: str, settings: Settings, detached: bool) -> tuple[int, int]:
+    """Create the container `name` of `bundle`; return its pid and its terminal's master, -1 where that was sent away.
+
+    `detached`: nobody will be there to copy from and to a terminal. The container gets this process's standard streams.
+    Raises InvalidValue and Unsupported for what cannot be run as it is written, Conflict for a name that is taken,
+    RuntimeFailure; nothing of the container is left then.
+    """
+    place.check_id(name)
+    document = read(bundle)
+    validate.validate(document)
+    _check(document, settings, detached)
+    directory, lock = place.claim(root, name)
+    try:
+        return _make(root, directory, _blank(name, bundle, document), document, settings)
+    finally:
+        os.close(lock)
+
+
+def read(bundle: str) -> spec.Spec:
+    """Return the spec in the directory `bundle`. Raises InvalidValue that says what is wrong with it."""
+    path = bundle + "/config.json"
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(_MOST_OF_SPEC + 1)
+    except OSError as error:
+        raise InvalidValue(f"cannot read {path}: {(error.strerror or '').lower()}") from None
+    if len(raw) > _MOST_OF_SPEC:
+        raise InvalidValue(f"{path} is larger than 16 MiB")
+    try:
+        return spec.decode(jsontext.loads(raw))
+    except jsontext.JSONError as error:
+        raise InvalidValue(f"{path}: {error}") from None
+
+
+def _check(document: spec.Spec, settings: Settings, detached: bool) -> None:
+    terminal = bool(document.process and document.process.terminal)
+    if settings.no_pivot:
+        raise Unsupported(
+            "--no-pivot is not done: chroot is no substitute for pivot_root", "put the bundle on a disk or a tmpfs"
+        )
+    if terminal and detached and not settings.console_socket:
+        raise InvalidValue("the spec asks for a terminal: --console-socket must say where to send it")
+    if settings.console_socket and not terminal:
+        raise InvalidValue("--console-socket without process.terminal in the spec: there is no terminal to send")
+    for fd in range(3, 3 + settings.preserve_fds):
+        try:
+            os.fstat(fd)
+        except OSError:  # a file that we open ourselves would get the number, and reach the container
+            raise InvalidValue(f"--preserve-fds {settings.preserve_fds}: descriptor {fd} is not open") from None
+
+
+def _blank(name: str, bundle: str, document: spec.Spec) -> saved.State:
+    assert document.root
+    assert document.process
+    return saved.State(
+        oci_version=document.oci_version,
+        id=name,
+        bundle=bundle,
+        pid=0,
+        started=0,
+        boot_id=process.boot_id(),
+        created=time.time(),
+        annotations=document.annotations or {},
+        owner=os.geteuid(),
+        cgroups_path=(document.linux.cgroups_path if document.linux else "") or f"crate-oci/{name}",
+        rootfs=os.path.normpath(os.path.join(bundle, document.root.path)),
+        command=document.process.args[0],
+    )
+
+
+def _make(root: str, directory: str, state: saved.State, document: spec.Spec, settings: Settings) -> tuple[int, int]:
+    group, created, ends = None, None, (-1, -1)
+    try:
+        saved.save(directory, state)
+        group = place.driver().create(state.cgroups_path, document.linux.resources if document.linux else None)
+        ends = place.make_fifos(directory)
+        created = creation.create(_wish(root, state, document, settings).replace(cgroup=group, gate=ends[0], report=ends[1]))
+        state = state.replace(pid=created.pid, started=created.started, cgroup=group.paths())
+        saved.save(directory, state)
+        if settings.pid_file:
+            _write_pid(settings.pid_file, created.pid)
+        master = _hand_over(created.console, settings)
+        creation.keep(created)
+    except BaseException as error:
+        if created:
+            creation.end(created)
+        _undo(directory, group, settings.pid_file if created else None)
+        if isinstance(error, OSError):
+            raise RuntimeFailure(f"cannot create container {state.id}: {error.filename or ''} {error.strerror}") from None
+        raise
+    finally:
+        for fd in ends:
+            if fd >= 0:
+                os.close(fd)
+    return created.pid, master
+
+
+def _wish(root: str, state: saved.State, document: spec.Spec, settings: Settings) -> creation.Wish:
+    profile = document.linux.seccomp if document.linux else None
+    return creation.Wish(
+        spec=document,
+        bundle=state.bundle,
+        filter=seccomp.cached_filter(f"{root}/{place.CACHE}", profile) if profile else None,
+        preserve_fds=settings.preserve_fds,
+        new_keyring=not settings.no_new_keyring,
+    )
+
+
+def _write_pid(path: str, pid: int) -> None:
+    """Write the file that the engine waits for: it must never be seen half written."""
+    new = f"{path}.{os.getpid()}"
+    try:
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        os.write(fd, str(pid).encode())
+        os.close(fd)
+        os.rename(new, path)
+    except OSError as error:
+        place.unlink("", new)
+        raise StorageError(f"cannot write the pid file {path}: {error.strerror}") from None
+
+
+def _hand_over(master: int, settings: Settings) -> int:
+    if master < 0 or not settings.console_socket:
+        return master
+    console.send(settings.console_socket, master)
+    os.close(master)
+    return -1
+
+
+def _undo(directory: str, group: cgroups.Cgroup | None, pid_file: str | None) -> None:
+    """Remove what a failed create made. What cannot be removed must not hide why it failed."""
+    if group:
+        try:
+            group.remove()
+        except CrateError:
+            pass
+    if pid_file:
+        place.unlink("", pid_file)
+    saved.forget(directory)

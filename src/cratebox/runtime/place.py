@@ -1,0 +1,141 @@
+"""The place of a container, ROOT/ID: its name, its lock, and what a `create` that was killed has left there.
+
+    state.json   what is known about the container (state.py)
+    gate         a FIFO: the container's process waits for a byte from it, see sync.py
+    report       a FIFO: what keeps its program from running is written there
+
+Whoever changes a container holds a flock on its directory, so that verbs which meet behave as if one came after the other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from cratebox.cgroup import base as cgroups
+from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError
+from cratebox.paths import private_directory
+from cratebox.runtime import state as saved
+
+CACHE = "@cache"  # beside the containers, under a name that none can have
+_ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+_FILES = ("state.json", "state.json.new", "gate", "report")
+
+
+def check_id(name: str) -> None:
+    """Raise InvalidValue unless `name` can be a container's ID: letters, digits, `_`, `+`, `-`, `.`, at most 1024."""
+    if not 0 < len(name) <= 1024 or name in {".", ".."} or not _ID_LETTERS.issuperset(name):
+        raise InvalidValue(f"invalid container ID {name!a}", "letters, digits, _, +, - and . are allowed")
+
+
+def directory_of(root: str, name: str) -> str:
+    """Return where the container `name` is kept. Raises InvalidValue for what is no ID."""
+    check_id(name)
+    return f"{root}/{name}"
+
+
+def _try_lock(directory: str) -> int:
+    """Wait for the lock of a container and return its descriptor; -1 where the directory was deleted while we waited."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+    except OSError as error:
+        raise StorageError(f"cannot use {directory}: {error.strerror}") from None
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    try:
+        if os.path.samestat(os.stat(directory), os.fstat(fd)):
+            return fd
+    except FileNotFoundError:
+        pass
+    os.close(fd)
+    return -1
+
+
+def lock(directory: str) -> int:
+    """Wait for the lock of a container that is there; return its descriptor. Raises NotFound."""
+    while (fd := _try_lock(directory)) < 0:
+        if not os.path.isdir(directory):
+            raise NotFound("container does not exist")
+    return fd
+
+
+def unlink(directory: str, *names: str) -> None:
+    """Delete files; what is not there, or cannot be deleted, is passed over."""
+    for name in names:
+        try:
+            os.unlink(os.path.join(directory, name))
+        except OSError:
+            pass
+
+
+def claim(root: str, name: str) -> tuple[str, int]:
+    """Make the container's directory; return it and its lock. Raises Conflict, StorageError."""
+    directory = private_directory(root) + "/" + name
+    while True:
+        try:
+            os.mkdir(directory, 0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise StorageError(f"cannot make {directory}: {error.strerror}") from None
+        fd = _try_lock(directory)
+        if fd < 0:
+            continue  # deleted in between
+        try:
+            _take_over(directory)
+        except BaseException:
+            os.close(fd)
+            raise
+        return directory, fd
+
+
+def _take_over(directory: str) -> None:
+    """Clear away what a `create` that was killed has left. Raises Conflict where there is a container."""
+    try:
+        found = saved.load(directory)
+    except NotFound:
+        pass  # an empty directory, ours most likely
+    else:
+        if found.pid:
+            raise Conflict("container with given ID already exists", "delete it first, or choose another ID")
+        remove_cgroup(found)
+    unlink(directory, *_FILES)
+
+
+def make_fifos(directory: str) -> tuple[int, int]:
+    """Make the gate and the report; return the ends that the container's process inherits.
+
+    It has the gate open for writing too, so that it never sees an end there and waits for days if need be.
+    """
+    gate, report = directory + "/gate", directory + "/report"
+    os.mkfifo(gate, 0o600)
+    os.mkfifo(report, 0o600)
+    reader = os.open(report, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # without one the next line would wait
+    try:
+        return os.open(gate, os.O_RDWR | os.O_CLOEXEC), os.open(report, os.O_WRONLY | os.O_CLOEXEC)
+    finally:
+        os.close(reader)
+
+
+def remove_cgroup(state: saved.State) -> None:
+    """Kill what is left in the container's cgroup and remove it. Raises RuntimeFailure where something does not die."""
+    if state.cgroup:
+        group = cgroups.from_paths(state.cgroup)
+        group.kill()
+        group.remove()
+        return
+    # Its create died before it could write down which directories it had made: making them again finds them.
+    for _ in range(200):
+        try:
+            driver().create(state.cgroups_path).remove()
+        except Conflict:
+            time.sleep(0.01)  # its process is dying
+        else:
+            return
+
+
+def driver() -> cgroups.Driver:
+    """Return what makes the cgroups of this caller's containers."""
+    return cgroups.detect(rootless=os.geteuid() != 0)
