@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import signal
 import stat
 import struct
 import subprocess
 import tarfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -772,3 +775,53 @@ def test_the_standard_library_unpacks_the_same_tree(root: Path, tmp_path: Path) 
         if path.is_file():
             mine = root / path.relative_to(other)
             assert (mine.read_bytes(), mine.stat().st_mode) == (path.read_bytes(), path.stat().st_mode)
+
+
+# Reading ahead.
+
+
+def test_what_the_stream_raises_is_raised_and_its_thread_is_gone(root: Path) -> None:
+    def stream() -> Iterator[bytes]:
+        yield entry(b"f", b"x")
+        raise LookupError("the network")
+
+    fd = os.open(root, os.O_RDONLY)
+    with pytest.raises(LookupError, match="the network"):
+        layer.unpack(stream(), "", fd, userxattr=True)
+    os.close(fd)
+    assert [thread.name for thread in threading.enumerate() if thread.name == "read-ahead"] == []
+
+
+def test_after_a_refusal_nobody_else_reads_the_stream(root: Path) -> None:
+    chunks = iter([entry(b"../f", b"x"), *([b"more"] * 100)])
+    fd = os.open(root, os.O_RDONLY)
+    with pytest.raises(Untrusted):
+        layer.unpack((chunk for chunk in chunks), "", fd, userxattr=True)
+    os.close(fd)
+    rest = len(list(chunks))
+    assert rest > 50
+    assert [thread.name for thread in threading.enumerate() if thread.name == "read-ahead"] == []
+
+
+def test_an_interrupt_does_not_wait_for_a_stalled_stream(root: Path) -> None:
+    going_on = threading.Event()
+
+    def stream() -> Iterator[bytes]:
+        yield entry(b"f", b"x")
+        going_on.wait(20)
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    fd = os.open(root, os.O_RDONLY)
+    started = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            layer.unpack(stream(), "", fd, userxattr=True)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        going_on.set()
+        os.close(fd)
+    assert time.monotonic() - started < 2

@@ -13,9 +13,11 @@ directories"). Extended attributes that overlayfs itself reads are never taken f
 from __future__ import annotations
 
 import os
+import sys
 
 from cratebox.errors import Untrusted
 from cratebox.image import decompress, tar
+from cratebox.image.ahead import Ahead
 from cratebox.image.blobs import storage_failure
 from cratebox.image.extract import Extractor
 from cratebox.record import Record
@@ -63,7 +65,8 @@ def unpack(
 
     digest = hashlib.sha256()
     extractor = Extractor(directory, userxattr, owners, owners_file)
-    reader = tar.Reader(_hashed(decompress.chunks(stream, media_type), digest))
+    chunks = Ahead(_hashed(decompress.chunks(stream, media_type), digest))
+    reader = tar.Reader(chunks)
     entry: tar.Entry | None = None
     try:
         while (entry := reader.next()) is not None:
@@ -76,6 +79,8 @@ def unpack(
             raise Untrusted(f"cannot unpack {name}: {os.strerror(error.errno)}") from None
         raise storage_failure(f"cannot unpack {name}", error) from None
     finally:
+        kind = sys.exc_info()[0]
+        chunks.stop(hurry=kind is not None and not issubclass(kind, Exception))
         extractor.close()
     return Unpacked("sha256:" + digest.hexdigest(), extractor.size, reader.entries, tuple(extractor.skipped))
 
