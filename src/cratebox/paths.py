@@ -49,9 +49,7 @@ def locate(root: str | None = None, state: str | None = None) -> Paths:
     environ = os.environ
     root = root or environ.get("CRATE_ROOT") or (_data_home() + "/crate" if os.geteuid() else "/var/lib/crate")
     state = state or environ.get("CRATE_STATE") or (_runtime_dir() if os.geteuid() else "/run/crate")
-    config = environ.get("CRATE_CONFIG") or (
-        _config_home() + "/crate/config.toml" if os.geteuid() else "/etc/crate/config.toml"
-    )
+    config = environ.get("CRATE_CONFIG") or (config_home() + "/crate/config.toml" if os.geteuid() else "/etc/crate/config.toml")
     return Paths(root=os.path.abspath(root), state=os.path.abspath(state), config=config)
 
 
@@ -68,18 +66,19 @@ def home() -> str:
     return found.rstrip("/")
 
 
-def _xdg(variable: str, fallback: str) -> str:
+def xdg(variable: str, fallback: str) -> str:
     """The specification says that a path in these variables which is not absolute is to be ignored."""
     value = os.environ.get(variable, "")
     return value if value.startswith("/") else home() + fallback
 
 
 def _data_home() -> str:
-    return _xdg("XDG_DATA_HOME", "/.local/share")
+    return xdg("XDG_DATA_HOME", "/.local/share")
 
 
-def _config_home() -> str:
-    return _xdg("XDG_CONFIG_HOME", "/.config")
+def config_home() -> str:
+    """Return where this user's settings are."""
+    return xdg("XDG_CONFIG_HOME", "/.config")
 
 
 def _runtime_dir() -> str:

@@ -19,7 +19,7 @@ import stat
 from cratebox import jsontext
 from cratebox.errors import InvalidValue
 from cratebox.image.digest import shown
-from cratebox.paths import _config_home, _xdg, home
+from cratebox.paths import config_home, home, xdg
 from cratebox.record import Record
 
 TYPE_CHECKING = False
@@ -79,10 +79,10 @@ def files() -> tuple[str, ...]:
     alone = os.environ.get("REGISTRY_AUTH_FILE")
     if alone:
         return (alone,)
-    runtime = _xdg("XDG_RUNTIME_DIR", "")
+    runtime = xdg("XDG_RUNTIME_DIR", "")
     podman = (f"{runtime}/containers/auth.json",) if runtime != home() else ()
     docker = os.environ.get("DOCKER_CONFIG") or f"{home()}/.docker"
-    return (*podman, f"{_config_home()}/containers/auth.json", f"{docker}/config.json")
+    return (*podman, f"{config_home()}/containers/auth.json", f"{docker}/config.json")
 
 
 def _read(path: str, notes: list[str]) -> dict[str, Any]:
