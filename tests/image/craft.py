@@ -29,7 +29,7 @@ def header(
     size: int | bytes = 0,
     *,
     link: bytes = b"",
-    mode: int = 0o644,
+    mode: int | None = None,
     uid: int = 0,
     gid: int = 0,
     mtime: int = 1_000_000_000,
@@ -40,6 +40,8 @@ def header(
     tail: bytes = b"",
 ) -> bytes:
     """Return one ustar header. `size` as bytes is put in as it is; `tail` replaces what follows the prefix's place."""
+    if mode is None:
+        mode = 0o755 if kind == b"5" else 0o644
     raw_size = size if isinstance(size, bytes) else b"%011o\0" % size
     block = bytearray(
         name[:100].ljust(100, b"\0")

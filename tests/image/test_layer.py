@@ -97,7 +97,13 @@ def test_times_are_kept_to_the_nanosecond_on_directories_too(root: Path) -> None
 
 
 def test_set_uid_set_gid_and_sticky_bits_are_kept(root: Path) -> None:
-    unpack(archive(entry(b"tmp/", kind=b"5", mode=0o1777), entry(b"su", b"x", mode=0o4755), entry(b"wall", mode=0o2755)), root)
+    own = {"uid": os.geteuid(), "gid": os.getegid()}
+    parts = [
+        entry(b"tmp/", kind=b"5", mode=0o1777, **own),
+        entry(b"su", b"x", mode=0o4755, **own),
+        entry(b"wall", mode=0o2755, **own),
+    ]
+    unpack(archive(*parts), root)
     assert [stat.S_IMODE((root / name).stat().st_mode) for name in ("tmp", "su", "wall")] == [0o1777, 0o4755, 0o2755]
 
 
@@ -211,7 +217,8 @@ def test_a_stream_of_single_bytes_unpacks_the_same(root: Path) -> None:
     raw = archive(pax([(b"path", b"p" * 150)]), entry(b"f", b"x" * 1000), entry(b"g", b"y"))
     fd = os.open(root, os.O_RDONLY)
     try:
-        done = layer.unpack((raw[i : i + 1] for i in range(len(raw))), "", fd, userxattr=True)
+        stream = (raw[i : i + 1] for i in range(len(raw)))
+        done = layer.unpack(stream, "", fd, userxattr=True, owners="record", owners_file=io.BytesIO())
     finally:
         os.close(fd)
     assert (names(root), done.diff_id) == ({"p" * 150, "g"}, digest(raw))
@@ -406,7 +413,7 @@ def test_with_a_single_id_owners_are_recorded_and_set_uid_is_not_set(user_root: 
         return record.getvalue()
 
     record = run_as_user(work, one_id=True)
-    assert record == b"a\\011b\t33\t34\t6755\nd/\t1\t0\t644\n"
+    assert record == b"a\\011b\t33\t34\t6755\nd/\t1\t0\t755\n"
     assert stat.S_IMODE((user_root / "mine").stat().st_mode) == 0o4755
     assert stat.S_IMODE((user_root / "a\tb").stat().st_mode) == 0o755
 
@@ -662,7 +669,7 @@ def test_ten_gigabytes_of_zeros_take_neither_memory_nor_disk(tmp_path: Path) -> 
                 yield press.compress(bytes(1024)) + press.flush()
 
             fd = os.open(tmp_path / "x", os.O_RDONLY)
-            layer.unpack(stream(), "", fd, userxattr=True)
+            layer.unpack(stream(), "", fd, userxattr=True, owners="record", owners_file=io.BytesIO())
             info = (tmp_path / "x/zeros").stat()
             grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
             code = 0 if info.st_size == 10 << 30 and info.st_blocks < 65536 and grown < 50 else 1
@@ -787,7 +794,7 @@ def test_what_the_stream_raises_is_raised_and_its_thread_is_gone(root: Path) -> 
 
     fd = os.open(root, os.O_RDONLY)
     with pytest.raises(LookupError, match="the network"):
-        layer.unpack(stream(), "", fd, userxattr=True)
+        layer.unpack(stream(), "", fd, userxattr=True, owners="record", owners_file=io.BytesIO())
     os.close(fd)
     assert [thread.name for thread in threading.enumerate() if thread.name == "read-ahead"] == []
 
@@ -819,7 +826,7 @@ def test_an_interrupt_does_not_wait_for_a_stalled_stream(root: Path) -> None:
     started = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
-            layer.unpack(stream(), "", fd, userxattr=True)
+            layer.unpack(stream(), "", fd, userxattr=True, owners="record", owners_file=io.BytesIO())
     finally:
         signal.signal(signal.SIGALRM, before)
         going_on.set()

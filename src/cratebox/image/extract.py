@@ -205,7 +205,7 @@ class Extractor:
         except OSError as error:
             if error.errno not in (_EPERM, _EOPNOTSUPP, _EINVAL):
                 raise
-            fd = os.open(name, _CREATE, 0, dir_fd=parent)
+            fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
             try:
                 self._mark(fd, b"whiteout", b"y")
             finally:
