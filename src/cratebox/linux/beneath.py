@@ -12,7 +12,8 @@ import struct
 from cratebox.linux import const
 from cratebox.linux._libc import failure, path_bytes, syscall
 
-_EAGAIN = 11
+_EAGAIN, _ELOOP = 11, 40
+_MOST_LINKS = 40  # as the kernel's own limit for a path
 
 
 def openat2(directory: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
@@ -45,22 +46,46 @@ def open_beneath(root: int, path: str | bytes, flags: int = const.O_PATH, mode: 
 def make_directories(root: int, path: str, mode: int = 0o755) -> int:
     """Open the directory `path` below `root` as if `root` were /, making what is missing; return an O_PATH descriptor.
 
-    Each part is made and opened below the one before it, so nothing is ever made outside of `root`. Raises OSError.
+    Each part is made and opened below the one before it, so nothing is ever made outside of `root`. A symlink that leads
+    nowhere is followed, inside, and what it names is made. Raises OSError.
     """
     here = os.open(".", const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
-    done = ""
-    for part in path.split("/"):
+    done, rest, links = "", path.split("/"), 0
+    while rest:
+        part = rest.pop(0)
         if part in ("", "."):
             continue
-        done += "/" + part
         try:
-            step = open_in_root(root, done, const.O_PATH | os.O_DIRECTORY)
+            step = _step(root, here, done + "/" + part, part, mode)
         except FileNotFoundError:
-            try:
-                os.mkdir(part, mode, dir_fd=here)
-            except FileExistsError:
-                pass  # made meanwhile, or a dangling symlink: the open below tells
-            step = open_in_root(root, done, const.O_PATH | os.O_DIRECTORY)
+            links += 1
+            if links > _MOST_LINKS:
+                os.close(here)
+                raise OSError(_ELOOP, f"too many symlinks in {os.fsdecode(path)!a}") from None
+            target = os.readlink(part, dir_fd=here)
+            rest = target.split("/") + rest
+            if target.startswith("/"):
+                os.close(here)
+                here, done = os.open(".", const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root), ""
+            continue
+        except BaseException:
+            os.close(here)
+            raise
         os.close(here)
-        here = step
+        here, done = step, done + "/" + part
     return here
+
+
+def _step(root: int, here: int, path: str, part: str, mode: int) -> int:
+    """Open the directory `path` below `root`, `part` of it being the last and `here` what it is in; make it if it is missing.
+
+    Raises FileNotFoundError where `part` is a symlink that leads nowhere.
+    """
+    try:
+        return open_in_root(root, path, const.O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        try:
+            os.mkdir(part, mode, dir_fd=here)
+        except FileExistsError:
+            pass  # made meanwhile, or a symlink that leads nowhere: the open below tells
+        return open_in_root(root, path, const.O_PATH | os.O_DIRECTORY)
