@@ -96,10 +96,12 @@ class Pump:
             self._read_again(stream)
 
     def _drop(self, stream: Stream) -> None:
+        """Let go of a sink; it is closed, for whoever reads from it may wait for its end."""
         try:
             self.poll.unregister(stream.sink)
         except (KeyError, OSError, ValueError):
             pass
+        os.close(stream.sink)
         stream.sink, stream.pending = -1, b""
         self._read_again(stream)
 
@@ -111,10 +113,7 @@ class Pump:
         """Stop passing anything on; the log goes on."""
         for stream in self.streams:
             if stream.sink >= 0:
-                waiting = bool(stream.pending)
-                if waiting:
-                    self._drop(stream)
-                stream.sink = -1
+                self._drop(stream)
 
     def close(self) -> None:
         """End the log. What it could not take is told by `log_error`."""
