@@ -28,18 +28,10 @@ def scratch() -> Iterator[Path]:
         yield Path(name)
 
 
-_WORD = pytest.StashKey[str]()
-
-
-def word_of(request: pytest.FixtureRequest) -> str:
-    """Return what marks everything one test makes. Not through a fixture: a test's parameter of that name would be taken."""
-    return request.node.stash.setdefault(_WORD, leaks.new_word())
-
-
 @pytest.fixture
 def word(request: pytest.FixtureRequest) -> str:
     """What marks everything this one test makes on the machine."""
-    return word_of(request)
+    return leaks.word_of(request)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +41,7 @@ def leaked(request: pytest.FixtureRequest) -> Iterator[None]:
     if suite not in WATCHED:
         yield
         return
-    machine = leaks.Machine(word_of(request))
+    machine = leaks.Machine(leaks.word_of(request))
     yield
     if found := machine.leaks():
         machine.clean()

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 _SHARED = ("crate", "crate-oci", "crate.slice")
 _PATIENCE = 3.0  # seconds: a network namespace and a cgroup go a moment after their last process
 
@@ -20,6 +22,14 @@ _PATIENCE = 3.0  # seconds: a network namespace and a cgroup go a moment after t
 def new_word() -> str:
     """Return a word for one test, that is nowhere else on the machine."""
     return "t-" + os.urandom(6).hex()
+
+
+_WORD = pytest.StashKey[str]()
+
+
+def word_of(request: pytest.FixtureRequest) -> str:
+    """Return what marks everything one test makes. Not through a fixture: a test's parameter of that name would be taken."""
+    return request.node.stash.setdefault(_WORD, new_word())
 
 
 class Machine:

@@ -34,6 +34,4 @@ def test_a_process_that_is_older_than_the_test_is_left_alone() -> None:
 
 @pytest.mark.parametrize("word", ["p"])
 def test_a_parameter_called_word_does_not_become_the_tests_word(word: str, request: pytest.FixtureRequest) -> None:
-    from conftest import word_of
-
-    assert word_of(request) != word
+    assert leaks.word_of(request) != word

@@ -74,9 +74,11 @@ class _Client:
         wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         before = self._take_signals(wake_write)
         try:
+            if self.how.tty and self.how.interactive:
+                self._enter_raw_mode()  # before the program can say or be told anything
             self.master = wait_started(self.how.sock)
             if self.master >= 0:
-                self._enter_raw_mode()
+                self._pass_size()
             return self._loop(wake)
         finally:
             self._leave_raw_mode()
@@ -116,7 +118,6 @@ class _Client:
         raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.IEXTEN | termios.ISIG)
         raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
         termios.tcsetattr(0, termios.TCSADRAIN, raw)
-        self._pass_size()
 
     def _leave_raw_mode(self) -> None:
         if self.saved:
@@ -177,7 +178,7 @@ class _Client:
         return self.interrupts >= _IMPATIENT
 
     def _input(self) -> bool:
-        """Take what was typed; True where it was the detach keys."""
+        """Take what was typed; True where it was the detach keys, or where the terminal was hung up."""
         try:
             data = os.read(0, 32768)
         except OSError:
@@ -185,7 +186,7 @@ class _Client:
         if not data:
             self.poll.unregister(0)
             self._end_input()
-            return False
+            return self.how.tty  # a terminal has no end; what nobody sees any more goes on by itself
         data, detached = self._without_keys(data) if self.how.tty else (data, False)
         self.pending = data
         if data:

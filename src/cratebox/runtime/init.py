@@ -100,9 +100,12 @@ def _become_root_of_namespace(order: Order, who: Process) -> None:
 
 
 def _reset_signals() -> None:
-    """Python ignores SIGPIPE and SIGXFSZ, and a caller may have blocked others: execve(2) would pass both on."""
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
-        _signal.signal(number, _signal.SIG_DFL)
+    """Python ignores SIGPIPE and SIGXFSZ, a shell SIGINT and SIGQUIT of what it runs in the background, and a caller may have
+    blocked others: execve(2) would pass all of it on.
+    """
+    for number in range(1, _signal.NSIG):
+        if _signal.getsignal(number) not in {_signal.SIG_DFL, None}:
+            _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 

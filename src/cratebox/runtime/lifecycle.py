@@ -205,6 +205,9 @@ def delete(root: str, name: str, *, force: bool = False) -> None:
     try:
         try:
             found = saved.load(directory)
+        except NotFound:
+            saved.forget(directory)  # its create died before it wrote anything: we have its lock
+            raise
         except StorageError:
             if not force:
                 raise
