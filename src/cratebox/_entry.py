@@ -6,12 +6,15 @@ Nothing but the standard library and this package's own parent is on sys.path he
 from __future__ import annotations
 
 import gc
+import marshal
 import os
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
     from typing import NoReturn
 
 _FAILED = 125
@@ -19,7 +22,9 @@ _INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
 _PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
-_to_bundle = ""  # the package directory, where its bundle is to be made after this command
+_to_bundle: tuple[str, str, str] | None = (
+    None  # package directory, command and path of the bundle to be made after this command
+)
 
 
 def start(command: str, args: list[str]) -> NoReturn:
@@ -29,7 +34,7 @@ def start(command: str, args: list[str]) -> NoReturn:
     if _to_bundle:
         from cratebox import _bundle
 
-        _bundle.build(_to_bundle)
+        _bundle.build(*_to_bundle)
     os._exit(code)
 
 
@@ -111,20 +116,62 @@ def _put_package_on_path() -> None:
         directory = os.path.dirname(directory)
     sys.path.append(os.path.dirname(directory))
     gc.disable()  # a short life makes less garbage than the search for it costs; what lives long turns it on again
-    _use_bundle(directory)
+    _use_bundle(directory, sys.argv[1])
     if here.endswith(".py"):
         import cratebox._entry  # noqa: F401, PLW0406  the interpreter keeps no compiled form of a script, but of a module
 
 
-def _use_bundle(directory: str) -> None:
+class Bundle:
+    """The modules of a bundle (see _bundle.py), found before any directory is looked at (importlib.abc.MetaPathFinder)."""
+
+    def __init__(self, package: str, modules: dict[str, tuple[bool, bytes]]) -> None:
+        self._parent = os.path.dirname(package)
+        self._modules = modules
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+        found = self._modules.get(name)
+        if found is None:
+            return None
+        import _frozen_importlib
+
+        file = f"{self._parent}/{name.replace('.', '/')}{'/__init__' if found[0] else ''}.py"
+        spec: ModuleSpec = _frozen_importlib.ModuleSpec(name, self, origin=file, is_package=found[0])  # type: ignore[arg-type]
+        spec.has_location = True
+        if found[0]:
+            spec.submodule_search_locations = [os.path.dirname(file)]
+        return spec
+
+    def create_module(self, _spec: ModuleSpec) -> ModuleType | None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(marshal.loads(self._modules[module.__name__][1]), vars(module))  # noqa: S102, S302  ours, as the .pyc files are
+
+
+def _use_bundle(package: str, command: str) -> None:
     """Not where the sources are being worked on: a checkout or an editable installation, which the launcher tells of."""
     global _to_bundle  # noqa: PLW0603
-    if os.environ.get("CRATE_DEBUG") or "cratebox-site" in sys._xoptions or not directory.endswith("-packages/cratebox"):  # noqa: SLF001
+    if os.environ.get("CRATE_DEBUG") or "cratebox-site" in sys._xoptions or not package.endswith("-packages/cratebox"):  # noqa: SLF001
         return
-    from cratebox import _bundle
+    path = f"{package}/__pycache__/{command}.{sys.implementation.cache_tag}.bundle"
+    modules = _fresh(package, path)
+    if modules is None:
+        _to_bundle = (package, command, path)
+    else:
+        sys.meta_path.insert(0, Bundle(package, modules))
 
-    if not _bundle.use(directory):
-        _to_bundle = directory
+
+def _fresh(package: str, path: str) -> dict[str, tuple[bool, bytes]] | None:
+    try:
+        with open(path, "rb", 0) as file:
+            signatures, modules = marshal.loads(file.read())  # noqa: S302  written beside the .pyc files, by whoever may
+        for source, *signature in signatures:
+            info = os.stat(package + source)
+            if [info.st_mtime_ns, info.st_size] != signature:
+                return None
+    except (OSError, ValueError, EOFError, TypeError):
+        return None
+    return modules  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import os
 
-from cratebox import document, jsontext
+from cratebox import jsontext
 from cratebox.engine.specgen import ImageDefaults
-from cratebox.errors import InvalidValue
+from cratebox.errors import StorageError
 from cratebox.linux.process import boot_id
 from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _LONGEST = 100  # characters of a name: as many bytes of hex, twice, must fit into a file name
 
@@ -39,15 +43,20 @@ def _signature(paths: Paths) -> tuple[int, ...]:
 def recall(paths: Paths, name: str) -> Resolved | None:
     """Return what `name` stands for, where that is known and still true."""
     try:
-        with open(f"{paths.state}/images/{name.encode().hex()}", "rb") as file:
-            found = document.decode(Resolved, jsontext.loads(file.read()), "")
-        if found.index != _signature(paths) or found.boot != boot_id():
+        with open(f"{paths.state}/images/{name.encode().hex()}", "rb", 0) as file:
+            found = jsontext.loads(file.read())
+        # Written by `remember`, into a directory that is this user's alone: no checks but those of its truth.
+        if tuple(found["index"]) != _signature(paths) or found["boot"] != boot_id():
             return None
-        for directory in found.directories:
+        for directory in found["directories"]:
             os.stat(directory)
-    except (OSError, jsontext.JSONError, InvalidValue, UnicodeError):
+        lists = found["defaults"]
+        values: dict[str, Any] = {key: tuple(one) if type(one) is list else one for key, one in lists.items()}
+        return Resolved(
+            (), found["boot"], found["id"], ImageDefaults(**values), tuple(found["layers"]), tuple(found["directories"])
+        )
+    except (OSError, jsontext.JSONError, UnicodeError, KeyError, TypeError, AttributeError):
         return None
-    return found
 
 
 def remember(
@@ -63,10 +72,10 @@ def remember(
         new = f"{path}.{os.getpid()}"
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            text = jsontext.dumps(document.encode(found)).encode()
+            text = jsontext.dumps({**found.as_dict(), "defaults": defaults.as_dict()}).encode()
             if os.write(fd, text) == len(text):
                 os.rename(new, path)
         finally:
             os.close(fd)
-    except (OSError, UnicodeError):
+    except (OSError, UnicodeError, StorageError):
         return
