@@ -1,0 +1,89 @@
+"""The bundle of compiled modules: made by the first command, checked at every start, never needed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cratebox
+
+VERSION = f"Version: {cratebox.__version__}"
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of the package where an installation would have it."""
+    source = Path(cratebox.__file__).parent
+    copy = tmp_path / "site-packages/cratebox"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "__pycache__").mkdir()
+    return copy
+
+
+def crate(package: Path, *args: str, **env: str) -> str:
+    command = [sys.executable, "-I", "-S", str(package / "_entry.py"), "crate", *args]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **env}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def bundle(package: Path) -> Path:
+    return package / f"__pycache__/crate.{sys.implementation.cache_tag}.bundle"
+
+
+def test_the_first_command_makes_it(package) -> None:
+    assert VERSION in crate(package, "version")
+    assert bundle(package).stat().st_size > 100_000
+
+
+def test_a_second_command_runs_from_it(package) -> None:
+    crate(package, "version")
+    made = bundle(package).stat().st_mtime_ns
+    for source in package.rglob("*.pyc"):
+        source.unlink()
+    assert VERSION in crate(package, "version")
+    assert bundle(package).stat().st_mtime_ns == made
+    assert not list((package / "runtime").glob("__pycache__/init.*"))  # nobody had to look at the sources
+
+
+def test_a_source_that_changed_makes_it_stale(package) -> None:
+    crate(package, "version")
+    text = (package / "__init__.py").read_text()
+    (package / "__init__.py").write_text(text.replace(cratebox.__version__, "9.9.9-changed"))
+    assert "9.9.9-changed" in crate(package, "version")
+    assert "9.9.9-changed" in crate(package, "version")
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x00" * 1000])
+def test_a_damaged_one_is_made_anew(package, content) -> None:
+    crate(package, "version")
+    bundle(package).write_bytes(content)
+    assert VERSION in crate(package, "version")
+    assert bundle(package).stat().st_size > 100_000
+
+
+def test_debugging_does_without(package) -> None:
+    crate(package, "version", CRATE_DEBUG="1")
+    assert not bundle(package).exists()
+
+
+def test_a_checkout_has_none(package, tmp_path) -> None:
+    checkout = tmp_path / "src/cratebox"
+    package.rename(tmp_path / "moved")
+    checkout.parent.mkdir()
+    (tmp_path / "moved").rename(checkout)
+    crate(checkout, "version")
+    assert not bundle(checkout).exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_no_hindrance(package) -> None:
+    (package / "__pycache__").rmdir()
+    (package / "__pycache__").write_text("in the way")  # root can write to any directory; this is none
+    assert VERSION in crate(package, "version")
