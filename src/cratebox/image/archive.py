@@ -90,7 +90,15 @@ def load(
                 f"{source}: it has {len(found)} images: {', '.join(shown(', '.join(image.names)) for image in found[:20])}",
                 f"{source.kind}:{source.path}:TAG names one of them" if source.kind == "oci" else None,
             )
+        if platform is not None:
+            _check_platform(source, found[0], platform)
         return _take(store, found[0], names, progress)
+
+
+def _check_platform(source: Source, image: Found, platform: Platform) -> None:
+    there = manifests.parse_config(image.raw_config).platform
+    if not platforms.suits(there, platform):
+        raise NotFound(f"no such image: {source} is for {shown(str(there))}, not for {platform}")
 
 
 def load_all(
