@@ -113,6 +113,10 @@ class Disabled(Driver):
         limits = limits_in(resources)
         if limits:
             raise Unsupported(f"cannot limit {limits[0]}: {self.reason}", self.hint)
+        rules = (resources or {}).get("devices") or []
+        if os.geteuid() == 0 and any(rule.get("allow") is False for rule in rules):
+            # Without them a container that may make nodes could open every device of the machine.
+            raise Unsupported(f"cannot keep a container from the machine's devices: {self.reason}", self.hint)
         return _NoCgroup({})
 
 

@@ -43,10 +43,15 @@ def line(text: str = "", keep: str = "") -> None:
 
 def complain(error: CrateError, who: str) -> None:
     """Write an error to standard error: `crate run: message`, and the hint below it."""
-    text = f"{who}: {safe(error.message)}\n"
+    text = f"{who}: {_bounded(safe(error.message))}\n"
     if error.hint:
-        text += f"  hint: {safe(error.hint)}\n"
+        text += f"  hint: {_bounded(safe(error.hint))}\n"
     sys.stderr.write(text)
+
+
+def _bounded(text: str) -> str:
+    """An image may choose a name of a megabyte: the beginning and the end of a message tell enough."""
+    return text if len(text) <= 1000 else f"{text[:600]} ... {text[-300:]}"
 
 
 def json_text(value: Any) -> str:

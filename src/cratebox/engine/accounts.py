@@ -111,18 +111,21 @@ def read(directories: tuple[str, ...], path: str) -> bytes:
 
 def _read_below(root: int, path: str) -> bytes | None:
     try:
-        fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        place = open_in_root(root, path)  # O_PATH: opening a device for real may do something
     except OSError:
         return None
     try:
-        info = os.fstat(fd)
+        info = os.fstat(place)
         if not stat.S_ISREG(info.st_mode):
             return b"" if not _is_whiteout(info) else None
         if info.st_size > _LIMIT:
             raise InvalidValue(f"the image's /{path} is larger than 1 MiB")
-        return os.read(fd, _LIMIT)
+        with open(f"/proc/self/fd/{place}", "rb", 0) as file:
+            return file.read(_LIMIT)
+    except OSError:
+        return b""
     finally:
-        os.close(fd)
+        os.close(place)
 
 
 def _is_whiteout(info: os.stat_result) -> bool:

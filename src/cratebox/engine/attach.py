@@ -8,6 +8,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import os
 import select
+import sys
 
 from cratebox.engine import supervisor
 from cratebox.errors import RuntimeFailure
@@ -36,6 +37,7 @@ class Attachment(Record):
     interactive: bool = False
     forward_signals: bool = True
     detach_keys: bytes = DETACH_KEYS
+    mask: Any = ()  # the signals that the caller had blocked
 
 
 def block_signals() -> Any:
@@ -45,6 +47,12 @@ def block_signals() -> Any:
 
 def restore_signals(before: Any) -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+
+
+def is_main_thread() -> bool:
+    """Only the main thread may set signal handlers. Without the module threading there is no other."""
+    threading = sys.modules.get("threading")
+    return threading is None or threading.current_thread() is threading.main_thread()
 
 
 def wait_started(sock: _socket.socket) -> int:
@@ -66,6 +74,7 @@ class _Client:
     def __init__(self, how: Attachment) -> None:
         self.how = how
         self.master = -1
+        self.stdin = how.stdin
         self.saved: Any = None
         self.held = b""  # the beginning of the detach keys, typed already
         self.interrupts = 0
@@ -83,7 +92,7 @@ class _Client:
         finally:
             self._leave_raw_mode()
             self._give_signals_back(before)
-            for fd in (wake, wake_write, self.master):
+            for fd in (wake, wake_write, self.master, self.stdin):
                 if fd >= 0:
                     os.close(fd)
 
@@ -91,14 +100,18 @@ class _Client:
         """Handlers that do nothing: the wakeup descriptor brings the signal's number into the poll loop."""
         before: dict[int, Any] = {}
         wanted = (*FORWARDED, _signal.SIGWINCH) if self.how.forward_signals else (_signal.SIGWINCH,)
+        if not is_main_thread():
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, self.how.mask)
+            return before
         self.wakeup = _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         for number in wanted:
             before[number] = _signal.signal(number, lambda *_: None)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self.how.mask)
         return before
 
     def _give_signals_back(self, before: dict[int, Any]) -> None:
-        _signal.set_wakeup_fd(self.wakeup)
+        if before:
+            _signal.set_wakeup_fd(self.wakeup)
         for number, handler in before.items():
             _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
 
@@ -140,7 +153,7 @@ class _Client:
         poll.register(self.how.sock.fileno(), select.POLLIN)
         poll.register(wake, select.POLLIN)
         self.poll, self.watched, self.pending = poll, False, b""
-        self.target = self.master if self.how.tty else self.how.stdin
+        self.target = self.master if self.how.tty else self.stdin
         if self.how.interactive and self.target >= 0:
             os.set_blocking(self.target, False)
             poll.register(0, select.POLLIN)
@@ -216,9 +229,9 @@ class _Client:
         self.watched = wanted
 
     def _end_input(self) -> None:
-        if not self.how.tty and self.how.stdin >= 0:
-            os.close(self.how.stdin)
-            self.target = -1
+        if not self.how.tty and self.stdin >= 0:
+            os.close(self.stdin)
+            self.stdin = self.target = -1
             try:
                 fdpass.send(self.how.sock, supervisor.STDIN_ENDED)
             except OSError:

@@ -6,7 +6,7 @@ import os
 import time
 
 from cratebox.engine import container as records
-from cratebox.engine.config import ContainerConfig
+from cratebox.engine.config import ContainerConfig, check_hostname, check_name
 from cratebox.engine.container import Container, ContainerStatus
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.specgen import command_of
@@ -49,6 +49,7 @@ class Containers:
 
     def _make(self, config: ContainerConfig, pull: str, progress: Any) -> tuple[Container, int]:
         private_directory(self.paths.root)
+        config = _checked(config)
         self._progress = progress
         self.images.tell_notice(progress)
         with self.images.using():
@@ -62,7 +63,7 @@ class Containers:
             created=time.time(),
             image=config.image,
             image_id=image.id,
-            config=_checked(config),
+            config=config,
             defaults=image.defaults,
             layers=image.layers,
             rootfs=image.rootfs,
@@ -469,6 +470,11 @@ class Containers:
 
 
 def _checked(config: ContainerConfig) -> ContainerConfig:
+    """The command line has checked this; a program's words come here first. Raises InvalidValue."""
+    if config.name is not None:
+        check_name(config.name)
+    if config.hostname is not None:
+        check_hostname(config.hostname)
     if config.working_dir is not None and not config.working_dir.startswith("/"):
         raise InvalidValue(f"the working directory {config.working_dir!a} is not absolute", "-w takes a path of the container")
     return config

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from cratebox.engine import idmaps
-from cratebox.paths import Paths, locate
+from cratebox.paths import Paths, locate, private_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Engine:
     def images(self) -> Images:
         """The images in the store, and the way to get more."""
         if self._images is None:
+            self._trust()
             from cratebox.engine.images import Images
 
             self._images = Images(self.paths, self.identity)
@@ -38,10 +41,20 @@ class Engine:
     def containers(self) -> Containers:
         """The containers, running or not."""
         if self._containers is None:
+            self._trust()
             from cratebox.engine.containers import Containers
 
             self._containers = Containers(self.paths, self.identity, self.images)
         return self._containers
+
+    def _trust(self) -> None:
+        """What lies in a store of somebody else's would be done with our rights: its containers, its processes to signal.
+
+        Raises StorageError.
+        """
+        for directory in (self.paths.root, self.paths.state):
+            if os.path.lexists(directory):
+                private_directory(directory)
 
     def info(self) -> dict[str, Any]:
         """Return what `crate info` shows: the machine, the store and what containers can have here."""

@@ -8,7 +8,7 @@ from cratebox.engine import accounts, attach, hostfiles, specgen, supervisor
 from cratebox.engine import container as containers
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.idmaps import Identity
-from cratebox.errors import StorageError, Unsupported
+from cratebox.errors import RuntimeFailure, StorageError, Unsupported
 from cratebox.linux import fdpass
 from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
+    from typing import Any
 
     from cratebox.cgroup.base import Cgroup
     from cratebox.runtime.spec import Spec
@@ -79,28 +80,51 @@ def launch(start: Start, prepared: Prepared) -> int | None:
         attached=start.attach,
         keep_stdin=start.container.config.interactive and not start.attach,
     )
-    supervisor.fork(watch, theirs, ours, prepared.stdin_write)
-    theirs.close()
-    os.close(start.lock)
-    if prepared.wish.stdio[0] >= 0:
-        os.close(prepared.wish.stdio[0])
+    _reap_earlier()
     try:
-        if not start.attach:
-            attach.restore_signals(before)
-            attach.wait_started(ours)
-            return None
-        return attach.stay(_attachment(start, prepared, ours))
+        _supervisors.append(supervisor.fork(watch, theirs, ours, prepared.stdin_write))
+    except OSError as error:
+        attach.restore_signals(before)
+        ours.close()
+        raise RuntimeFailure(f"cannot fork: {error.strerror}", "the user's limit of processes, or memory, is used up") from None
+    finally:
+        theirs.close()
+        os.close(start.lock)
+        if prepared.wish.stdio[0] >= 0:
+            os.close(prepared.wish.stdio[0])
+    try:
+        if start.attach:
+            return attach.stay(_attachment(start, prepared, ours, before))
+        attach.restore_signals(before)
+        if prepared.stdin_write >= 0:
+            os.close(prepared.stdin_write)
+        attach.wait_started(ours)
+        return None
     finally:
         ours.close()
 
 
-def _attachment(start: Start, prepared: Prepared, sock: _socket.socket) -> attach.Attachment:
+_supervisors: list[int] = []  # of this process, not reaped yet: they have something to delete when all has been said
+
+
+def _reap_earlier() -> None:
+    """A command ends and leaves its supervisor to init; a program that uses the library goes on, and must not keep zombies."""
+    for pid in _supervisors[:]:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                _supervisors.remove(pid)
+        except ChildProcessError:
+            _supervisors.remove(pid)
+
+
+def _attachment(start: Start, prepared: Prepared, sock: _socket.socket, mask: Any) -> attach.Attachment:
     return attach.Attachment(
         sock=sock,
         stdin=prepared.stdin_write,
         tty=start.container.config.tty,
         interactive=start.interactive,
-        forward_signals=start.forward_signals,
+        forward_signals=start.forward_signals and attach.is_main_thread(),
+        mask=mask,
         detach_keys=attach.DETACH_KEYS if start.detach_keys is None else start.detach_keys,
     )
 

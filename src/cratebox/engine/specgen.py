@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cratebox.engine.accounts import Account
 from cratebox.engine.config import ContainerConfig
-from cratebox.errors import InvalidValue
+from cratebox.errors import InvalidValue, Unsupported
 from cratebox.linux import caps
 from cratebox.linux.userns import IDMap
 from cratebox.record import Record
@@ -221,7 +221,14 @@ def _linux(config: ContainerConfig, host: Host) -> Linux:
         kinds.append("network")
     if host.rootless:
         kinds.append("user")
+    words = {word for one in config.mounts for word in one.options}
+    if words & {"shared", "rshared"}:
+        raise Unsupported(
+            "mounts made in a container do not reach the host: shared is not there", "rslave brings the host's in"
+        )
+    propagation = "rslave" if words & {"slave", "rslave"} else ""
     return Linux(
+        rootfs_propagation=propagation,
         namespaces=tuple(Namespace(kind) for kind in kinds),
         uid_mappings=_mappings(host.uids),
         gid_mappings=_mappings(host.gids),

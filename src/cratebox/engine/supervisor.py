@@ -151,7 +151,7 @@ class _Supervision:
                 self._record_exit(containers.Exit(code, started_at, time.time(), self.pump.log_error))
         finally:
             if self.cgroup:
-                self.cgroup.remove()
+                self._remove_cgroup(self.cgroup)
             runtime_state.forget(watch.state_directory)
         delete = watch.remove() if watch.container.config.remove else None
         os.close(watch.lock)
@@ -160,6 +160,14 @@ class _Supervision:
         if delete:
             delete()  # nobody has to wait for that
         return 0
+
+    @staticmethod
+    def _remove_cgroup(group: Cgroup) -> None:
+        """What cannot be removed (a process that does not die) must not hide how the container ended: `rm` tries again."""
+        try:
+            group.remove()
+        except (CrateError, OSError):
+            pass
 
     def _record_exit(self, ended: containers.Exit) -> None:
         try:

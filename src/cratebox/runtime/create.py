@@ -83,12 +83,17 @@ def create(wish: Wish) -> Created:
         new_userns=bool(flags & const.CLONE_NEWUSER),
         new_keyring=wish.new_keyring,
     )
-    pid = _clone(flags, wish)
-    if pid == 0:
+    try:
+        pid = _clone(flags, wish)
+        if pid == 0:
+            ours.close()
+            init.main(order)
+    except BaseException:
         ours.close()
-        init.main(order)
-    theirs.close()
-    os.close(stub_fd)
+        raise
+    finally:
+        theirs.close()
+        os.close(stub_fd)
     pidfd = os.pidfd_open(pid)
     group = wish.cgroup
     try:

@@ -54,8 +54,12 @@ def _make_one(root: int, device: Device) -> None:
     parent = make_directories(root, directory)
     try:
         mode = device.file_mode if device.file_mode is not None else 0o666
-        os.mknod(name, kind | mode, os.makedev(device.major, device.minor), dir_fd=parent)
-        os.chmod(f"/proc/self/fd/{parent}/{name}", mode)  # mknod obeys the umask
+        # mknod obeys the umask; a chmod afterwards could be led through a symlink that took the node's place.
+        umask = os.umask(0)
+        try:
+            os.mknod(name, kind | mode, os.makedev(device.major, device.minor), dir_fd=parent)
+        finally:
+            os.umask(umask)
         if device.uid or device.gid:
             os.chown(name, device.uid or 0, device.gid or 0, dir_fd=parent, follow_symlinks=False)
     except FileExistsError:
@@ -78,6 +82,31 @@ def _bind(parent: int, name: str, device: Device) -> None:
     mount.attach(tree, target, device.path)
     for fd in (tree, target, source):
         os.close(fd)
+
+
+def is_null(fd: int) -> bool:
+    """Tell whether `fd` is the null device, of whatever file system."""
+    info = os.fstat(fd)
+    return stat.S_ISCHR(info.st_mode) and info.st_rdev == os.makedev(1, 3)
+
+
+def open_own_null(root: int) -> int:
+    """Open the container's own /dev/null below the descriptor `root`, or return -1 where it has none.
+
+    A process that had the host's node as a standard stream could change that node's mode and owner.
+    """
+    try:
+        found = open_beneath(root, "dev/null")
+    except OSError:
+        return -1
+    try:
+        if not is_null(found):
+            return -1
+        return os.open(f"/proc/self/fd/{found}", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return -1
+    finally:
+        os.close(found)
 
 
 def open_null() -> int:

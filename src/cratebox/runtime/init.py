@@ -117,9 +117,9 @@ def _set_up(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[Privi
         process.new_session_keyring()
     if "network" in kinds:
         _raise_loopback()
-    console = _set_up_root(order, spec, who, linux)
+    console, own_null = _set_up_root(order, spec, who, linux)
     _name(spec)
-    _stdio(order, who, console)
+    _stdio(order, who, console, own_null)
     os.umask(who.user.umask if who.user.umask is not None else 0o022)
     set_limits(who.rlimits)
     if who.no_new_privileges:
@@ -144,8 +144,8 @@ def _enter_cgroup(order: Order, linux: Linux) -> None:
         namespaces.unshare(const.CLONE_NEWCGROUP)  # after joining: its root is the cgroup that we are in now
 
 
-def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> int:
-    """Mount all, then pivot; return the console's slave, or -1."""
+def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[int, int]:
+    """Mount all, then pivot; return the console's slave and the container's own /dev/null, or -1 for each."""
     root = rootfs.mount_root(spec, order.bundle, order.overlay)
     null = devices.open_null()
     # The cgroup is being made while we mount; only what shows cgroups has to wait for it.
@@ -153,8 +153,10 @@ def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> int:
     rootfs.mount_all(root, spec.mounts[:first], order.mount_cgroup)
     _enter_cgroup(order, linux)
     rootfs.mount_all(root, spec.mounts[first:], order.mount_cgroup)
-    if any(one.destination == "/dev" for one in spec.mounts):
+    at_dev = [one for one in spec.mounts if os.path.normpath(one.destination) == "/dev"]
+    if at_dev and rootfs.is_new(at_dev[-1]):  # a directory of the host's, bound there, is not ours to fill
         devices.make(root, linux.devices)
+    own_null = devices.open_own_null(root)
     console = _make_console(order, root, who) if who.terminal else -1
     os.close(_make_working_directory(root, who.cwd))
     for name, value in (linux.sysctl or {}).items():
@@ -166,7 +168,7 @@ def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> int:
         mount.set_attributes(root, const.MOUNT_ATTR_RDONLY)
     rootfs.pivot(root)
     os.close(root)
-    return console
+    return console, own_null
 
 
 def _make_working_directory(root: int, cwd: str) -> int:
@@ -238,7 +240,7 @@ def _name(spec: Spec) -> None:
         process.set_domainname(spec.domainname)
 
 
-def _stdio(order: Order, who: Process, console: int) -> None:
+def _stdio(order: Order, who: Process, console: int, own_null: int) -> None:
     if console >= 0:
         tty.make_controlling(console)
     for number, fd in enumerate((console,) * 3 if console >= 0 else order.stdio):
@@ -248,6 +250,8 @@ def _stdio(order: Order, who: Process, console: int) -> None:
             os.set_inheritable(fd, True)
     if console < 0:
         for fd in (0, 1, 2):
+            if own_null >= 0 and devices.is_null(fd):
+                os.dup2(own_null, fd, inheritable=True)
             _give_pipe(fd, who)
     order_fds = (order.sock.fileno(), order.gate, order.report, order.stub)
     preserved = tuple(range(3, 3 + order.preserve_fds))

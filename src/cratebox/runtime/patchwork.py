@@ -17,8 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Every container has these from elsewhere.
-_LEFT_EMPTY = {"proc", "sys", "dev"}
+# Every container has the first three from elsewhere; /run is where the sockets of the host's services are.
+_LEFT_EMPTY = {"proc", "sys", "dev", "run"}
+# Read-only does not keep anybody from connecting to a socket: where these cannot be overlaid they are not shown at all.
+_NEVER_BOUND = {"tmp", "var"}
 
 
 def mount_pieces(lower: str, memory: str, overlay: Callable[[str, str, str], int]) -> int:
@@ -50,6 +52,8 @@ def _directory(root: int, path: str, name: str, mode: int, how: tuple[int, Calla
             os.mkdir(f"{kind}/{name}", mode, dir_fd=memory)
         tree = overlay(path, f"{below}/upper/{name}", f"{below}/work/{name}")
     except OSError:
+        if name in _NEVER_BOUND:
+            return
         try:
             tree = mount.clone_tree(path)
             mount.set_attributes(tree, const.MOUNT_ATTR_RDONLY, recursive=True)

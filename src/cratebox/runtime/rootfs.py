@@ -151,14 +151,19 @@ def mount_all(root: int, mounts: tuple[Mount, ...], cgroup: Callable[[int, Mount
         try:
             if one.type == "cgroup":
                 cgroup(root, one)
-            elif one.type == "bind" or "bind" in one.options or "rbind" in one.options:
-                _bind(root, one)
-            else:
+            elif is_new(one):
                 _new(root, one)
+            else:
+                _bind(root, one)
         except OSError as error:
             raise RuntimeFailure(
                 f"cannot mount {one.source or one.type} at {ascii(one.destination)[1:-1]}: {error.strerror}", _hint(one, error)
             ) from None
+
+
+def is_new(one: Mount) -> bool:
+    """Tell whether a mount makes a file system of the container's own, and does not show one of the host's."""
+    return one.type != "bind" and "bind" not in one.options and "rbind" not in one.options
 
 
 def _hint(one: Mount, error: OSError) -> str | None:
@@ -214,7 +219,24 @@ def _bind(root: int, one: Mount) -> None:
 
 
 def _target(root: int, path: str, directory: bool) -> int:
-    """Open the place of a mount, making a directory or an empty file where there is nothing."""
+    """Open the place of a mount, making a directory or an empty file where there is nothing.
+
+    A symlink of the image may lead it anywhere in the image, but not over /proc, /sys or /dev, where it would put what it
+    likes in place of what protects the host (CVE-2019-16884): there only a mount that names the place itself may go.
+    """
+    target = _open_or_make(root, path, directory)
+    inside = os.readlink(f"/proc/self/fd/{target}").removeprefix(os.readlink(f"/proc/self/fd/{root}").rstrip("/"))
+    place, named = inside.split("/")[1:2], os.path.normpath(path).split("/")[1:2]
+    if place != named and place in (["proc"], ["sys"], ["dev"]):
+        os.close(target)
+        raise RuntimeFailure(
+            f"cannot mount at {ascii(path)[1:-1]}: in this image it leads to {ascii(inside)[1:-1]}",
+            "mount at another path, or fix the image",
+        )
+    return target
+
+
+def _open_or_make(root: int, path: str, directory: bool) -> int:
     try:
         return open_in_root(root, path, const.O_PATH | (os.O_DIRECTORY if directory else 0))
     except FileNotFoundError:
@@ -283,6 +305,7 @@ def hide(root: int, paths: tuple[str, ...], null: int) -> None:
                 tree = mount.new_filesystem("tmpfs", ("ro", "size=0", "nr_inodes=1"), const.MOUNT_ATTR_RDONLY)
             else:
                 tree = mount.clone_tree("", directory=null)
+                mount.set_attributes(tree, const.MOUNT_ATTR_RDONLY)  # it is the host's node: its mode and owner must stay
             mount.attach(tree, target, f"mask -> {path}")
             os.close(tree)
         except OSError as error:

@@ -6,6 +6,8 @@ accepted and ignored would be a lie about what the container is.
 
 from __future__ import annotations
 
+import os
+
 from cratebox.errors import InvalidValue, Unsupported
 from cratebox.linux import caps
 from cratebox.runtime.spec import Linux, Process, Spec
@@ -36,6 +38,7 @@ def validate(spec: Spec) -> None:
 def _check_process(process: Process) -> None:
     if not process.args or not process.args[0]:
         raise InvalidValue("spec: process.args names no command")
+    _check_words((*process.args, *process.env, process.cwd))
     if not process.cwd.startswith("/"):
         raise InvalidValue(f"spec: process.cwd {process.cwd!a} is not absolute")
     for number in (process.user.uid, process.user.gid, *process.user.additional_gids):
@@ -57,6 +60,16 @@ def _check_process(process: Process) -> None:
         seen.add(limit.type)
         if limit.soft > limit.hard:
             raise InvalidValue(f"spec: process.rlimits {limit.type}: soft {limit.soft} is over hard {limit.hard}")
+
+
+def _check_words(words: tuple[str, ...]) -> None:
+    for word in words:
+        try:
+            os.fsencode(word)
+        except UnicodeEncodeError:
+            raise InvalidValue(f"spec: process has {word!a}, which no file system or environment can hold") from None
+        if "\0" in word:
+            raise InvalidValue(f"spec: process has {word!a}, with a NUL in it")
 
 
 def _refuse(where: str, record: Process | Linux, fields: tuple[str, ...]) -> None:
@@ -98,6 +111,10 @@ def _check_together(spec: Spec, linux: Linux) -> None:
     kinds = {namespace.type for namespace in linux.namespaces}
     if (spec.hostname or spec.domainname) and "uts" not in kinds:
         raise InvalidValue("spec: hostname or domainname without a uts namespace of the container's own")
+    if "cgroup" not in kinds and any(one.type in {"cgroup", "cgroup2"} for one in spec.mounts):
+        raise Unsupported(
+            "spec: a mount of type cgroup without a cgroup namespace is not done by this version: it would show the host's"
+        )
     for name in linux.sysctl or {}:
         space = (
             "network"
