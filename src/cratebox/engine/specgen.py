@@ -45,6 +45,7 @@ MASKED = (
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 _SAFE = ("nosuid", "noexec", "nodev")
+_PATH_MAX = 4096
 _ALLOWED_DEVICES = (
     ("c", None, None, "m"), ("b", None, None, "m"),  # making a node is not opening it
     ("c", 1, 3, "rwm"), ("c", 1, 5, "rwm"), ("c", 1, 7, "rwm"), ("c", 1, 8, "rwm"), ("c", 1, 9, "rwm"),  # null zero full random urandom
@@ -109,6 +110,11 @@ def capabilities_of(config: ContainerConfig) -> tuple[str, ...]:
 def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Account, directory: str) -> Spec:
     """Return the spec of a container whose files (hosts, rootfs, ...) are in `directory`. Raises InvalidValue."""
     args = command_of(config, image)
+    cwd = config.working_dir or image.working_dir or "/"
+    if len(cwd) >= _PATH_MAX:  # before so many directories are made
+        raise InvalidValue(
+            f"the working directory has {len(cwd)} characters", f"the kernel takes paths of up to {_PATH_MAX - 1}"
+        )
     mounts = list(_system_mounts(config, host))
     if host.init:
         args = (INIT_PLACE, "--", *args)
@@ -122,7 +128,7 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
         mounts=tuple(mounts),
         hostname=host.hostname,
         process=Process(
-            cwd=config.working_dir or image.working_dir or "/",
+            cwd=cwd,
             args=args,
             env=_environment(config, image, host, account),
             terminal=config.tty,
