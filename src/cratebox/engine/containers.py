@@ -383,11 +383,13 @@ class Containers:
 
     def remove(self, reference: str, force: bool = False, volumes: bool = False) -> None:
         """Delete a container and all that is its own; `force` kills it first. Raises Conflict where it runs, NotFound."""
+        from cratebox.engine import lost
+
         del volumes  # anonymous volumes are not there yet: there is nothing that would stay
         identity = records.find(self.paths, reference)
         try:
             container = records.load(self.paths, identity)
-        except StorageError:
+        except (StorageError, NotFound):
             if not force:
                 raise
             container = Container(id=identity, name="", created=0.0, image="", image_id="", config=ContainerConfig(image=""))
@@ -399,42 +401,45 @@ class Containers:
             if force:
                 return  # its supervisor was faster (--rm)
             raise
-        if lock is None or records.running_state(self.paths, identity):
+        if lock is None or (not force and records.running_state(self.paths, identity)):
             if lock is not None:
                 os.close(lock)
             name = container.name or identity[:12]
             raise Conflict(f"{name} is running", f"crate stop {name}, or crate rm -f {name}")
         try:
-            self._remove_lost_cgroup(identity)
+            lost.remove_cgroup(identity, records.directory(self.paths, identity), self.identity.rootless)
             self._remove_locked(container)
         finally:
             os.close(lock)
 
-    def _remove_lost_cgroup(self, identity: str) -> None:
-        """A supervisor that was killed has left one."""
-        where = records.directory(self.paths, identity)
-        if not os.path.exists(where + "/config.json") or os.path.exists(where + "/exit.json"):
-            return
-        from cratebox.cgroup import base
-
-        try:
-            base.detect(self.identity.rootless).create("crate-" + identity).remove()
-        except (CrateError, OSError):
-            pass  # processes in it are still dying: an empty directory may stay
-
     def _kill_for_removal(self, container: Container) -> None:
         try:
-            self.kill(container.id, _SIGKILL)
-            pidfd = self._pidfd(container)
-        except (Conflict, NotFound, StorageError):
-            pidfd = -1
-        if pidfd >= 0:
-            _ended(pidfd, _SECONDS_TO_DIE)
-            os.close(pidfd)
+            pidfd = self._pidfd_of_any(container.id)
+            try:
+                process.send_signal(pidfd, _SIGKILL)
+                _ended(pidfd, _SECONDS_TO_DIE)
+            finally:
+                os.close(pidfd)
+        except ProcessLookupError:
+            pass
+        except OSError as error:
+            raise Conflict(f"cannot kill {container.name or container.id[:12]}: {error.strerror}") from None
         try:
             self._wait_for_supervisor(container)
         except NotFound:
             pass  # its supervisor removed it (--rm)
+
+    def _pidfd_of_any(self, identity: str) -> int:
+        """Return a pidfd of a container's process, also where its state is damaged. Raises ProcessLookupError, OSError."""
+        try:
+            state = records.running_state(self.paths, identity)
+        except StorageError:
+            from cratebox.engine import lost
+
+            return os.pidfd_open(lost.first_process(records.directory(self.paths, identity)) or 0x7FFFFFFF)
+        if state is None:
+            raise ProcessLookupError
+        return process.open_pidfd(state.pid, state.started)
 
     def _remove_locked(self, container: Container) -> None:
         self._vanish(container)()

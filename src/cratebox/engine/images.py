@@ -9,7 +9,7 @@ from cratebox.engine import resolved
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.specgen import ImageDefaults
 from cratebox.errors import Conflict, InvalidValue, NotFound, Unsupported
-from cratebox.paths import Paths
+from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
 
 TYPE_CHECKING = False
@@ -139,6 +139,7 @@ class Images:
         if policy != "always":
             return self._image(source, name, platform, policy, progress)
         self.tell_notice(progress)
+        private_directory(self.paths.root)
         from cratebox.third_party import add_site_packages
 
         add_site_packages()

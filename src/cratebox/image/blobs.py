@@ -86,12 +86,21 @@ class Blobs:
             raise
 
     def put(self, descriptor: Descriptor, data: bytes) -> None:
-        """Store a small blob that is in memory. Raises Untrusted, StorageError."""
+        """Store a small blob that is in memory, in place of a damaged one. Raises Untrusted, StorageError."""
         with self.writer(descriptor) as writer:
+            if writer.done and not self._is_whole(descriptor.digest, len(data)):
+                writer.replace()
             if not writer.done:
                 writer.restart()
                 writer.write(data)
                 writer.commit()
+
+    def _is_whole(self, digest: str, limit: int) -> bool:
+        try:
+            self.read(digest, limit)
+        except (NotFound, StorageError):
+            return False
+        return True
 
     def collect(self, kept: Collection[str], *, partial: bool) -> tuple[list[str], int]:
         """Delete all blobs but `kept`, and partial downloads: those older than a day, or all. Nobody else uses the store.
@@ -150,6 +159,11 @@ class BlobWriter:
                 self.restart()
         except OSError as error:
             raise storage_failure(f"cannot write {self._partial}", error) from None
+
+    def replace(self) -> None:
+        """Write the blob though it is there: what lies there is damaged."""
+        self.done = False
+        self._open()
 
     def restart(self) -> None:
         """Forget what an earlier download left."""

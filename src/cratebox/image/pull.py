@@ -153,9 +153,9 @@ class _Pull:
         return found, document
 
     def _config(self, manifest: Manifest) -> ImageConfig:
-        if self._store.has_blob(manifest.config.digest):
+        try:
             raw = self._store.read_blob(manifest.config.digest, MAX_DOCUMENT)
-        else:
+        except (NotFound, StorageError):  # a damaged one is replaced
             raw = self.registry.small_blob(manifest.config, MAX_DOCUMENT)
             self._store.put(manifest.config, raw)
         config = manifests.parse_config(raw)

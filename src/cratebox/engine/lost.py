@@ -1,0 +1,48 @@
+"""Containers whose own records tell nothing (damaged files, a killed supervisor): what of them is found on the machine."""
+
+from __future__ import annotations
+
+import os
+
+from cratebox.errors import CrateError
+
+_SUPERVISOR = b"crate-superviso"  # as the kernel cuts it
+
+
+def first_process(where: str) -> int | None:
+    """Return the pid of the container whose directory is `where`, found through its supervisor; None where there is none.
+
+    A supervisor is told by the container's lock, which it has open: by device and inode, for a path can be made up.
+    """
+    try:
+        lock = os.stat(where + "/lock")
+    except OSError:
+        return None
+    for name in os.listdir("/proc"):
+        if name.isdigit() and _holds(name, lock):
+            with open(f"/proc/{name}/task/{name}/children", encoding="ascii") as file:
+                children = file.read().split()
+            return int(children[0]) if children else None
+    return None
+
+
+def _holds(pid: str, lock: os.stat_result) -> bool:
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            if file.read().strip() != _SUPERVISOR:
+                return False
+        return any(os.path.samestat(os.stat(f"/proc/{pid}/fd/{fd}"), lock) for fd in os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return False  # it has ended, or is somebody else's
+
+
+def remove_cgroup(identity: str, where: str, rootless: bool) -> None:
+    """Remove the cgroup that a supervisor which was killed has left: it has not told how the container ended."""
+    if not os.path.exists(where + "/config.json") or os.path.exists(where + "/exit.json"):
+        return
+    from cratebox.cgroup import base
+
+    try:
+        base.detect(rootless).create("crate-" + identity).remove()
+    except (CrateError, OSError):
+        pass  # processes in it are still dying: an empty directory may stay
