@@ -6,6 +6,7 @@ environment of the commands it starts, and in the mount table of the containers'
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 _SHARED = ("crate", "crate-oci", "crate.slice")
+_TESTS = "/var/tmp/crate-tests-*/t-*"
 _PATIENCE = 3.0  # seconds: a network namespace and a cgroup go a moment after their last process
 
 
@@ -53,10 +55,17 @@ class Machine:
 
     def _now(self) -> list[str]:
         found = [f"mount: {line}" for line in _lines("/proc/self/mountinfo") if self.word in line]
-        found += [f"cgroup without a process: {path}" for path in set(_crate_cgroups()) - self._cgroups if _is_empty(path)]
+        found += [f"cgroup without a process: {path}" for path in set(_crate_cgroups()) - self._cgroups if self._is_left(path)]
         found += [f"network namespace: {name}" for name in set(_crate_netns()) - self._netns]
         found += [f"process {pid}: {_name(pid)}" for pid in processes_with(self.word)]
         return found
+
+    def _is_left(self, path: Path) -> bool:
+        """Say whether nobody is in a cgroup and no test beside this one has the container that it is named after."""
+        identity = path.name.removeprefix("crate-")
+        homes = (f"{_TESTS}/{'*/' * depth}containers/{identity}" for depth in range(1, 5))
+        others = (home for pattern in homes for home in glob.iglob(pattern) if self.word not in home)
+        return _is_empty(path) and next(others, None) is None
 
     def clean(self) -> None:
         """End the processes and take the mounts away, so that the next test does not suffer.

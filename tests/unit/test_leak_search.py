@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +36,13 @@ def test_a_process_that_is_older_than_the_test_is_left_alone() -> None:
 @pytest.mark.parametrize("word", ["p"])
 def test_a_parameter_called_word_does_not_become_the_tests_word(word: str, request: pytest.FixtureRequest) -> None:
     assert leaks.word_of(request) != word
+
+
+def test_a_cgroup_of_another_tests_container_is_not_this_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaks, "_TESTS", f"{tmp_path}/t-*")
+    monkeypatch.setattr(leaks, "_is_empty", lambda _path: True)
+    machine = leaks.Machine(leaks.new_word())
+    (tmp_path / "t-beside/crate/root/containers/abc").mkdir(parents=True)
+    (tmp_path / machine.word / "crate/root/containers/def").mkdir(parents=True)
+    left = [name for name in ("abc", "def", "012") if machine._is_left(Path(f"/sys/fs/cgroup/crate-{name}"))]
+    assert left == ["def", "012"]
