@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import select
 import statistics
 import subprocess
 import tempfile
@@ -54,13 +55,27 @@ def run(command: Command, timeout: float = 600, started: Callable[[int], object]
             command.argv, env=command.env, cwd="/", stdin=nothing, stdout=nothing, stderr=errors, **options
         )
         started(process.pid)
-        code = process.wait(timeout)
+        code = _wait(process, timeout)
         taken = time.perf_counter() - begun
         if code:
             errors.seek(0)
             said = errors.read().decode(errors="replace").strip().splitlines()[-3:]
             raise Failed(f"{' '.join(command.argv)} ended with {code}: {' | '.join(said)}")
     return taken
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: float) -> int:
+    """Wait for the end by a pidfd: `process.wait(timeout)` looks after 1, 3, 7, 15, 31 and 63 ms, which would be the result."""
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(timeout * 1000):
+            process.kill()
+            raise Failed(f"{process.args} took more than {timeout} seconds")
+    finally:
+        os.close(pidfd)
+    return process.wait()
 
 
 def in_turn(

@@ -73,7 +73,7 @@ def test_an_absolute_path_is_below_the_hierarchies():
 
 def test_without_cgroups_a_container_runs_and_a_limit_is_refused():
     driver = base.Disabled("no cgroup has been delegated to this user", "ask")
-    cgroup = driver.create("crate/x", {"memory": {}, "devices": [{"allow": False, "access": "rwm"}]})
+    cgroup = driver.create("crate/x", {"memory": {}})
     cgroup.join()
     cgroup.kill()
     cgroup.remove()
@@ -82,3 +82,14 @@ def test_without_cgroups_a_container_runs_and_a_limit_is_refused():
     with pytest.raises(Unsupported, match=r"memory.limit: no cgroup has been delegated") as refused:
         driver.create("crate/x", {"memory": {"limit": 1}})
     assert refused.value.hint == "ask"
+
+
+@pytest.mark.parametrize(("uid", "runs"), [(0, False), (1000, True)])
+def test_root_needs_device_rules_and_a_user_cannot_make_nodes_anyway(monkeypatch, uid, runs):
+    monkeypatch.setattr(base.os, "geteuid", lambda: uid)
+    resources = {"devices": [{"allow": False, "access": "rwm"}]}
+    if runs:
+        assert base.Disabled("why").create("crate/x", resources).paths() == {}
+    else:
+        with pytest.raises(Unsupported, match="devices: why"):
+            base.Disabled("why").create("crate/x", resources)
