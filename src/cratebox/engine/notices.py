@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 def once(paths: Paths, progress: Any, what: str, text: str) -> None:
     """Say `text` through `progress`, once until the next boot: a file of the state directory remembers."""
+    if getattr(progress, "quiet", False):
+        return  # it would be remembered as said
     try:
         private_directory(paths.state)
         os.makedirs(paths.state + "/said", 0o700, exist_ok=True)

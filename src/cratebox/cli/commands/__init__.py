@@ -45,7 +45,7 @@ class PullProgress:
     """The `progress` of a pull that may not happen: the code that draws is loaded when there is something to draw."""
 
     def __init__(self, quiet: bool, to_stdout: bool = False) -> None:
-        self._quiet = quiet
+        self.quiet = quiet
         self._to_stdout = to_stdout
         self._drawn: Any = None
 
@@ -53,7 +53,7 @@ class PullProgress:
         if self._drawn is None:
             from cratebox.cli.progress import choose
 
-            self._drawn = choose(self._quiet, self._to_stdout)
+            self._drawn = choose(self.quiet, self._to_stdout)
         return self._drawn
 
     def layer(self, digest: str, total_bytes: int) -> None:
