@@ -96,6 +96,7 @@ def _main(watch: Watch, sock: _socket.socket, stdin_write: int) -> int:
         return _Supervision(watch, sock, stdin_write if watch.keep_stdin else -1).run()
     except CrateError as error:
         watch_failed(watch, error)
+        os.close(watch.lock)  # before the client hears of it: it may start or remove the container at once
         _say(sock, ERROR + "\0".join((type(error).__name__, error.message, error.hint or "")).encode(errors="replace"))
         return error.exit_code
 
@@ -158,7 +159,10 @@ class _Supervision:
         if self.sock:
             _say(self.sock, EXITED + str(code).encode())
         if delete:
-            delete()  # nobody has to wait for that
+            try:
+                delete()  # nobody has to wait for that
+            except (CrateError, OSError):
+                pass  # it is no container any more; files that cannot be deleted stay, hidden
         return 0
 
     @staticmethod
