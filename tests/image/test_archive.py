@@ -121,7 +121,17 @@ def test_the_image_for_this_platform_is_chosen_from_an_index(store: Store, tmp_p
     (layout / "blobs/sha256" / digest(index)[7:]).write_bytes(index)
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [plain(INDEX, index)]}))
     assert texts(store, load(store, f"oci:{layout}")) == ["mine"]
-    assert texts(store, load(store, f"oci:{layout}", platform=platform.parse("linux/riscv64"))) == ["other"]
+
+
+def test_an_index_that_lies_about_an_images_platform_is_refused(store: Store, tmp_path: Path) -> None:
+    image = crafted("mine")
+    layout = image.write_layout(tmp_path / "layout")
+    entry = {**plain(MANIFEST, image.manifest), "platform": {"os": "linux", "architecture": "riscv64"}}
+    index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).encode()
+    (layout / "blobs/sha256" / digest(index)[7:]).write_bytes(index)
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [plain(INDEX, index)]}))
+    with pytest.raises(NotFound, match=r"is for linux/.*, not for linux/riscv64"):
+        load(store, f"oci:{layout}", platform=platform.parse("linux/riscv64"))
 
 
 def test_an_archive_of_several_images_wants_to_be_told_which(store: Store, tmp_path: Path) -> None:
