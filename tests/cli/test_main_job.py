@@ -91,6 +91,24 @@ def test_relative_names_of_directories_are_of_the_callers(crate: Crate, busybox_
     assert sorted(path.name for path in place.iterdir()) == ["r", "s"]
 
 
+@pytest.mark.parametrize("odd", ["a b", "a:b", "a,b", "a\\b", 'a"b', "ä", "a'b", "a\\040b", "a%sb", "a\tb", "a$b"])
+def test_the_store_may_lie_below_any_name(rootful: Crate, busybox_image, odd: str) -> None:
+    flags = ("--root", str(rootful.directory / odd / "root"), "--state", str(rootful.directory / odd / "state"))
+    (rootful.directory / odd).mkdir()
+    assert rootful.ok(*flags, "run", "--rm", "-q", str(busybox_image), "echo", "x") == "x"
+
+
+@pytest.mark.parametrize("odd", ["a b", "a:b", "a,b", "a\\b"])
+def test_a_directory_of_any_name_is_an_image_and_a_mount(crate: Crate, odd: str) -> None:
+    tree = crate.person.directory(crate.directory / odd)
+    for directory in ("proc", "sys", "dev", "etc", "mnt"):
+        crate.person.directory(tree / directory)
+    (tree / "busybox").write_bytes(Path("/bin/busybox").read_bytes())
+    (tree / "busybox").chmod(0o755)
+    mount = f'type=bind,"source={tree}",target=/mnt'
+    assert crate.ok("run", "--rm", "--mount", mount, f"rootfs:{tree}", "/busybox", "ls", "/mnt/busybox") == "/mnt/busybox"
+
+
 def test_a_directory_that_was_removed_under_the_caller_breaks_nothing(crate: Crate, busybox_image) -> None:
     crate.ok("pull", "-q", str(busybox_image))
     gone = crate.person.directory(crate.directory / "gone")

@@ -98,6 +98,27 @@ def test_the_umask_is_022_whatever_the_callers_is(box) -> None:
     assert box.run("sh", "-c", "umask", umask=0o077) == "0022"
 
 
+def test_the_callers_umask_closes_no_directory_of_the_container(box) -> None:
+    script = "ls -ld / /made /made/deep /mnt /mnt/deep; echo x > /dev/null && pwd"
+    words = ("-u", "1000", "-w", "/made/deep", "--tmpfs", "/mnt/deep", "@", "sh", "-c", script)
+    said = box.run(*words, umask=0o077).splitlines()
+    assert [line[:10] for line in said[:4]] == ["drwxr-xr-x"] * 4
+    assert said[-1] == "/made/deep"
+
+
+def test_the_callers_umask_closes_no_file_of_the_image(crate: Crate, busybox_image) -> None:
+    crate.ok("pull", "-q", str(busybox_image), umask=0o077)
+    said = crate.ok("run", "--rm", "-u", "alice", busybox_image.image.id, "ls", "-ld", "/bin", "/etc/passwd", "/tmp", "/etc")
+    assert sorted(line[:10] for line in said.splitlines()) == ["-rw-r--r--", "drwxr-xr-x", "drwxr-xr-x", "drwxrwxrwt"]
+
+
+def test_signals_that_the_caller_ignores_are_not_ignored_inside(box) -> None:
+    argv = box.crate.argv("run", "--rm", box.image, "grep", "-E", "Sig(Ign|Blk)", "/proc/self/status")
+    ignoring = "trap '' HUP INT QUIT USR1 USR2 ALRM TERM TSTP TTIN TTOU WINCH; exec \"$@\""
+    done = box.crate.person.run(["sh", "-c", ignoring, "sh", *argv], env=box.crate.environment)
+    assert {int(line.split()[1], 16) for line in done.stdout.splitlines()} == {0}
+
+
 def test_limits_are_set(box) -> None:
     words = ("--ulimit", "nofile=100:200", "--ulimit", "core=0", "--ulimit", "cpu=17", "@", "sh", "-c")
     assert box.run(*words, "ulimit -Sn; ulimit -Hn; ulimit -Sc; ulimit -St") == "100\n200\n0\n17"

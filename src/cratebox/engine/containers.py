@@ -84,6 +84,7 @@ class Containers:
             container = self._claim(container)
             for name in ("/rootfs", "/rw", "/rw/upper", "/rw/work"):
                 os.mkdir(new + name, 0o755 if name != "/rw" else 0o700)
+            os.chmod(new + "/rw/upper", 0o755)  # noqa: S103  whatever the umask: it is / of the container
             records.write_json(new + "/container.json", container, durable=not container.config.remove)
             os.rename(new, final)
         except OSError as error:

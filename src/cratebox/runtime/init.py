@@ -111,6 +111,7 @@ def _reset_signals() -> None:
 
 def _set_up(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[Privileges, str]:
     _reset_signals()
+    os.umask(0o022)  # the caller's is not for the directories that are made in the container
     os.setsid()
     kinds = {namespace.type for namespace in linux.namespaces}
     if order.new_keyring:

@@ -129,8 +129,8 @@ def _new_overlay(overlay: Overlay) -> int:
             fds.append(os.open(lower, const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         options = (
             "lowerdir=" + ":".join(f"/proc/self/fd/{fd}" for fd in fds),
-            "upperdir=" + overlay.upper,
-            "workdir=" + overlay.work,
+            "upperdir=" + overlay.upper.replace("\\", "\\\\"),  # the file system takes a backslash for an escape
+            "workdir=" + overlay.work.replace("\\", "\\\\"),
             *overlay.options,
         )
         return mount.new_filesystem("overlay", options, source="overlay")
