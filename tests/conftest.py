@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from support import commands, debian, images, leaks, people
 from support.commands import Crate
 from support.images import Image
 from support.registry import Hub, Registry, why_no_hub, why_not
+
+# A shell that runs this in the background ignores SIGINT for it, and so for every program under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 WATCHED = ("startup", "kernel", "runtime", "engine", "cli", "peers")
