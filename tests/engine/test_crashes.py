@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -216,3 +217,30 @@ def test_many_containers_leave_nothing_open(root_box, word: str) -> None:
     assert list((root_box.crate.root / "containers").iterdir()) == []
     assert list((root_box.crate.state / "containers").iterdir()) == []
     assert list(leaks.processes_with(word)) == []
+
+
+FAILURES = [
+    ("clone3", "EAGAIN", 1), ("clone", "EAGAIN", 1), ("memfd_create", "EMFILE", 1), ("pidfd_open", "EMFILE", 1), ("pipe2", "EMFILE", 1),
+    ("pipe2", "EMFILE", 2), ("socketpair", "EMFILE", 1), ("prctl", "EPERM", 1), ("mkdir", "ENOSPC", 2), ("mkdir", "ENOSPC", 6),
+    ("write", "ENOSPC", 1), ("write", "ENOSPC", 2), ("write", "EIO", 4), ("rename", "EIO", 1), ("rename", "EROFS", 2),
+    ("fsync", "EIO", 1), ("symlink", "EDQUOT", 1), ("fsopen", "EMFILE", 1), ("fsmount", "ENOMEM", 2), ("move_mount", "EIO", 1),
+    ("pivot_root", "EINVAL", 1), ("setgroups", "EPERM", 1), ("seccomp", "EACCES", 1), ("execveat", "EIO", 1), ("wait4", "ECHILD", 1),
+]  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed: it makes system calls fail")
+@pytest.mark.parametrize(("call", "error", "when"), FAILURES)
+def test_a_system_call_that_fails_is_said_and_leaves_nothing(root_box, call: str, error: str, when: int) -> None:
+    """In each process of crate, its nth call of that kind fails as on a machine that has run out of something."""
+    inject = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={when}")
+    done = root_box.crate.within(inject)(
+        "run", "--rm", "--name", "web", root_box.image, "sh", "-c", "echo out; exit 3", timeout=60
+    )
+    assert done.returncode in {3, 125, 126}, done.stderr
+    if done.returncode != 3:
+        assert 1 <= len(done.stderr.splitlines()) <= 2, done.stderr
+        assert done.stderr.startswith("crate run: ")
+        assert "Traceback" not in done.stderr
+        assert "internal error" not in done.stderr
+    assert root_box.crate.ok("ps", "-aq") == ""
+    assert root_box.run("--name", "web", "@", "echo", "fine") == "fine"

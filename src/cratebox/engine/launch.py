@@ -65,7 +65,12 @@ def launch(start: Start, prepared: Prepared) -> int | None:
 
     The container's lock is the supervisor's from here on.
     """
-    ours, theirs = fdpass.pair()
+    try:
+        ours, theirs = fdpass.pair()
+    except OSError as error:
+        failed = _not_forked(start, error)
+        os.close(start.lock)
+        raise failed from None
     before = attach.block_signals()
     watch = supervisor.Watch(
         container=start.container,
@@ -86,7 +91,7 @@ def launch(start: Start, prepared: Prepared) -> int | None:
     except OSError as error:
         attach.restore_signals(before)
         ours.close()
-        raise RuntimeFailure(f"cannot fork: {error.strerror}", "the user's limit of processes, or memory, is used up") from None
+        raise _not_forked(start, error) from None
     finally:
         theirs.close()
         os.close(start.lock)
@@ -102,6 +107,13 @@ def launch(start: Start, prepared: Prepared) -> int | None:
         return None
     finally:
         ours.close()
+
+
+def _not_forked(start: Start, error: OSError) -> RuntimeFailure:
+    """Keep --rm where there is no supervisor to do it; return what to say. The container's lock is still held."""
+    if start.container.config.remove:
+        start.remove()()
+    return RuntimeFailure(f"cannot fork: {error.strerror}", "the user's limit of processes, or memory, is used up")
 
 
 _supervisors: list[int] = []  # of this process, not reaped yet: they have something to delete when all has been said

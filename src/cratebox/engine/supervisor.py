@@ -86,15 +86,16 @@ def _close_others(ours: tuple[int, ...]) -> None:
 
 def _main(watch: Watch, sock: _socket.socket, stdin_write: int) -> int:
     gc.enable()  # a long life from here on
-    os.setsid()
-    os.chdir("/")  # nor is his directory ours: it could not be unmounted
-    process.set_name("crate-supervisor")
-    _default_signals()
-    if not watch.keep_stdin and stdin_write >= 0:
-        os.close(stdin_write)
     try:
+        os.setsid()
+        os.chdir("/")  # nor is his directory ours: it could not be unmounted
+        process.set_name("crate-supervisor")
+        _default_signals()
+        if not watch.keep_stdin and stdin_write >= 0:
+            os.close(stdin_write)
         return _Supervision(watch, sock, stdin_write if watch.keep_stdin else -1).run()
-    except CrateError as error:
+    except (CrateError, OSError, MemoryError) as failed:
+        error = failed if isinstance(failed, CrateError) else RuntimeFailure(f"the container's supervisor failed: {failed}")
         watch_failed(watch, error)
         os.close(watch.lock)  # before the client hears of it: it may start or remove the container at once
         _say(sock, ERROR + "\0".join((type(error).__name__, error.message, error.hint or "")).encode(errors="replace"))
