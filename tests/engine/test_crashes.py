@@ -62,7 +62,7 @@ def test_a_command_killed_at_any_moment_hinders_no_other(box, verb: str, word: s
 
 
 def test_a_run_to_be_removed_whose_client_is_killed_leaves_nothing_running_and_nothing_to_see(box, until) -> None:
-    """Once the container is there, its supervisor removes it; before, it is a created container, if anything."""
+    """Once its supervisor is there, that removes it; before, it is a container that was made or about to start, if anything."""
     for delay in _delays(0.09):
         argv = ("run", "--rm", box.image, "sleep", "0.02")
         process = box.crate.start(*argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
@@ -71,7 +71,7 @@ def test_a_run_to_be_removed_whose_client_is_killed_leaves_nothing_running_and_n
         process.wait(20)
     until(lambda: "Up" not in box.crate.ok("ps", "--format", "{{.Status}}"), 5)
     for state in box.crate.ok("ps", "-a", "--format", "{{.State}}").split():
-        assert state == "created"
+        assert state in {"created", "exited"}
     _all_gone(box)
 
 
