@@ -45,7 +45,7 @@ def test_a_container_runs_from_a_copy_and_keeps_its_changes(on_overlay, busybox_
 @ROOT
 def test_the_copy_of_a_container_that_is_removed_goes_too(on_overlay, busybox_image, rootful) -> None:
     on_overlay(
-        f'crate run --rm {busybox_image} true; crate run --rm {busybox_image} true; test -z "$(ls {rootful.directory}/ov/on/root/containers)"'
+        f'crate run --rm {busybox_image} true; crate run --rm {busybox_image} true; sleep 2; test -z "$(ls {rootful.directory}/ov/on/root/containers)"'
     )
 
 
