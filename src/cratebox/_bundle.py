@@ -1,10 +1,10 @@
 """The modules that `crate run` needs, in one file: finding and reading 70 small ones costs more than running them.
 
-    __pycache__/crate.cpython-311.bundle      (signatures of the sources, {module: (is it a package, compiled code)})
+    __pycache__/crate.cpython-311.bundle      (signatures of the sources, {module: (is it a package, its code)})
 
 _entry.py reads it. It is a cache like the .pyc files beside it, made by the first command that may write there, checked against the sources'
-times and sizes at every start, and done without wherever it is missing, stale or damaged. Its code has neither docstrings,
-annotations of functions nor column tables; CRATE_DEBUG=1 runs the ordinary modules.
+times and sizes at every start, and done without wherever it is missing, stale or damaged. Its code has no docstrings, no
+annotations of functions and no line numbers; CRATE_DEBUG=1 runs the ordinary modules.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
+    from importlib.machinery import ModuleSpec
+    from types import CodeType, ModuleType
+    from typing import Any
 
 _CGROUPS = (
     "cratebox.cgroup.v1",
@@ -28,7 +31,7 @@ _CGROUPS = (
 ROOTS = {
     "crate": (
         "cratebox.cli.main", "cratebox.cli.commands.run", "cratebox.cli.commands.start", "cratebox.cli.commands.create",
-        "cratebox.engine.containers", "cratebox.engine.images", "cratebox.engine.launch", "cratebox.engine.names",
+        "cratebox.engine.engine", "cratebox.engine.containers", "cratebox.engine.images", "cratebox.engine.launch", "cratebox.engine.names",
         "cratebox.runtime.patchwork", "cratebox.image.tree", "cratebox.image.locks", *_CGROUPS,
     ),
     "crate-oci": ("cratebox.cli.oci", "cratebox.runtime.lifecycle", *_CGROUPS),
@@ -48,31 +51,66 @@ def build(package: str, command: str, path: str) -> None:
 
 
 def _write(package: str, command: str, path: str) -> None:
-    import ast
     import importlib
 
     sys.path.append(os.path.dirname(package))
+    order: list[str] = []
+    sys.meta_path.insert(0, _Order(order))
     for name in ROOTS[command]:
         importlib.import_module(name)
     signatures, modules = [], {}
-    for name, module in sorted(sys.modules.items()):
-        if not name.startswith("cratebox") or not module.__file__:
-            continue
+    for name in order:
+        module = sys.modules[name]
+        assert module.__file__
         info = os.stat(module.__file__)
-        with open(module.__file__, "rb") as source:
-            tree = ast.parse(source.read(), module.__file__)
-        _drop_annotations(tree)
-        code = compile(tree, module.__file__, "exec", dont_inherit=True, optimize=2)
         signatures.append((module.__file__.removeprefix(package), info.st_mtime_ns, info.st_size))
-        modules[name] = (hasattr(module, "__path__"), marshal.dumps(code))
+        modules[name] = (hasattr(module, "__path__"), _compiled(module.__file__))
     new = f"{path}.{os.getpid()}"
     with open(new, "wb") as file:
         file.write(marshal.dumps((signatures, modules)))
     os.rename(new, path)
 
 
-def _drop_annotations(tree: ast.AST) -> None:
-    """Nothing reads the annotations of functions at run time; those of classes are a Record's fields and stay."""
+class _Order:
+    """Notes the modules of the package in the order in which their imports end: what a module needs comes before it."""
+
+    def __init__(self, order: list[str]) -> None:
+        from importlib.machinery import PathFinder
+
+        self._order = order
+        self._finder = PathFinder.find_spec
+
+    def find_spec(self, name: str, path: Any = None, _target: object = None) -> ModuleSpec | None:
+        if name.partition(".")[0] != "cratebox":
+            return None
+        spec = self._finder(name, path)
+        if spec and spec.loader:
+            execute = spec.loader.exec_module
+
+            def then_note(module: ModuleType) -> None:
+                execute(module)
+                self._order.append(name)
+
+            spec.loader.exec_module = then_note  # type: ignore[method-assign]
+        return spec
+
+
+def _compiled(path: str) -> CodeType:
+    import __future__
+
+    import ast
+
+    with open(path, "rb") as source:
+        tree = ast.parse(source.read(), path)
+    _drop_what_does_nothing(tree)
+    flags = __future__.annotations.compiler_flag
+    return _without_lines(compile(tree, os.path.basename(path), "exec", flags, dont_inherit=True, optimize=2))
+
+
+def _drop_what_does_nothing(tree: ast.Module) -> None:
+    """Nothing reads the annotations of functions at run time; those of classes are a Record's fields and stay. What stands
+    below TYPE_CHECKING is for type checkers, and `from __future__ import annotations` is said to the compiler instead.
+    """
     import ast
 
     for node in ast.walk(tree):
@@ -82,6 +120,16 @@ def _drop_annotations(tree: ast.AST) -> None:
             for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg):
                 if one is not None:
                     one.annotation = None
+        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    tree.body = [one for one in tree.body if not (isinstance(one, ast.ImportFrom) and one.module == "__future__")]
+    ast.fix_missing_locations(tree)
+
+
+def _without_lines(code: CodeType) -> CodeType:
+    """Line tables are a fifth of the file, and only for tracebacks, which CRATE_DEBUG=1 shows of the ordinary modules."""
+    constants = tuple(_without_lines(one) if isinstance(one, type(code)) else one for one in code.co_consts)
+    return code.replace(co_linetable=b"", co_consts=constants)
 
 
 if __name__ == "__main__":

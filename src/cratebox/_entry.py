@@ -1,10 +1,10 @@
 """Where the commands begin: `python3 -I -S _entry.pyc crate|crate-oci ARG...`, as launcher/crate starts it.
 
-Nothing but the standard library and this package's own parent is on sys.path here (see `cratebox.third_party`).
+Nothing but the standard library and this package's own parent is on sys.path here (see `cratebox.third_party`). Annotations stand
+in quotes: `from __future__ import annotations` would be a module to find and read, before the bundle is there that does without.
 """
 
-from __future__ import annotations
-
+import _frozen_importlib
 import gc
 import marshal
 import os
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from importlib.machinery import ModuleSpec
-    from types import ModuleType
+    from types import CodeType, ModuleType
     from typing import NoReturn
 
 _FAILED = 125
@@ -27,7 +27,7 @@ _to_bundle: tuple[str, str, str] | None = (
 )
 
 
-def start(command: str, args: list[str]) -> NoReturn:
+def start(command: str, args: list[str]) -> "NoReturn":
     """Run `command` and leave the process with its exit code, without the interpreter's farewell (2 ms)."""
     _open_standard_streams()
     code = _flushed(command, _run(command, args))
@@ -51,7 +51,7 @@ def _run(command: str, args: list[str]) -> int:
         return _internal_error(command, error)
 
 
-def _main_of(command: str) -> Callable[[list[str]], int]:
+def _main_of(command: str) -> "Callable[[list[str]], int]":
     if command == "crate-oci":
         from cratebox.cli.oci import main as oci
 
@@ -124,28 +124,41 @@ def _put_package_on_path() -> None:
 class Bundle:
     """The modules of a bundle (see _bundle.py), found before any directory is looked at (importlib.abc.MetaPathFinder)."""
 
-    def __init__(self, package: str, modules: dict[str, tuple[bool, bytes]]) -> None:
+    def __init__(self, package: str, modules: "dict[str, tuple[bool, CodeType]]") -> None:
         self._parent = os.path.dirname(package)
         self._modules = modules
 
-    def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
-        found = self._modules.get(name)
-        if found is None:
-            return None
-        import _frozen_importlib
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> "ModuleSpec | None":
+        return self._spec(name) if name in self._modules else None
 
-        file = f"{self._parent}/{name.replace('.', '/')}{'/__init__' if found[0] else ''}.py"
-        spec: ModuleSpec = _frozen_importlib.ModuleSpec(name, self, origin=file, is_package=found[0])  # type: ignore[arg-type]
+    def _spec(self, name: str) -> "ModuleSpec":
+        is_package = self._modules[name][0]
+        file = f"{self._parent}/{name.replace('.', '/')}{'/__init__' if is_package else ''}.py"
+        spec: "ModuleSpec" = _frozen_importlib.ModuleSpec(name, self, origin=file, is_package=is_package)  # type: ignore[arg-type]
         spec.has_location = True
-        if found[0]:
+        if is_package:
             spec.submodule_search_locations = [os.path.dirname(file)]
         return spec
 
-    def create_module(self, _spec: ModuleSpec) -> ModuleType | None:
+    def create_module(self, _spec: "ModuleSpec") -> "ModuleType | None":
         return None
 
-    def exec_module(self, module: ModuleType) -> None:
-        exec(marshal.loads(self._modules[module.__name__][1]), vars(module))  # noqa: S102, S302  ours, as the .pyc files are
+    def exec_module(self, module: "ModuleType") -> None:
+        exec(self._modules[module.__name__][1], vars(module))  # noqa: S102  ours, as the .pyc files are
+
+    def load_all(self) -> None:
+        """Import every module at once. They stand in the order in which imports ended, so each finds there what it needs."""
+        for name in self._modules:
+            spec = self._spec(name)
+            module = _frozen_importlib.module_from_spec(spec)
+            sys.modules[name] = module
+            self.exec_module(module)
+            parent, _, last = name.rpartition(".")
+            if parent:
+                setattr(sys.modules[parent], last, module)
+
+
+_STARTING = {"run", "create", "start"}  # commands that need nearly all of a bundle
 
 
 def _use_bundle(package: str, command: str) -> None:
@@ -157,11 +170,14 @@ def _use_bundle(package: str, command: str) -> None:
     modules = _fresh(package, path)
     if modules is None:
         _to_bundle = (package, command, path)
-    else:
-        sys.meta_path.insert(0, Bundle(package, modules))
+        return
+    bundle = Bundle(package, modules)
+    sys.meta_path.insert(0, bundle)
+    if not _STARTING.isdisjoint(sys.argv[2:8]):  # a verb stands early, if not in the first place
+        bundle.load_all()
 
 
-def _fresh(package: str, path: str) -> dict[str, tuple[bool, bytes]] | None:
+def _fresh(package: str, path: str) -> "dict[str, tuple[bool, CodeType]] | None":
     try:
         with open(path, "rb", 0) as file:
             signatures, modules = marshal.loads(file.read())  # noqa: S302  written beside the .pyc files, by whoever may

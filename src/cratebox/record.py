@@ -35,9 +35,9 @@ class Record:
     _required: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:
-        own = tuple(name for name, kind in cls.__dict__.get("__annotations__", {}).items() if "ClassVar" not in str(kind))
-        cls._fields = (*(name for name in cls._fields if name not in own), *own)
-        cls._required = frozenset(name for name in cls._fields if not hasattr(cls, name))
+        own = vars(cls)
+        cls._fields = (*cls._fields, *own.get("__annotations__", ()))
+        cls._required = cls._required.union(cls._fields).difference(own)
 
     def __init__(self, *args: Any, **values: Any) -> None:
         if args:

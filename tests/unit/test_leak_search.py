@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from support import leaks
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("marker", ["", "t-", "-p", "crate", "t-0123456789a", "t-0123456789abc", "t-0123456789aG", "/tmp"])
@@ -19,7 +28,9 @@ def test_a_word_that_could_be_anybodys_is_refused(marker: str) -> None:
 def test_a_process_with_the_tests_word_is_found_and_ended() -> None:
     machine = leaks.Machine(leaks.new_word())
     with subprocess.Popen(["sleep", "60"], env={"MARK": machine.word}) as process:
-        assert process.pid in leaks.processes_with(machine.word)
+        until(
+            lambda: process.pid in leaks.processes_with(machine.word)
+        )  # execve(2) closes Popen's pipe before it has an environment
         machine.clean()
         assert process.wait(10) == -9
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import os
 import time
 
-from cratebox.cgroup.mounts import read_text
 from cratebox.errors import Conflict, InvalidValue, RuntimeFailure, Unsupported
+from cratebox.linux.procfs import read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

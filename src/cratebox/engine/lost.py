@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from cratebox.errors import CrateError
+from cratebox.linux.procfs import read_text
 
 _SUPERVISOR = b"crate-superviso"  # as the kernel cuts it
 
@@ -20,8 +21,7 @@ def first_process(where: str) -> int | None:
         return None
     for name in os.listdir("/proc"):
         if name.isdigit() and _holds(name, lock):
-            with open(f"/proc/{name}/task/{name}/children", encoding="ascii") as file:
-                children = file.read().split()
+            children = read_text(f"/proc/{name}/task/{name}/children").split()
             return int(children[0]) if children else None
     return None
 

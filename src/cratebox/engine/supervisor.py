@@ -144,33 +144,35 @@ class _Supervision:
     def run(self) -> int:
         watch = self.watch
         started_at = time.time()
-        code = 0
+        removing = False
         try:
             self._start(started_at)
             self._loop()
             code = process.waited_status(self.status or 0)
-            if not watch.container.config.remove:  # before the state is forgotten: it is never unknown how it is
+            removing = watch.container.config.remove
+            if not removing:  # before the state is forgotten: it is never unknown how it is
                 self._record_exit(containers.Exit(code, started_at, time.time(), self.pump.log_error))
         finally:
-            if self.cgroup:
-                self._remove_cgroup(self.cgroup)
+            if not removing:
+                self._remove_cgroup()
             runtime_state.forget(watch.state_directory)
-        delete = watch.remove() if watch.container.config.remove else None
+        delete = watch.remove() if removing else None
         os.close(watch.lock)
         if self.sock:
             _say(self.sock, EXITED + str(code).encode())
-        if delete:
+        if delete:  # nobody has to wait for the rest: it is no container any more, and its ID never comes again
+            self._remove_cgroup()
             try:
-                delete()  # nobody has to wait for that
+                delete()
             except (CrateError, OSError):
-                pass  # it is no container any more; files that cannot be deleted stay, hidden
+                pass  # files that cannot be deleted stay, hidden
         return 0
 
-    @staticmethod
-    def _remove_cgroup(group: Cgroup) -> None:
+    def _remove_cgroup(self) -> None:
         """What cannot be removed (a process that does not die) must not hide how the container ended: `rm` tries again."""
         try:
-            group.remove()
+            if self.cgroup:
+                self.cgroup.remove()
         except (CrateError, OSError):
             pass
 
@@ -189,7 +191,6 @@ class _Supervision:
         else:
             wish = wish.replace(make_cgroup=watch.make_cgroup)
         containers.forget_exit(watch.directory)
-        streams = []
         sources: tuple[tuple[str, int, int], ...] = ()
         who = wish.spec.process
         assert who
@@ -197,17 +198,18 @@ class _Supervision:
             (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
             sources = (("stdout", out_read, 1), ("stderr", err_read, 2))
             wish = wish.replace(stdio=(wish.stdio[0], out_write, err_write))
-        created = runtime.create(wish)
+        created = runtime.begin(wish)
         self.cgroup = created.cgroup
         try:
             for fd in wish.stdio:
                 if fd >= 0:
                     os.close(fd)
+            self._save_state(created, started_at)  # while it mounts
+            log = self._log()
+            runtime.await_ready(created)
             if who.terminal:
                 sources = (("stdout", created.console, 1),)
-            streams = [Stream(name, source, self._sink(number)) for name, source, number in sources]
-            self.pump = Pump(streams, self._log())
-            self._save_state(created, started_at)
+            self.pump = Pump([Stream(name, source, self._sink(number)) for name, source, number in sources], log)
             runtime.start(created, who.args[0])
         except BaseException:
             runtime.end(created)

@@ -86,8 +86,12 @@ def checked(attempt: str, number: int, *args: Any) -> int:
 
 def buffer(size: int) -> Any:
     """Return `size` zeroed bytes that the kernel may write to; read them with `.raw`."""
-    kind = type("Buffer", (Array,), {"_type_": _Char, "_length_": size})
-    return kind()
+    if size not in _buffers:
+        _buffers[size] = type("Buffer", (Array,), {"_type_": _Char, "_length_": size})
+    return _buffers[size]()
+
+
+_buffers: dict[int, Any] = {}  # classes by their size: making one takes longer than the call it is for
 
 
 def pinned(data: bytes) -> tuple[Any, int]:
@@ -105,7 +109,7 @@ def string_array(strings: list[bytes]) -> Any:
 
 def path_bytes(path: str | bytes) -> bytes:
     """Return `path` as the kernel reads it; a NUL inside would silently cut it, so it is refused."""
-    raw = os.fsencode(path)
+    raw = path if type(path) is bytes else os.fsencode(path)
     if b"\0" in raw:
         raise ValueError(f"a path with a NUL byte: {path!r}")
     return raw

@@ -6,6 +6,7 @@ import struct
 
 from cratebox.linux import const
 from cratebox.linux._libc import buffer, checked, syscall
+from cratebox.linux.procfs import read_text
 
 # In the kernel's order: a name's place is its number (linux/capability.h).
 NAMES = (
@@ -46,8 +47,7 @@ def set_(effective: int, permitted: int, inheritable: int) -> None:
 
 def last() -> int:
     """Return the number of the last capability this kernel knows."""
-    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
-        return int(file.read())
+    return int(read_text("/proc/sys/kernel/cap_last_cap"))
 
 
 def drop_bounding(keep: int, last_cap: int) -> None:

@@ -7,6 +7,7 @@ that is already open. No path of the container is walked twice, so nothing can b
 from __future__ import annotations
 
 import os
+import struct
 
 from cratebox.linux import const
 from cratebox.linux._libc import checked, failure, path_bytes, syscall
@@ -14,14 +15,15 @@ from cratebox.linux._libc import checked, failure, path_bytes, syscall
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
     """Call mount(2); an empty string stands for NULL. Raises OSError."""
-    attempt = f"mount({source or fstype} -> {target}, {name_flags(flags, 'MS_')}{', ' + data if data else ''})"
-    words = [path_bytes(word) if word else None for word in (source, target, fstype)]
-    checked(attempt, const.SYS_mount, *words, flags, path_bytes(data) if data else None)
+    first, second, third, last = (path_bytes(word) if word else None for word in (source, target, fstype, data))
+    if syscall(const.SYS_mount, first, second, third, flags, last) == -1:
+        raise failure(f"mount({source or fstype} -> {target}, {name_flags(flags, 'MS_')}{', ' + data if data else ''})")
 
 
 def unmount(target: str, flags: int = 0) -> None:
     """Call umount2(2). Raises OSError."""
-    checked(f"umount2({target}, {name_flags(flags, 'MNT_')})", const.SYS_umount2, path_bytes(target), flags)
+    if syscall(const.SYS_umount2, path_bytes(target), flags) == -1:
+        raise failure(f"umount2({target}, {name_flags(flags, 'MNT_')})")
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
@@ -90,12 +92,11 @@ def set_attributes(
     fd: int, set_: int = 0, clear: int = 0, propagation: int = 0, recursive: bool = False, userns_fd: int = -1, path: str = ""
 ) -> None:
     """Call mount_setattr(2) on the mount of `fd` (or at `path` below it). Raises OSError."""
-    import struct
-
     attr = struct.pack("=QQQQ", set_, clear, propagation, max(userns_fd, 0))
     flags = (const.AT_RECURSIVE if recursive else 0) | (0 if path else const.AT_EMPTY_PATH)
-    attempt = f"mount_setattr({path or fd}, +{name_flags(set_, 'MOUNT_ATTR_')}, {name_flags(propagation, 'MS_')})"
-    checked(attempt, const.SYS_mount_setattr, fd, path_bytes(path), flags, attr, len(attr))
+    if syscall(const.SYS_mount_setattr, fd, path_bytes(path), flags, attr, len(attr)) == -1:
+        named = f"+{name_flags(set_, 'MOUNT_ATTR_')}, {name_flags(propagation, 'MS_')}"
+        raise failure(f"mount_setattr({path or fd}, {named})")
 
 
 def name_flags(flags: int, prefix: str) -> str:

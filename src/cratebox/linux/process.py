@@ -8,6 +8,7 @@ import struct
 
 from cratebox.linux import const
 from cratebox.linux._libc import checked, pinned, syscall
+from cratebox.linux.procfs import read_text
 
 
 def prctl(what: str, option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
@@ -51,18 +52,16 @@ def start_time(pid: int) -> int:
     With the boot's ID it tells a process from a later one that was given the same number.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            text = file.read()
+        text = read_text(f"/proc/{pid}/stat")
     except OSError:
         return 0
-    fields = text[text.rindex(b")") + 2 :].split()
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+    fields = text[text.rindex(")") + 2 :].split()
+    return 0 if fields[0] in ("Z", "X") else int(fields[19])
 
 
 def boot_id() -> str:
     """Return the random ID of this boot (random(4))."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+    return read_text("/proc/sys/kernel/random/boot_id").strip()
 
 
 def open_pidfd(pid: int, started: int = 0) -> int:

@@ -10,6 +10,7 @@ import os
 
 from cratebox.linux import const, mount
 from cratebox.linux.beneath import open_beneath
+from cratebox.linux.procfs import read_text
 from cratebox.runtime import rootfs
 
 TYPE_CHECKING = False
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 _SAFE = const.MOUNT_ATTR_NOSUID | const.MOUNT_ATTR_NODEV | const.MOUNT_ATTR_NOEXEC
 
 
-def mount_cgroup(root: int, one: Mount) -> None:
-    """Mount the cgroup hierarchies at `one.destination` below the descriptor `root`. Raises OSError."""
+def mount_cgroup(root: int, one: Mount, directories: dict[str, str]) -> None:
+    """Mount the cgroup hierarchies at `one.destination` below the descriptor `root`. Raises OSError.
+
+    `directories` are the container's cgroup, by the controllers of each hierarchy, as the host sees them. In a cgroup
+    namespace a bind of such a directory is the same as a new mount, and made in half of the time.
+    """
     target = rootfs.open_kernel_place(root, one.destination)
     readonly = const.MOUNT_ATTR_RDONLY if "ro" in one.options else 0
     hierarchies = _hierarchies()
@@ -28,7 +33,7 @@ def mount_cgroup(root: int, one: Mount) -> None:
         tree = mount.new_filesystem("tmpfs", ("mode=755", "size=64k"), _SAFE)
         mount.attach(tree, target, one.destination)
         for controllers in hierarchies:
-            _mount_v1(tree, controllers, readonly)
+            _mount_v1(tree, controllers, readonly, directories.get(controllers))
         mount.set_attributes(tree, readonly)
     else:
         tree = mount.new_filesystem("cgroup2", (), _SAFE | readonly)
@@ -39,18 +44,21 @@ def mount_cgroup(root: int, one: Mount) -> None:
 
 def _hierarchies() -> list[str]:
     """Return the controllers of each v1 hierarchy, "cpu,cpuacct", from /proc/self/cgroup (cgroups(7))."""
-    with open("/proc/self/cgroup", encoding="ascii", errors="surrogateescape") as file:
-        rows = [line.split(":", 2) for line in file]
+    rows = [line.split(":", 2) for line in read_text("/proc/self/cgroup").splitlines()]
     return [row[1] for row in rows if row[1]]
 
 
-def _mount_v1(directory: int, controllers: str, readonly: int) -> None:
+def _mount_v1(directory: int, controllers: str, readonly: int, source: str | None) -> None:
     name = controllers.removeprefix("name=")
     os.mkdir(name, 0o755, dir_fd=directory)
     place = open_beneath(directory, name, const.O_PATH | os.O_DIRECTORY)
-    # A hierarchy with a name has no controller, and says so.
-    options = ("none", controllers) if controllers.startswith("name=") else tuple(controllers.split(","))
-    tree = mount.new_filesystem("cgroup", options, _SAFE | readonly, source="cgroup")
+    if source:
+        tree = mount.clone_tree(source, recursive=False)
+        mount.set_attributes(tree, _SAFE | readonly)
+    else:
+        # A hierarchy with a name has no controller, and says so.
+        options = ("none", controllers) if controllers.startswith("name=") else tuple(controllers.split(","))
+        tree = mount.new_filesystem("cgroup", options, _SAFE | readonly, source="cgroup")
     mount.attach(tree, place, name)
     os.close(tree)
     os.close(place)

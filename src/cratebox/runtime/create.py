@@ -6,6 +6,7 @@ import os
 
 from cratebox.errors import RuntimeFailure, Unsupported
 from cratebox.linux import caps, const, fdpass, namespaces, process, stub, userns
+from cratebox.linux.procfs import read_text
 from cratebox.record import Record
 from cratebox.runtime import init, rootfs, sync
 from cratebox.runtime.cgroupfs import mount_cgroup
@@ -45,21 +46,42 @@ class Wish(Record):
 
 
 class Created:
-    """A container whose process waits at the gate. Holds it by pidfd; `sock` is the parent's end of the dialogue."""
+    """A container whose process is on its way to the gate, or waits there. Holds it by pidfd; `sock` is the parent's end
+    of the dialogue.
+    """
 
-    def __init__(self, pid: int, pidfd: int, sock: _socket.socket, console: int, group: Cgroup | None) -> None:
+    def __init__(self, pid: int, pidfd: int, sock: _socket.socket, group: Cgroup | None) -> None:
         self.cgroup = group
         self.pid = pid
         self.pidfd = pidfd
         self.sock = sock
-        self.console = console  # the master of its terminal, or -1
+        self.console = -1  # the master of its terminal, once it is ready
         self.started = process.start_time(pid)
 
 
 def create(wish: Wish) -> Created:
     """Create the container's process and lead it to the gate. Raises RuntimeFailure and its kin; nothing stays then."""
+    created = begin(wish)
+    try:
+        await_ready(created)
+    except BaseException:
+        end(created)
+        if wish.make_cgroup and created.cgroup:
+            created.cgroup.remove()
+        raise
+    return created
+
+
+def begin(wish: Wish) -> Created:
+    """Clone the container's process and make what it waits for; it mounts meanwhile. The caller goes on with `await_ready`.
+
+    Raises RuntimeFailure and its kin; nothing stays then. Later failures are the caller's to clean up after: `end`, and the
+    cgroup.
+    """
     linux = wish.spec.linux
     assert linux
+    if wish.spec.process and wish.spec.process.rlimits:
+        import resource  # noqa: F401  init cannot import any more
     ours, theirs = fdpass.pair()
     report = wish.report if wish.report >= 0 else theirs.fileno()
     late_filter = wish.filter if wish.filter and wish.spec.process and wish.spec.process.no_new_privileges else (b"", 0)
@@ -76,6 +98,7 @@ def create(wish: Wish) -> Created:
         stub=stub_fd,
         filter=wish.filter,
         join_cgroup=wish.cgroup.join if wish.cgroup else _nothing,
+        cgroup=wish.cgroup.paths() if wish.cgroup else {},
         cgroup_comes=wish.make_cgroup is not None,
         mount_cgroup=mount_cgroup,
         last_cap=caps.last(),
@@ -105,20 +128,19 @@ def create(wish: Wish) -> Created:
         if wish.make_cgroup:
             group = wish.make_cgroup()
             _hand_over(ours, group)
-        console = _hear_until_ready(ours)
+        return Created(pid, pidfd, ours, group)
     except BaseException:
         _end(pid, pidfd)
         ours.close()
         if wish.make_cgroup and group:
             group.remove()
         raise
-    return Created(pid, pidfd, ours, console, group)
 
 
 def _hand_over(sock: _socket.socket, group: Cgroup) -> None:
     """Send init what it joins its cgroup by: in a user namespace it could not open that itself."""
     try:
-        fdpass.send(sock, sync.CGROUP, group.join_fds())
+        fdpass.send(sock, sync.pack_cgroup(group.paths()), group.join_fds())
     except BrokenPipeError:
         pass  # it has died, and said why: that is heard next
     group.close()
@@ -151,9 +173,8 @@ def userns_hint() -> str:
         ("/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"),
     ):
         try:
-            with open(path, encoding="ascii") as file:
-                if file.read().strip() == bad:
-                    return f"as root: {command}"
+            if read_text(path).strip() == bad:
+                return f"as root: {command}"
         except OSError:
             continue
     return "the kernel was built without user namespaces, or a seccomp filter around crate forbids them (as inside of Docker)"
@@ -171,18 +192,15 @@ def _map_ids(pid: int, linux: Linux) -> None:
         ) from None
 
 
-def _hear_until_ready(sock: _socket.socket) -> int:
-    """Listen to init until it waits at the gate; return its terminal's master, or -1."""
-    console = -1
+def await_ready(created: Created) -> None:
+    """Listen to init until it waits at the gate. Raises what kept it from getting there."""
     while True:
-        message, fds = fdpass.receive(sock)
+        message, fds = fdpass.receive(created.sock)
         if message == sync.READY:
-            return console
+            return
         if message == sync.CONSOLE and len(fds) == 1:
-            console = fds[0]
+            created.console = fds[0]
             continue
-        if console >= 0:
-            os.close(console)
         if message[:1] == sync.FAILED:
             raise sync.unpack_error(message)
         raise RuntimeFailure(

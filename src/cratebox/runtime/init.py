@@ -40,8 +40,9 @@ class Order(Record):
     stub: int  # the sealed stub, see linux/stub.py
     filter: tuple[bytes, int] | None  # of system calls, and its flags
     join_cgroup: Callable[[], None]
-    cgroup_comes: bool  # it is being made, and the parent will send what to join it by
-    mount_cgroup: Callable[[int, Mount], None]
+    cgroup: dict[str, str]  # its directories, by hierarchy
+    cgroup_comes: bool  # it is being made, and the parent will send where it is and what to join it by
+    mount_cgroup: Callable[[int, Mount, dict[str, str]], None]
     last_cap: int
     preserve_fds: int = 0
     new_userns: bool = False
@@ -131,11 +132,14 @@ def _set_up(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[Privi
     return privileges, _enter_and_find(who)
 
 
-def _enter_cgroup(order: Order, linux: Linux) -> None:
+def _enter_cgroup(order: Order, linux: Linux) -> dict[str, str]:
+    """Join the container's cgroup and make it the root of a cgroup namespace; return its directories, by hierarchy."""
+    directories = order.cgroup
     if order.cgroup_comes:
         message, fds = fdpass.receive(order.sock, most_fds=32)
-        if message != sync.CGROUP:
+        if message[:1] != sync.CGROUP:
             os._exit(1)  # the parent died, or could not make it and says so itself
+        directories = sync.unpack_cgroup(message)
         for fd in fds:
             os.write(fd, b"0")
             os.close(fd)
@@ -143,6 +147,7 @@ def _enter_cgroup(order: Order, linux: Linux) -> None:
         order.join_cgroup()
     if any(namespace.type == "cgroup" for namespace in linux.namespaces):
         namespaces.unshare(const.CLONE_NEWCGROUP)  # after joining: its root is the cgroup that we are in now
+    return directories
 
 
 def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[int, int]:
@@ -151,9 +156,9 @@ def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[
     null = devices.open_null()
     # The cgroup is being made while we mount; only what shows cgroups has to wait for it.
     first = next((n for n, one in enumerate(spec.mounts) if one.type == "cgroup"), len(spec.mounts))
-    rootfs.mount_all(root, spec.mounts[:first], order.mount_cgroup)
-    _enter_cgroup(order, linux)
-    rootfs.mount_all(root, spec.mounts[first:], order.mount_cgroup)
+    rootfs.mount_all(root, spec.mounts[:first])
+    directories = _enter_cgroup(order, linux)
+    rootfs.mount_all(root, spec.mounts[first:], lambda one: order.mount_cgroup(root, one, directories))
     at_dev = [one for one in spec.mounts if os.path.normpath(one.destination) == "/dev"]
     if at_dev and rootfs.is_new(at_dev[-1]):  # a directory of the host's, bound there, is not ours to fill
         devices.make(root, linux.devices)

@@ -142,15 +142,15 @@ def _new_overlay(overlay: Overlay) -> int:
             os.close(fd)
 
 
-def mount_all(root: int, mounts: tuple[Mount, ...], cgroup: Callable[[int, Mount], None]) -> None:
+def mount_all(root: int, mounts: tuple[Mount, ...], cgroup: Callable[[Mount], None] | None = None) -> None:
     """Mount what the spec lists, in its order, below the descriptor `root`. Raises RuntimeFailure that names the mount.
 
-    `cgroup(root, mount)` does the one mount that is many, that of type cgroup.
+    `cgroup` does the one mount that is many, that of type cgroup.
     """
     for one in mounts:
         try:
-            if one.type == "cgroup":
-                cgroup(root, one)
+            if one.type == "cgroup" and cgroup:
+                cgroup(one)
             elif is_new(one):
                 _new(root, one)
             else:

@@ -7,10 +7,10 @@ permitted set kept over them, and the last drop after the filter, which needs CA
 from __future__ import annotations
 
 import os
-import resource
 
 from cratebox.errors import InvalidValue, RuntimeFailure
 from cratebox.linux import caps, const, process
+from cratebox.linux.procfs import read_text
 from cratebox.runtime.spec import Capabilities, Process, Rlimit
 
 _RLIMITS = {
@@ -24,6 +24,10 @@ _RLIMITS = {
 
 def set_limits(limits: tuple[Rlimit, ...]) -> None:
     """Set the resource limits (getrlimit(2)). Raises InvalidValue for an unknown one, RuntimeFailure where it is refused."""
+    if not limits:
+        return
+    import resource  # whoever forked us has loaded it: see create.py
+
     for limit in limits:
         number = _RLIMITS.get(limit.type)
         if number is None:
@@ -96,6 +100,5 @@ def _set_groups(groups: tuple[int, ...]) -> None:
     try:
         os.setgroups(groups)
     except PermissionError:
-        with open("/proc/self/setgroups", encoding="ascii") as file:
-            if file.read().strip() != "deny" or groups:
-                raise
+        if groups or read_text("/proc/self/setgroups").strip() != "deny":
+            raise

@@ -6,7 +6,7 @@
         writes the ID maps of a new user namespace
         MAPPED ---------------------------------------> becomes root of it, mounts
         makes its cgroup meanwhile
-        CGROUP + what to write to --------------------> joins it, mounts the rest: cgroups,
+        CGROUP + where, what to write to -------------> joins it, mounts the rest: cgroups,
                                                         devices, masks, pivot_root,
                                                         identity, capabilities, finds its program
                  <------------------------------------- CONSOLE + the terminal's master, if there is one
@@ -46,6 +46,17 @@ def unpack_error(message: bytes) -> CrateError:
     """Return the error that a FAILED message carries."""
     name, text, hint = message[1:].decode(errors="replace").split("\0", 2)
     return _KINDS.get(name, RuntimeFailure)(text, hint or None)
+
+
+def pack_cgroup(directories: dict[str, str]) -> bytes:
+    """Return the message that tells init its cgroup's directories, by the hierarchy's controllers; descriptors come along."""
+    return CGROUP + "\0".join(word for pair in directories.items() for word in pair).encode(errors="surrogateescape")
+
+
+def unpack_cgroup(message: bytes) -> dict[str, str]:
+    """Return the directories that a CGROUP message names."""
+    words = message[1:].decode(errors="surrogateescape").split("\0") if message[1:] else []
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 def exec_error(command: str, number: int) -> CrateError:
