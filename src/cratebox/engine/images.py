@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any
 
-    from cratebox.engine.container import Container
+    from cratebox.engine.records import Container
     from cratebox.image.store import Store, StoredImage
     from cratebox.image.transport import Source
 
@@ -178,7 +178,7 @@ class Images:
 
     def _used(self) -> dict[str, str]:
         """Return the container, by ID, that is made of each image in use."""
-        from cratebox.engine import container as records
+        from cratebox.engine import records
         from cratebox.errors import StorageError
 
         used = {}

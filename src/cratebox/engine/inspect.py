@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from cratebox.engine import container as records
+from cratebox.engine import records
 from cratebox.engine.specgen import capabilities_of, command_of
 from cratebox.errors import InvalidValue
 from cratebox.paths import Paths

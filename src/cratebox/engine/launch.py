@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import accounts, attach, hostfiles, specgen, supervisor
-from cratebox.engine import container as containers
+from cratebox.engine import accounts, attach, ending, host, hostfiles, records, specgen, supervisor
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.idmaps import Identity
-from cratebox.errors import RuntimeFailure, StorageError, Unsupported
+from cratebox.errors import Conflict, InvalidValue, OverlayRefused, RuntimeFailure, StorageError
 from cratebox.linux import fdpass
 from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
 from cratebox.runtime import create as runtime
 from cratebox.runtime import rootfs, seccomp, validate
-from cratebox.runtime.spec import Device
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,10 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.cgroup.base import Cgroup
+    from cratebox.engine.images import Images
     from cratebox.runtime.spec import Spec
-
-_REAPERS = ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit", "/usr/bin/tini-static", "/usr/bin/tini", "/usr/bin/docker-init",
-            "/usr/libexec/docker/docker-init")  # fmt: skip
 
 
 class Start(Record):
@@ -34,15 +30,95 @@ class Start(Record):
 
     paths: Paths
     identity: Identity
-    container: containers.Container
-    layers: tuple[str, ...]
+    images: Images
+    container: records.Container
     lock: int
-    remove: Callable[[], Callable[[], None]]
+    layers: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     attach: bool = False
     interactive: bool = False
     forward_signals: bool = True
     detach_keys: bytes | None = None
+    progress: Any = None
+
+
+def start(wanted: Start) -> int | None:
+    """Start a container. Attached: stay with it and return its exit code, None where the user detached; otherwise return
+    None when its program runs. Raises what kept it from starting.
+
+    The lock is taken over, whatever happens. Where the kernel refuses an overlay it is tried again with a copy.
+    """
+    try:
+        return _launch(*_prepared(wanted))
+    except OverlayRefused as error:
+        _remember_no_overlay(wanted, error)
+    lock_again = records.try_lock(records.directory(wanted.paths, wanted.container.id))
+    if lock_again is None:
+        raise Conflict(f"{wanted.container.name} was started by somebody else meanwhile")
+    return _launch(*_prepared(wanted.replace(lock=lock_again)))
+
+
+def _prepared(start: Start) -> tuple[Start, Prepared]:
+    """Make ready all that the start needs and can fail on; where it does, the lock is free again and --rm is kept."""
+    container, ready = start.container, False
+    try:
+        _prepare_mounts(container.config)
+        start = start.replace(layers=start.images.layer_directories(container))
+        if os.path.exists(start.paths.state + "/no-overlay") and not container.rootfs:
+            _copy_layers(start)
+        prepared = _prepare(start)
+        ready = True
+    finally:
+        if not ready:
+            if container.config.remove:
+                _vanish(start)()
+            os.close(start.lock)
+    return start, prepared
+
+
+def _vanish(start: Start) -> Callable[[], None]:
+    return ending.vanish(start.paths, start.images, start.container)
+
+
+def _prepare_mounts(config: ContainerConfig) -> None:
+    """A missing source of -v is made, as Docker does; one of --mount is an error."""
+    for one in config.mounts:
+        if one.kind != "bind" or os.path.lexists(one.source):
+            continue
+        if not one.make_source:
+            raise InvalidValue(f"cannot mount {one.source} at {one.target}: there is no such file or directory here")
+        try:
+            os.makedirs(one.source, exist_ok=True)
+        except OSError as error:
+            raise InvalidValue(f"cannot make {one.source}, to be mounted at {one.target}: {error.strerror}") from None
+
+
+def _remember_no_overlay(start: Start, error: OverlayRefused) -> None:
+    """Until the next boot containers are made from copies; say so once."""
+    try:
+        os.close(os.open(start.paths.state + "/no-overlay", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as failed:
+        raise StorageError(f"cannot write to {start.paths.state}: {failed.strerror}") from None
+    if start.progress is not None:
+        start.progress.message(f"no overlayfs here, so each container gets a copy of its image ({error.message})")
+
+
+def _copy_layers(start: Start) -> None:
+    to = records.directory(start.paths, start.container.id) + "/copy"
+    if os.path.isdir(to):
+        return
+    from cratebox.engine.flatten import flatten
+
+    def work() -> bytes:
+        try:
+            flatten(start.layers, to)
+        except OSError as failed:
+            return str(failed.strerror).encode()
+        return b""
+
+    failure = start.images.run_inside(work)
+    if failure:
+        raise StorageError(f"cannot copy the image to {to}: {failure.decode()}")
 
 
 class Prepared(Record):
@@ -52,19 +128,8 @@ class Prepared(Record):
     stdin_write: int
 
 
-def prepare(start: Start) -> Prepared:
-    """Make ready all that a start needs and can fail on. Raises CrateError; nothing runs then."""
-    _make_state_directory(start.paths, start.container.id)
-    wish, stdin_write = _prepare(start)
-    return Prepared(wish, stdin_write)
-
-
-def launch(start: Start, prepared: Prepared) -> int | None:
-    """Fork the supervisor, which starts the container. Attached: stay with it and return its exit code, None where the
-    user detached; otherwise return None when its program runs. Raises what kept it from starting.
-
-    The container's lock is the supervisor's from here on.
-    """
+def _launch(start: Start, prepared: Prepared) -> int | None:
+    """Fork the supervisor, which starts the container and has its lock from here on; stay, or leave when it runs."""
     try:
         ours, theirs = fdpass.pair()
     except OSError as error:
@@ -72,22 +137,9 @@ def launch(start: Start, prepared: Prepared) -> int | None:
         os.close(start.lock)
         raise failed from None
     before = attach.block_signals()
-    watch = supervisor.Watch(
-        container=start.container,
-        directory=containers.directory(start.paths, start.container.id),
-        state_directory=f"{start.paths.running}/{start.container.id}",
-        wish=prepared.wish,
-        make_cgroup=_cgroup_maker(start),
-        # Being born in a cgroup of v2 saves a lock over all processes; in v1 joining is cheap, making is not.
-        cgroup_first=os.path.exists("/sys/fs/cgroup/cgroup.controllers"),
-        remove=start.remove,
-        lock=start.lock,
-        attached=start.attach,
-        keep_stdin=start.container.config.interactive and not start.attach,
-    )
     _reap_earlier()
     try:
-        _supervisors.append(supervisor.fork(watch, theirs, ours, prepared.stdin_write))
+        _supervisors.append(supervisor.fork(_watch(start, prepared), theirs, ours, prepared.stdin_write))
     except OSError as error:
         attach.restore_signals(before)
         ours.close()
@@ -109,10 +161,26 @@ def launch(start: Start, prepared: Prepared) -> int | None:
         ours.close()
 
 
+def _watch(start: Start, prepared: Prepared) -> supervisor.Watch:
+    return supervisor.Watch(
+        container=start.container,
+        directory=records.directory(start.paths, start.container.id),
+        state_directory=f"{start.paths.running}/{start.container.id}",
+        wish=prepared.wish,
+        make_cgroup=_cgroup_maker(start.identity, prepared.wish.spec),
+        # Being born in a cgroup of v2 saves a lock over all processes; in v1 joining is cheap, making is not.
+        cgroup_first=os.path.exists("/sys/fs/cgroup/cgroup.controllers"),
+        remove=lambda: _vanish(start),
+        lock=start.lock,
+        attached=start.attach,
+        keep_stdin=start.container.config.interactive and not start.attach,
+    )
+
+
 def _not_forked(start: Start, error: OSError) -> RuntimeFailure:
     """Keep --rm where there is no supervisor to do it; return what to say. The container's lock is still held."""
     if start.container.config.remove:
-        start.remove()()
+        _vanish(start)()
     return RuntimeFailure(f"cannot fork: {error.strerror}", "the user's limit of processes, or memory, is used up")
 
 
@@ -149,10 +217,10 @@ def _make_state_directory(paths: Paths, identity: str) -> None:
         raise StorageError(f"cannot make {paths.running}/{identity}: {error.strerror}") from None
 
 
-def _prepare(start: Start) -> tuple[runtime.Wish, int]:
-    """Return what the runtime is to create, and the write end of the container's standard input (or -1)."""
+def _prepare(start: Start) -> Prepared:
+    """Return what the runtime is to create, and the write end of the container's standard input."""
     container, config = start.container, start.container.config
-    where = containers.directory(start.paths, container.id)
+    where = records.directory(start.paths, container.id)
     if start.command:
         config = config.replace(command=start.command)
     spec = _spec(start, config, where)
@@ -163,12 +231,13 @@ def _prepare(start: Start) -> tuple[runtime.Wish, int]:
         if root:
             spec = spec.replace(root=spec.root.replace(path=root) if spec.root else None)
         filter_ = _filter(start, config, spec)
-        containers.write_json(where + "/config.json", spec)  # last: it says that the container was started, see `status`
+        _make_state_directory(start.paths, container.id)
+        stdin_read, stdin_write = _stdin(start, config)
+        records.write_json(where + "/config.json", spec)  # last: it says that the container was started, see `status`
     except OSError as error:
         raise StorageError(f"cannot write to {where}: {error.strerror}", _full_hint(error)) from None
-    stdin_read, stdin_write = _stdin(start, config)
     wish = runtime.Wish(spec=spec, bundle=where, stdio=(stdin_read, -1, -1), overlay=overlay, filter=filter_)
-    return wish, stdin_write
+    return Prepared(wish, stdin_write)
 
 
 def _full_hint(error: OSError) -> str | None:
@@ -179,65 +248,7 @@ def _spec(start: Start, config: ContainerConfig, where: str) -> Spec:
     defaults = start.container.defaults
     directories = (where + "/copy",) if os.path.isdir(where + "/copy") else (where + "/rw/upper", *reversed(start.layers))
     account = accounts.resolve(config.user if config.user is not None else defaults.user, directories)
-    return specgen.build(config, defaults, _host(start, config), account, where)
-
-
-def _host(start: Start, config: ContainerConfig) -> specgen.Host:
-    short = start.container.id[:12]
-    return specgen.Host(
-        hostname=config.hostname or (os.uname().nodename[:64] if config.network == "host" else short),
-        rootless=start.identity.rootless,
-        uids=start.identity.uids,
-        gids=start.identity.gids,
-        cgroups=not start.identity.rootless,
-        init=find_reaper() if config.init else "",
-        devices=_all_devices() if config.privileged else (),
-        console=_terminal_size() if config.tty and start.attach else None,
-        files=_files(start),
-    )
-
-
-def _files(start: Start) -> tuple[str, ...]:
-    """A directory of somebody else's cannot be given files that it lacks: without root its owner is nobody in the container."""
-    if not (start.identity.rootless and start.container.rootfs):
-        return hostfiles.NAMES
-    return tuple(name for name in hostfiles.NAMES if os.path.lexists(f"{start.container.rootfs}/etc/{name}"))
-
-
-def find_reaper() -> str:
-    """Return the path of a small init for --init. Raises Unsupported where none is installed."""
-    for path in _REAPERS:
-        if os.access(path, os.X_OK):
-            return path
-    raise Unsupported("--init needs a small init program, and none is installed here", "as root: apt-get install catatonit")
-
-
-def _terminal_size() -> tuple[int, int] | None:
-    from cratebox.linux import tty
-
-    try:
-        return tty.size(0)
-    except OSError:
-        return None
-
-
-def _all_devices() -> tuple[Device, ...]:
-    """Return the machine's devices, for --privileged; without root those that the user may open."""
-    import stat
-
-    found = []
-    for directory, names, files in os.walk("/dev"):
-        names[:] = [name for name in names if f"{directory}/{name}" not in {"/dev/pts", "/dev/shm", "/dev/mqueue"}]  # noqa: S108
-        for name in files:
-            path = f"{directory}/{name}"
-            info = os.lstat(path)
-            kind = "c" if stat.S_ISCHR(info.st_mode) else "b" if stat.S_ISBLK(info.st_mode) else ""
-            if kind and name != "console" and (os.geteuid() == 0 or os.access(path, os.R_OK)):
-                number = info.st_rdev
-                found.append(
-                    Device(path, kind, os.major(number), os.minor(number), info.st_mode & 0o777, info.st_uid, info.st_gid)
-                )
-    return tuple(found)
+    return specgen.build(config, defaults, host.facts(start.identity, start.container, config, start.attach), account, where)
 
 
 def _overlay(start: Start, where: str) -> tuple[rootfs.Overlay | None, str]:
@@ -273,12 +284,11 @@ def _stdin(start: Start, config: ContainerConfig) -> tuple[int, int]:
     return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
 
 
-def _cgroup_maker(start: Start) -> Callable[[], Cgroup]:
+def _cgroup_maker(identity: Identity, spec: Spec) -> Callable[[], Cgroup]:
     def make() -> Cgroup:
         from cratebox.cgroup import base
 
-        driver = base.detect(start.identity.rootless)
-        spec_resources = specgen.resources_of(start.container.config) if not start.identity.rootless else None
-        return driver.create("crate-" + start.container.id, spec_resources)
+        assert spec.linux
+        return base.detect(identity.rootless).create(spec.linux.cgroups_path, spec.linux.resources)
 
     return make

@@ -36,13 +36,12 @@ def _holds(pid: str, lock: os.stat_result) -> bool:
         return False  # it has ended, or is somebody else's
 
 
-def remove_cgroup(identity: str, where: str, rootless: bool) -> None:
-    """Remove the cgroup that a supervisor which was killed has left: it has not told how the container ended."""
-    if not os.path.exists(where + "/config.json") or os.path.exists(where + "/exit.json"):
-        return
+def remove_cgroup(identity: str, rootless: bool) -> None:
+    """Remove the cgroup that a supervisor which was killed has left."""
     from cratebox.cgroup import base
+    from cratebox.engine.specgen import cgroup_path
 
     try:
-        base.detect(rootless).create("crate-" + identity).remove()
+        base.detect(rootless).create(cgroup_path(identity)).remove()
     except (CrateError, OSError):
         pass  # processes in it are still dying: an empty directory may stay

@@ -72,11 +72,17 @@ class Host(Record):
     rootless: bool = False
     uids: tuple[IDMap, ...] = ()
     gids: tuple[IDMap, ...] = ()
-    cgroups: bool = True  # there is a cgroup of the container's own
+    cgroup: str = ""  # the path of the container's own
+    limits: bool = True  # what is in it can be limited
     init: str = ""  # the path of the reaper for --init
     devices: tuple[Device, ...] = ()  # all of the machine's, for --privileged
     console: tuple[int, int] | None = None  # rows and columns of the user's terminal
     files: tuple[str, ...] = ("resolv.conf", "hostname", "hosts")  # of /etc, bound in from the container's directory
+
+
+def cgroup_path(identity: str) -> str:
+    """Return the path of a container's cgroup, below the place of the driver (linux.cgroupsPath)."""
+    return "/crate-" + identity
 
 
 def command_of(config: ContainerConfig, image: ImageDefaults) -> tuple[str, ...]:
@@ -239,7 +245,8 @@ def _linux(config: ContainerConfig, host: Host) -> Linux:
         uid_mappings=_mappings(host.uids),
         gid_mappings=_mappings(host.gids),
         devices=host.devices if config.privileged else (),
-        resources=resources_of(config) if host.cgroups else None,
+        cgroups_path=host.cgroup,
+        resources=resources_of(config) if host.limits else None,
         masked_paths=() if config.privileged else MASKED,
         readonly_paths=() if config.privileged else READONLY,
     )

@@ -7,7 +7,8 @@
          <------------------------------ STARTED (+ the terminal's master)
     signals, detaching ----------------> passed on                     ------->
                                          copies output: log, and the client's own standard output
-         <------------------------------ EXITED code, after all is written and removed
+         <------------------------------ EXITED code, after all is written
+                                         with --rm: its files are deleted
 
 The client's standard output and error are written by the supervisor itself, through the descriptors that fork gave it, so
 nothing is copied twice. The client may die at any moment: the container goes on, `--rm` is still kept.
@@ -21,7 +22,7 @@ import os
 import select
 import time
 
-from cratebox.engine import container as containers
+from cratebox.engine import records
 from cratebox.engine.logs import LogWriter
 from cratebox.engine.pump import Pump, Stream
 from cratebox.errors import CrateError, OverlayRefused, RuntimeFailure, StorageError
@@ -39,13 +40,14 @@ if TYPE_CHECKING:
 
 STARTED, EXITED, ERROR = b"S", b"X", b"E"
 DETACH, SIGNAL, STDIN_ENDED = b"D", b"K", b"I"
+_SIGKILL = 9
 _IDLE_AFTER_EXIT = 2000  # milliseconds for output that a descriptor outside of the container keeps open
 
 
 class Watch(Record):
     """All that a supervisor is told."""
 
-    container: containers.Container
+    container: records.Container
     directory: str  # of the container
     state_directory: str
     wish: runtime.Wish
@@ -111,7 +113,7 @@ def watch_failed(watch: Watch, error: CrateError) -> None:
             watch.remove()()
         else:
             now = time.time()
-            containers.write_json(watch.directory + "/exit.json", containers.Exit(error.exit_code, 0.0, now, error.message))
+            records.write_json(watch.directory + "/exit.json", records.Exit(error.exit_code, 0.0, now, error.message))
     except (OSError, CrateError):
         pass  # the error that is being told counts
 
@@ -144,20 +146,22 @@ class _Supervision:
     def run(self) -> int:
         watch = self.watch
         started_at = time.time()
-        removing = False
+        removing = watch.container.config.remove
         try:
             self._start(started_at)
-            self._loop()
-            code = process.waited_status(self.status or 0)
-            removing = watch.container.config.remove
-            if not removing:  # before the state is forgotten: it is never unknown how it is
-                self._record_exit(containers.Exit(code, started_at, time.time(), self.pump.log_error))
-        finally:
-            if not removing:
-                self._remove_cgroup()
+        except BaseException:
+            self._remove_cgroup()
             runtime_state.forget(watch.state_directory)
+            raise
+        failed = self._stay()
+        code = process.waited_status(self.status or 0)
+        if not removing:  # before the state is forgotten: it is never unknown how it is
+            self._record_exit(records.Exit(code, started_at, time.time(), failed or self.pump.log_error))
+            self._remove_cgroup()
+        runtime_state.forget(watch.state_directory)
         delete = watch.remove() if removing else None
-        os.close(watch.lock)
+        if not removing:
+            os.close(watch.lock)  # before the client hears of it: it may start or remove the container at once
         if self.sock:
             _say(self.sock, EXITED + str(code).encode())
         if delete:  # nobody has to wait for the rest: it is no container any more, and its ID never comes again
@@ -165,8 +169,23 @@ class _Supervision:
             try:
                 delete()
             except (CrateError, OSError):
-                pass  # files that cannot be deleted stay, hidden
+                pass  # files that cannot be deleted stay, hidden, until the next `rm`
         return 0
+
+    def _stay(self) -> str:
+        """Stay until the container has ended; return what ended it where that was a failure of ours."""
+        try:
+            self._loop()
+        except Exception as error:  # noqa: BLE001  nobody would be there for its output, its exit code and its end
+            self._kill()
+            return f"its supervisor failed: {type(error).__name__}: {error}"
+        return ""
+
+    def _kill(self) -> None:
+        """End the container, whose PID namespace ends with its first process."""
+        if self.status is None:
+            process.send_signal(self.pidfd, _SIGKILL)
+            self.status = os.waitpid(self.pid, 0)[1]
 
     def _remove_cgroup(self) -> None:
         """What cannot be removed (a process that does not die) must not hide how the container ended: `rm` tries again."""
@@ -176,9 +195,9 @@ class _Supervision:
         except (CrateError, OSError):
             pass
 
-    def _record_exit(self, ended: containers.Exit) -> None:
+    def _record_exit(self, ended: records.Exit) -> None:
         try:
-            containers.write_json(self.watch.directory + "/exit.json", ended)
+            records.write_json(self.watch.directory + "/exit.json", ended)
         except OSError as error:
             if self.sock:
                 _say(self.sock, ERROR + f"StorageError\0cannot write down how the container ended: {error.strerror}\0".encode())
@@ -190,7 +209,7 @@ class _Supervision:
             wish = wish.replace(cgroup=self.cgroup)
         else:
             wish = wish.replace(make_cgroup=watch.make_cgroup)
-        containers.forget_exit(watch.directory)
+        records.forget_exit(watch.directory)
         sources: tuple[tuple[str, int, int], ...] = ()
         who = wish.spec.process
         assert who

@@ -20,7 +20,10 @@ def send(sock: _socket.socket, data: bytes, fds: tuple[int, ...] = ()) -> None:
 def receive(sock: _socket.socket, size: int = 65536, most_fds: int = 4) -> tuple[bytes, tuple[int, ...]]:
     """Receive one message: its bytes (none at the end of the stream) and the descriptors it carried. Raises OSError."""
     room = _socket.CMSG_SPACE(4 * most_fds)
-    data, ancillary, _flags, _address = sock.recvmsg(size, room, _socket.MSG_CMSG_CLOEXEC)
+    try:
+        data, ancillary, _flags, _address = sock.recvmsg(size, room, _socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:  # the peer closed without having read all; what it said before still waits behind the error
+        data, ancillary, _flags, _address = sock.recvmsg(size, room, _socket.MSG_CMSG_CLOEXEC)
     fds: tuple[int, ...] = ()
     for level, kind, payload in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:

@@ -159,31 +159,12 @@ def _mounts(words: Words, cwd: str) -> tuple[MountWish, ...]:
 def main(words: Words) -> int:
     """Make the container and print its ID."""
     config = config_from(words)
-    cidfile = words.text("cidfile")
-    fd = _new_cidfile(cidfile) if cidfile else None
     progress = PullProgress(words.yes("quiet"))
-    done = False
     try:
         containers = open_engine(words).containers
-        container = containers.create(config, pull=words.text("pull") or "missing", progress=progress, quiet=words.yes("quiet"))
-        if fd is not None:
-            os.write(fd, container.id.encode())
-        done = True
+        pull = words.text("pull") or "missing"
+        container = containers.create(config, pull=pull, progress=progress, cidfile=words.text("cidfile"))
     finally:
         progress.close()
-        if fd is not None and cidfile:
-            os.close(fd)
-            if not done:
-                os.unlink(cidfile)
     print(container.id)
     return 0
-
-
-def _new_cidfile(path: str) -> int:
-    """Made before the container: where it cannot be made, no container is left behind without its ID."""
-    try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    except FileExistsError:
-        raise InvalidValue(f"the file for the ID, {path}, is there already", "remove it, or name another") from None
-    except OSError as error:
-        raise InvalidValue(f"cannot make the file for the ID, {path}: {error.strerror}") from None

@@ -35,9 +35,7 @@ def main(words: Words) -> int:
     """Copy the log to the standard streams."""
     tail = None if words.text("tail") == "all" else words.number("tail", -1)
     follow, times = words.yes("follow"), words.yes("timestamps")
-    entries = open_engine(words).containers.logs(
-        words.arguments[0], follow=follow, tail=None if tail == -1 else tail, timestamps=times
-    )
+    entries = open_engine(words).containers.logs(words.arguments[0], follow=follow, tail=None if tail == -1 else tail)
     outputs = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
     begun = dict.fromkeys(outputs, False)
     for stream, nanoseconds, chunk in entries:

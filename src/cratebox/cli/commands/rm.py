@@ -28,7 +28,7 @@ def main(words: Words) -> int:
     containers = open_engine(words).containers
 
     def remove(reference: str) -> tuple[str]:
-        containers.remove(reference, force=words.yes("force"), volumes=words.yes("volumes"))
+        containers.remove(reference, force=words.yes("force"))
         return (reference,)
 
     return for_each(words, remove)

@@ -3,9 +3,12 @@
     ROOT/containers/ID/container.json   what it is: written once, when it is created
     ROOT/containers/ID/config.json      the OCI spec of its last start
     ROOT/containers/ID/exit.json        how that ended: written by its supervisor
-    ROOT/containers/ID/lock             held by its supervisor while it runs (flock(2)); the kernel frees it, whatever happens
+    ROOT/containers/ID/lock             held by whoever makes, runs or removes it; the kernel frees it, whatever happens
     ROOT/containers/ID/log              what it said
-    ROOT/containers/ID/rw/{upper,work}  its own changes, over the image's layers
+    ROOT/containers/ID/rw/{upper,work}  its own changes, over the image's layers; or copy/, the layers and the changes in one
+    ROOT/containers/ID/rootfs           where its root is mounted, in its own mount namespace alone
+    ROOT/containers/ID/{hosts,hostname,resolv.conf}  made at each start, bound into its /etc
+    ROOT/containers/.new-ID, .removing-ID            half made, half removed; garbage where nobody has the lock
     ROOT/names/NAME -> ID               a symlink: made by one, seen by all, never half there
     STATE/containers/ID/state.json      the process, see runtime/state.py
 
@@ -14,14 +17,13 @@ What can be derived is not written down: a container runs if its process does.
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from cratebox import document, jsontext
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.specgen import ImageDefaults
 from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError
-from cratebox.linux import process
+from cratebox.linux import lock, process
 from cratebox.paths import Paths
 from cratebox.record import Record
 from cratebox.runtime import state as runtime_state
@@ -29,6 +31,8 @@ from cratebox.runtime import state as runtime_state
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
+
+    from cratebox.engine.images import Images
 
     R = TypeVar("R", bound=Record)
 
@@ -67,7 +71,7 @@ class ContainerStatus(Record):
     image_id: str
     command: tuple[str, ...]
     created: float
-    status: str  # created, running, exited
+    status: str  # created, running, exited; dead where the record is damaged
     exit_code: int | None = None
     started_at: float | None = None
     finished_at: float | None = None
@@ -174,7 +178,8 @@ def claim_name(paths: Paths, name: str, identity: str) -> None:
             os.makedirs(paths.root + "/names", 0o700, exist_ok=True)
         except FileExistsError:
             holder = name_holder(paths, name)
-            if holder and (is_being_made(paths, holder) or os.path.isdir(directory(paths, holder))):  # in the order it goes
+            # A command that makes a container holds the lock of the directory that will be renamed; in the order it goes.
+            if holder and (is_locked(f"{paths.containers}/.new-{holder}") or os.path.isdir(directory(paths, holder))):
                 raise Conflict(
                     f"the name {name} is taken by container {holder[:12]}", f"crate rm {name}, or choose another --name"
                 ) from None
@@ -184,19 +189,13 @@ def claim_name(paths: Paths, name: str, identity: str) -> None:
     raise Conflict(f"the name {name} is taken")
 
 
-def is_being_made(paths: Paths, identity: str) -> bool:
-    """Tell whether a command that lives is making this container: it holds the lock of the directory that will be renamed."""
+def name_of(paths: Paths, identity: str) -> str:
+    """Return the name that leads to a container whose record is damaged or gone; empty where none does."""
     try:
-        fd = os.open(f"{paths.containers}/.new-{identity}/lock", os.O_RDWR | os.O_CLOEXEC)
+        names = os.listdir(paths.root + "/names")
     except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+        return ""
+    return next((name for name in names if name_holder(paths, name) == identity), "")
 
 
 def release_name(paths: Paths, name: str, identity: str) -> None:
@@ -209,19 +208,24 @@ def release_name(paths: Paths, name: str, identity: str) -> None:
 
 
 def try_lock(where: str) -> int | None:
-    """Take the container's lock; return its descriptor, or None where somebody has it. Raises StorageError."""
+    """Take the container's lock; return its descriptor, or None where somebody has it. Raises NotFound, StorageError."""
     try:
-        fd = os.open(where + "/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return lock.try_hold(where + "/lock")
     except FileNotFoundError:
         raise NotFound(f"no container {os.path.basename(where)[:12]}: it was removed") from None
     except OSError as error:
-        raise StorageError(f"cannot open {where}/lock: {error.strerror}") from None
+        raise StorageError(f"cannot lock {where}/lock: {error.strerror}") from None
+
+
+def is_locked(where: str) -> bool:
+    """Tell whether somebody makes, runs or removes the container of that directory; it is not taken for the question.
+
+    Raises StorageError.
+    """
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        return None
-    return fd
+        return lock.is_held(where + "/lock")
+    except OSError as error:
+        raise StorageError(f"cannot look at {where}/lock: {error.strerror}") from None
 
 
 def running_state(paths: Paths, identity: str) -> runtime_state.State | None:
@@ -278,13 +282,8 @@ def _untold(where: str, base: ContainerStatus) -> ContainerStatus:
         begun = os.stat(where + "/config.json").st_mtime
     except OSError:
         return base
-    try:
-        lock = try_lock(where)
-    except NotFound:
-        return base
-    if lock is None:
+    if is_locked(where):
         return base.replace(status="running", started_at=begun)
-    os.close(lock)
     return base.replace(
         status="exited",
         exit_code=_LOST,
@@ -300,3 +299,30 @@ def forget_exit(where: str) -> None:
         os.unlink(where + "/exit.json")
     except OSError:
         pass
+
+
+def delete_tree(images: Images, path: str) -> None:
+    """Delete a container's directory. Without root, files of its other users take the user's namespace. Raises StorageError."""
+    from cratebox.image import tree
+
+    parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            tree.remove(parent, os.path.basename(path))
+        except FileNotFoundError:
+            return
+        except PermissionError:
+            images.run_inside(lambda: _delete_inside(path))
+    except OSError as error:
+        raise StorageError(f"cannot delete {path}: {error.strerror}") from None
+    finally:
+        os.close(parent)
+
+
+def _delete_inside(path: str) -> bytes:
+    from cratebox.image import tree
+
+    parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    tree.remove(parent, os.path.basename(path))
+    os.close(parent)
+    return b""

@@ -1,0 +1,75 @@
+"""The facts about this machine and this user that a container's spec depends on."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cratebox.engine import hostfiles, specgen
+from cratebox.engine.config import ContainerConfig
+from cratebox.engine.idmaps import Identity
+from cratebox.engine.records import Container
+from cratebox.errors import Unsupported
+from cratebox.runtime.spec import Device
+
+_REAPERS = ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit", "/usr/bin/tini-static", "/usr/bin/tini", "/usr/bin/docker-init",
+            "/usr/libexec/docker/docker-init")  # fmt: skip
+_OWN = ("/dev/pts", "/dev/shm", "/dev/mqueue")  # noqa: S108  file systems that a container has for itself
+
+
+def facts(identity: Identity, container: Container, config: ContainerConfig, attached: bool) -> specgen.Host:
+    """Return the facts for a start of `container` as `config` wishes. Raises Unsupported where --init has no program."""
+    name = os.uname().nodename[:64] if config.network == "host" else container.id[:12]
+    return specgen.Host(
+        hostname=config.hostname or name,
+        rootless=identity.rootless,
+        uids=identity.uids,
+        gids=identity.gids,
+        cgroup=specgen.cgroup_path(container.id),
+        limits=not identity.rootless,
+        init=find_reaper() if config.init else "",
+        devices=_all_devices() if config.privileged else (),
+        console=_terminal_size() if config.tty and attached else None,
+        files=_files(identity, container),
+    )
+
+
+def _files(identity: Identity, container: Container) -> tuple[str, ...]:
+    """A directory of somebody else's cannot be given files that it lacks: without root its owner is nobody in the container."""
+    if not (identity.rootless and container.rootfs):
+        return hostfiles.NAMES
+    return tuple(name for name in hostfiles.NAMES if os.path.lexists(f"{container.rootfs}/etc/{name}"))
+
+
+def find_reaper() -> str:
+    """Return the path of a small init for --init. Raises Unsupported where none is installed."""
+    for path in _REAPERS:
+        if os.access(path, os.X_OK):
+            return path
+    raise Unsupported("--init needs a small init program, and none is installed here", "as root: apt-get install catatonit")
+
+
+def _terminal_size() -> tuple[int, int] | None:
+    from cratebox.linux import tty
+
+    try:
+        return tty.size(0)
+    except OSError:
+        return None
+
+
+def _all_devices() -> tuple[Device, ...]:
+    """Return the machine's devices, for --privileged; without root those that the user may open."""
+    found = []
+    for directory, names, files in os.walk("/dev"):
+        names[:] = [name for name in names if f"{directory}/{name}" not in _OWN]
+        for name in files:
+            path = f"{directory}/{name}"
+            info = os.lstat(path)
+            kind = "c" if stat.S_ISCHR(info.st_mode) else "b" if stat.S_ISBLK(info.st_mode) else ""
+            if kind and name != "console" and (os.geteuid() == 0 or os.access(path, os.R_OK)):
+                number = info.st_rdev
+                found.append(
+                    Device(path, kind, os.major(number), os.minor(number), info.st_mode & 0o777, info.st_uid, info.st_gid)
+                )
+    return tuple(found)

@@ -1,0 +1,139 @@
+"""Making a container: its directory, its name and its record are there whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from cratebox.engine import records
+from cratebox.engine.config import ContainerConfig, check_hostname, check_name
+from cratebox.engine.records import Container
+from cratebox.engine.specgen import command_of
+from cratebox.errors import Conflict, InvalidValue, StorageError
+from cratebox.paths import Paths, private_directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cratebox.engine.images import Images, Provided
+
+
+def make(
+    paths: Paths, images: Images, config: ContainerConfig, pull: str, progress: Any, cidfile: str | None
+) -> tuple[Container, int]:
+    """Make a container, not running; return it and the descriptor of its lock, which is held.
+
+    Its ID is written to the new file `cidfile`. Raises NotFound, Conflict, InvalidValue, StorageError and what a pull
+    raises; nothing is left then.
+    """
+    private_directory(paths.root)
+    config = _checked(config)
+    images.tell_notice(progress)
+    # Made before the container: where it cannot be, no container is left behind that nobody knows the ID of.
+    ticket = _claim_file(cidfile) if cidfile else -1
+    try:
+        with images.using():
+            image = images.provide(config.image, config.platform, pull, progress)
+            return _put(paths, images, _container(config, image), ticket)
+    except BaseException:
+        if cidfile:
+            os.unlink(cidfile)
+        raise
+    finally:
+        if ticket >= 0:
+            os.close(ticket)
+
+
+def _checked(config: ContainerConfig) -> ContainerConfig:
+    """The command line has checked this; a program's words come here first. Raises InvalidValue."""
+    if config.name is not None:
+        check_name(config.name)
+    if config.hostname is not None:
+        check_hostname(config.hostname)
+    if config.working_dir is not None and not config.working_dir.startswith("/"):
+        raise InvalidValue(f"the working directory {config.working_dir!a} is not absolute", "-w takes a path of the container")
+    return config
+
+
+def _claim_file(path: str) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        raise Conflict(
+            f"the file for the container's ID is there already: {path}", f"rm {path}, or choose another --cidfile"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"cannot write the container's ID to {path}: {error.strerror}") from None
+
+
+def _container(config: ContainerConfig, image: Provided) -> Container:
+    container = Container(
+        id=records.new_id(),
+        name=config.name or "",
+        created=time.time(),
+        image=config.image,
+        image_id=image.id,
+        config=config,
+        defaults=image.defaults,
+        layers=image.layers,
+        rootfs=image.rootfs,
+    )
+    command_of(config, image.defaults)
+    return container
+
+
+def _put(paths: Paths, images: Images, container: Container, ticket: int) -> tuple[Container, int]:
+    """Write the container's directory beside its place, take the name, then rename: it is there whole or not at all."""
+    new, final = f"{paths.containers}/.new-{container.id}", records.directory(paths, container.id)
+    lock = -1
+    try:
+        lock = _begin(new)
+        container = _named(paths, container)
+        records.write_json(new + "/container.json", container, durable=not container.config.remove)
+        if ticket >= 0:
+            os.write(ticket, container.id.encode())
+        os.rename(new, final)
+    except BaseException as error:
+        if container.name and records.name_holder(paths, container.name) == container.id:
+            records.release_name(paths, container.name, container.id)
+        records.delete_tree(images, new)
+        if lock >= 0:
+            os.close(lock)
+        if isinstance(error, OSError):
+            raise StorageError(
+                f"cannot make a container in {paths.containers}: {error.strerror}",
+                "the disk is full: crate rm and crate rmi free space" if error.errno == 28 else None,
+            ) from None
+        raise
+    return container, lock
+
+
+def _begin(new: str) -> int:
+    """Make the directory `new` of a container and return its lock."""
+    try:
+        os.mkdir(new, 0o700)
+    except FileNotFoundError:
+        os.makedirs(new, 0o700)
+    lock = records.try_lock(new)
+    assert lock is not None
+    for name in ("/rootfs", "/rw", "/rw/upper", "/rw/work"):
+        os.mkdir(new + name, 0o755 if name != "/rw" else 0o700)
+    os.chmod(new + "/rw/upper", 0o755)  # noqa: S103  whatever the umask: it is / of the container
+    return lock
+
+
+def _named(paths: Paths, container: Container) -> Container:
+    if container.name:
+        records.claim_name(paths, container.name, container.id)
+        return container
+    from cratebox.engine.names import random_name
+
+    for attempt in range(50):
+        name = random_name() + (os.urandom(2).hex() if attempt > 5 else "")
+        try:
+            records.claim_name(paths, name, container.id)
+        except Conflict:
+            continue
+        return container.replace(name=name)
+    raise Conflict("no free name was found for the container", "give it one: --name")
