@@ -66,7 +66,8 @@ def _write(package: str, command: str, path: str) -> None:
         signatures.append((module.__file__.removeprefix(package), info.st_mtime_ns, info.st_size))
         modules[name] = (hasattr(module, "__path__"), _compiled(module.__file__))
     new = f"{path}.{os.getpid()}"
-    with open(new, "wb") as file:
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "wb") as file:
+        os.fchmod(file.fileno(), 0o644)
         file.write(marshal.dumps((signatures, modules)))
     os.rename(new, path)
 

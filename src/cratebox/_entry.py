@@ -29,6 +29,8 @@ _to_bundle: tuple[str, str, str] | None = (
 
 def start(command: str, args: list[str]) -> "NoReturn":
     """Run `command` and leave the process with its exit code, without the interpreter's farewell (2 ms)."""
+    # Whatever the caller's umask: what others could write to would be code, or a container, of whoever is root here.
+    os.umask(os.umask(0o077) | 0o022)
     _open_standard_streams()
     code = _flushed(command, _run(command, args))
     if _to_bundle:
@@ -180,6 +182,9 @@ def _use_bundle(package: str, command: str) -> None:
 def _fresh(package: str, path: str) -> "dict[str, tuple[bool, CodeType]] | None":
     try:
         with open(path, "rb", 0) as file:
+            made = os.fstat(file.fileno())
+            if made.st_uid not in (0, os.geteuid()) or made.st_mode & 0o022:
+                return None  # others could have written it
             signatures, modules = marshal.loads(file.read())  # noqa: S302  written beside the .pyc files, by whoever may
         for source, *signature in signatures:
             info = os.stat(package + source)

@@ -16,7 +16,7 @@ from support.commands import Crate
 from support.images import BUSYBOX, Image, Tree
 
 DEFAULT = 0xA80425FB  # chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod audit_write setfcap
-SYS_ADMIN, NET_ADMIN, CHOWN = 1 << 21, 1 << 12, 1
+SYS_ADMIN, NET_ADMIN, NET_RAW, CHOWN = 1 << 21, 1 << 12, 1 << 13, 1
 
 
 def _capabilities(box, *words: str) -> dict[str, int]:  # type: ignore[no-untyped-def]
@@ -25,19 +25,31 @@ def _capabilities(box, *words: str) -> dict[str, int]:  # type: ignore[no-untype
 
 
 def test_capabilities_are_dockers_default_and_none_is_inheritable(box) -> None:
-    found = _capabilities(box)
+    found = _capabilities(box, "--network", "none")
     assert found == {"CapInh": 0, "CapPrm": DEFAULT, "CapEff": DEFAULT, "CapBnd": DEFAULT, "CapAmb": 0}
 
 
+def test_on_the_machines_own_network_nobody_reads_every_packet_who_was_not_allowed_to(box) -> None:
+    assert _capabilities(box)["CapBnd"] == DEFAULT & ~NET_RAW
+    assert _capabilities(box, "--cap-add", "NET_RAW")["CapBnd"] == DEFAULT
+
+
 def test_capabilities_are_added_and_dropped(box) -> None:
-    assert _capabilities(box, "--cap-add", "NET_ADMIN", "--cap-drop", "cap_chown")["CapEff"] == DEFAULT & ~CHOWN | NET_ADMIN
+    wanted = DEFAULT & ~NET_RAW & ~CHOWN | NET_ADMIN
+    assert _capabilities(box, "--cap-add", "NET_ADMIN", "--cap-drop", "cap_chown")["CapEff"] == wanted
     assert _capabilities(box, "--cap-drop", "ALL") == {"CapInh": 0, "CapPrm": 0, "CapEff": 0, "CapBnd": 0, "CapAmb": 0}
     assert _capabilities(box, "--cap-drop", "ALL", "--cap-add", "CHOWN")["CapEff"] == CHOWN
     assert _capabilities(box, "--cap-add", "ALL")["CapEff"] & SYS_ADMIN
 
 
 def test_another_user_has_no_capability_but_may_get_them(box) -> None:
-    assert _capabilities(box, "-u", "alice") == {"CapInh": 0, "CapPrm": 0, "CapEff": 0, "CapBnd": DEFAULT, "CapAmb": 0}
+    assert _capabilities(box, "--network", "none", "-u", "alice") == {
+        "CapInh": 0,
+        "CapPrm": 0,
+        "CapEff": 0,
+        "CapBnd": DEFAULT,
+        "CapAmb": 0,
+    }
 
 
 def test_a_privileged_container_has_all_capabilities_of_the_kernel(box) -> None:
@@ -352,3 +364,34 @@ def test_an_image_whose_places_are_not_what_they_seem_reaches_nothing(crate: Cra
     assert "Traceback" not in done.stderr
     assert (sorted(os.listdir("/etc")), sorted(os.listdir("/dev"))) == before
     assert not os.path.lexists("/tmp/canary")
+
+
+def test_nothing_that_is_kept_can_be_written_by_others_whatever_the_umask(box) -> None:
+    """A container's record, changed by somebody else, would be run with the rights of whoever starts it."""
+    box.crate.root.chmod(0o755)  # as where an administrator made it
+    script = 'umask 0; "$@"'
+    for words in (("create", box.image, "true"), ("run", "-d", box.image, "sleep", "60")):
+        argv = box.crate.argv(*words)
+        done = box.crate.person.run(["sh", "-c", script, "sh", *argv], env=box.crate.environment)
+        assert done.returncode == 0, done.stderr
+    open_to_others = [
+        path
+        for top in (box.crate.root, box.crate.state)
+        for path in top.rglob("*")
+        if not path.is_symlink() and path.stat().st_mode & 0o022 and "/layers/" not in str(path)
+    ]
+    assert open_to_others == []
+
+
+def test_a_directory_of_containers_that_others_can_write_to_is_refused(box) -> None:
+    name = box.create("@", "true")
+    (box.crate.root / "containers").chmod(0o777)
+    assert "others can write to it" in box.crate.fails("start", name)
+    (box.crate.root / "containers").chmod(0o700)
+
+
+def test_the_machines_console_cannot_be_opened(root_box) -> None:
+    script = "mknod /tmp/c c 5 1 && (: > /tmp/c) 2>&1"
+    done = root_box("@", "sh", "-c", f"mkdir -p /tmp; {script}")
+    assert done.returncode != 0
+    assert "ermitted" in done.stdout + done.stderr

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from cratebox.linux import _libc, const
+
 BLOB = random.Random(1).randbytes(1 << 20)
 PATIENCE = 30
 
@@ -288,3 +290,27 @@ def test_eight_runs_at_once_are_eight_containers(box) -> None:
         said = list(pool.map(lambda number: box.run("echo", str(number)), range(8)))
     assert said == [str(number) for number in range(8)]
     assert box.crate.ok("ps", "-aq") == ""
+
+
+def test_what_a_slow_reader_has_not_taken_is_kept_for_it_after_the_end(box) -> None:
+    with box.start("head", "-c", "1000000", "/dev/zero", stdout=subprocess.PIPE) as process:
+        time.sleep(3)  # longer than a supervisor waits for a terminal's last words
+        assert len(process.stdout.read()) == 1_000_000
+        assert process.wait(60) == 0
+
+
+def test_a_descriptor_that_was_given_away_keeps_no_container_alive(root_box, until) -> None:
+    """Whoever got it may hold it for ever, and write."""
+    name = root_box.detached("@", "sleep", "60")
+    pidfd = os.pidfd_open(root_box.crate.json("inspect", name)[0]["State"]["Pid"])
+    stdout = _libc.checked("pidfd_getfd", const.SYS_pidfd_getfd, pidfd, 1, 0)
+    try:
+        os.write(stdout, b"before\n")
+        root_box.crate.ok("kill", name)
+        until(lambda: root_box.status(name) == "exited")
+        with pytest.raises(BrokenPipeError):
+            os.write(stdout, b"after\n")
+        assert root_box.crate.ok("logs", name) == "before"
+    finally:
+        os.close(stdout)
+        os.close(pidfd)

@@ -87,3 +87,28 @@ def test_a_place_that_cannot_be_written_to_is_no_hindrance(package) -> None:
     (package / "__pycache__").rmdir()
     (package / "__pycache__").write_text("in the way")  # root can write to any directory; this is none
     assert VERSION in crate(package, "version")
+
+
+def test_nobody_else_can_write_to_it_whatever_the_umask(package) -> None:
+    before = os.umask(0)
+    try:
+        crate(package, "version")
+    finally:
+        os.umask(before)
+    assert bundle(package).stat().st_mode & 0o777 == 0o644
+
+
+def test_one_that_others_can_write_to_is_not_run(package) -> None:
+    crate(package, "version")
+    made = bundle(package).stat().st_ino
+    bundle(package).chmod(0o666)
+    assert VERSION in crate(package, "version")
+    assert bundle(package).stat().st_ino != made
+
+
+def test_all_of_it_is_loaded_at_once_by_a_command_that_starts_something(package) -> None:
+    crate(package, "version")
+    for source in package.rglob("*.pyc"):
+        source.unlink()
+    assert "crate run" in crate(package, "run", "--help")
+    assert not list((package / "runtime").glob("__pycache__/init.*"))

@@ -9,6 +9,7 @@ import pytest
 
 from cratebox.engine import resolved
 from cratebox.engine.specgen import ImageDefaults
+from cratebox.linux.process import boot_id
 from cratebox.paths import Paths
 
 DEFAULTS = ImageDefaults(cmd=("sh",), env=("A=b",), labels={"k": "v"})
@@ -23,7 +24,10 @@ def paths(tmp_path: Path) -> Paths:
 
 
 def remember(paths: Paths, name: str = "alpine") -> None:
-    resolved.remember(paths, name, "sha256:1", DEFAULTS, ("sha256:2",), (paths.images + "/layers/one/fs",))
+    known = resolved.Resolved(
+        resolved.signature(paths), boot_id(), "sha256:1", DEFAULTS, ("sha256:2",), (paths.images + "/layers/one/fs",)
+    )
+    resolved.remember(paths, name, known)
 
 
 def test_what_was_remembered_is_recalled(paths):
@@ -68,3 +72,12 @@ def test_a_name_that_makes_no_file_name_is_not_kept(paths):
     remember(paths, "a" * 300)
     assert resolved.recall(paths, "a" * 300) is None
     assert not Path(paths.state, "images").exists()
+
+
+def test_what_was_looked_up_before_another_command_tagged_is_not_known(paths: Paths) -> None:
+    before = resolved.signature(paths)
+    new = Path(paths.images, "new")
+    new.write_text("{} ")
+    new.rename(Path(paths.images, "index.json"))
+    resolved.remember(paths, "alpine", resolved.Resolved(before, boot_id(), "sha256:old", DEFAULTS, (), ()))
+    assert resolved.recall(paths, "alpine") is None

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     from cratebox.errors import CrateError
 
-# Control characters of C0 and C1, DEL, line and paragraph separators, and those that turn the direction of writing: a
-# name or a label must neither move the terminal's cursor nor show something else than it is.
+# Control characters of C0 and C1, DEL, line and paragraph separators, and those that turn the direction of
+# writing: a name or a label must neither move the terminal's cursor nor show something else than it is.
 _DANGEROUS = frozenset(
-    [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u2028", "\u2029", *map(chr, range(0x202A, 0x202F)),
+    [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u061c", "\u200e", "\u200f", *map(chr, range(0x2028, 0x202F)),
      *map(chr, range(0x2066, 0x206A))]
 )  # fmt: skip
 _NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}

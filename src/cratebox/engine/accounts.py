@@ -53,22 +53,23 @@ def resolve(user: str, directories: tuple[str, ...]) -> Account:
 
 
 def _find_user(passwd: list[list[str]], name: str) -> list[str] | None:
+    """A number is a number: a user of the image whose name is "1000" does not get to be whom `--user 1000` means."""
     valid = [row for row in passwd if _number(row[2]) is not None and _number(row[3]) is not None]
-    wanted = str(_number(name)) if _number(name) is not None else None
+    wanted = _number(name) if name else 0
     for row in valid:
-        if row[0] == name or (wanted is not None and row[2] == wanted) or (not name and row[2] == "0"):
+        if (row[0] == name) if wanted is None else (_number(row[2]) == wanted):
             return row
     return None
 
 
 def _group(groups: list[list[str]], name: str) -> int:
+    number = _number(name)
+    if number is not None:
+        return number
     for row in groups:
         if row[0] == name:
             return int(row[2])
-    number = _number(name)
-    if number is None:
-        raise InvalidValue(f"no group {name!a} in the image's /etc/group", "a number can be given instead: --user USER:1000")
-    return number
+    raise InvalidValue(f"no group {name!a} in the image's /etc/group", "a number can be given instead: --user USER:1000")
 
 
 def _number(text: str) -> int | None:

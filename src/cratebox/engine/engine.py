@@ -52,7 +52,7 @@ class Engine:
 
         Raises StorageError.
         """
-        for directory in (self.paths.root, self.paths.state):
+        for directory in (self.paths.root, self.paths.state, self.paths.containers, self.paths.running):
             if os.path.lexists(directory):
                 private_directory(directory)
 

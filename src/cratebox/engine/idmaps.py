@@ -38,19 +38,21 @@ def own() -> Identity:
     if uid == 0:
         return Identity()
     alone = Identity(rootless=True, uids=(IDMap(0, uid, 1),), gids=(IDMap(0, gid, 1),))
+    # Such a map forbids setgroups(2): what the user may read by a group, a container may that is shown it by a volume.
+    kept = ", and your groups" if set(os.getgroups()) - {gid} else ""
     name = _user_name(uid)
     uids, gids = _ranges("/etc/subuid", name, uid), _ranges("/etc/subgid", name, uid)
     if not uids or not gids:
         where = " and ".join(path for path, found in (("/etc/subuid", uids), ("/etc/subgid", gids)) if not found)
         return alone.replace(
-            notice=f"containers have one user ID only: no range of {name} in {where}",
+            notice=f"containers have one user ID only{kept}: no range of {name} in {where}",
             hint=f"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}",
         )
     try:
         helpers()
     except FileNotFoundError as error:
         return alone.replace(
-            notice=f"containers have one user ID only: {error.strerror}", hint="as root: apt-get install uidmap"
+            notice=f"containers have one user ID only{kept}: {error.strerror}", hint="as root: apt-get install uidmap"
         )
     return Identity(rootless=True, uids=_maps(uid, uids), gids=_maps(gid, gids))
 

@@ -9,6 +9,7 @@ from cratebox.engine import resolved
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.specgen import ImageDefaults
 from cratebox.errors import Conflict, InvalidValue, NotFound, Unsupported
+from cratebox.linux.process import boot_id
 from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
 
@@ -89,6 +90,7 @@ class Images:
             return Provided(known.id, known.defaults, known.layers)
         from cratebox.image import transport
 
+        index = resolved.signature(self.paths)
         in_store = True  # and not a file beside it, which may be another one next time
         if _is_id(name):  # a full ID is not the name of anything in a registry
             image = self.store.find(name)
@@ -111,7 +113,8 @@ class Images:
         )
         directories = self._directories[image.id] = self.store.layer_directories(image)
         if in_store and not platform:
-            resolved.remember(self.paths, name, image.id, defaults, image.layers, directories)
+            known = resolved.Resolved(index, boot_id(), image.id, defaults, image.layers, directories)
+            resolved.remember(self.paths, name, known)
         return Provided(image.id, defaults, image.layers)
 
     def _image(self, source: Source, name: str, platform: str | None, policy: str, progress: Any) -> StoredImage:

@@ -211,10 +211,8 @@ def _attachment(start: Start, prepared: Prepared, sock: _socket.socket, mask: An
 
 def _make_state_directory(paths: Paths, identity: str) -> None:
     private_directory(paths.state)
-    try:
-        os.makedirs(f"{paths.running}/{identity}", 0o700, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make {paths.running}/{identity}: {error.strerror}") from None
+    private_directory(paths.running)
+    private_directory(f"{paths.running}/{identity}")
 
 
 def _prepare(start: Start) -> Prepared:

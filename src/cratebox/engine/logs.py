@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PART = 16384  # bytes: a longer line is written in parts
+_AT_ONCE = 1 << 20  # bytes that a follower reads and holds
 
 
 class LogWriter:
@@ -127,7 +128,7 @@ def follow(path: str, alive: Callable[[], bool], tail: int | None = None) -> Ite
         try:
             with open(path, "rb") as file:
                 file.seek(position)
-                fresh = file.read()
+                fresh = file.read(_AT_ONCE)
                 position = file.tell()
         except FileNotFoundError:
             return
@@ -136,7 +137,7 @@ def follow(path: str, alive: Callable[[], bool], tail: int | None = None) -> Ite
             entry = parse(line + b"\n")
             if entry:
                 yield entry
-        if not going:
-            return
         if not fresh:
+            if not going:
+                return
             time.sleep(0.1)

@@ -28,6 +28,7 @@ def make(
     raises; nothing is left then.
     """
     private_directory(paths.root)
+    private_directory(paths.containers)
     config = _checked(config)
     images.tell_notice(progress)
     # Made before the container: where it cannot be, no container is left behind that nobody knows the ID of.
@@ -111,10 +112,7 @@ def _put(paths: Paths, images: Images, container: Container, ticket: int) -> tup
 
 def _begin(new: str) -> int:
     """Make the directory `new` of a container and return its lock."""
-    try:
-        os.mkdir(new, 0o700)
-    except FileNotFoundError:
-        os.makedirs(new, 0o700)
+    os.mkdir(new, 0o700)
     lock = records.try_lock(new)
     assert lock is not None
     for name in ("/rootfs", "/rw", "/rw/upper", "/rw/work"):

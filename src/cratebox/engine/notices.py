@@ -16,8 +16,7 @@ def once(paths: Paths, progress: Any, what: str, text: str) -> None:
     if getattr(progress, "quiet", False):
         return  # it would be remembered as said
     try:
-        private_directory(paths.state)
-        os.makedirs(paths.state + "/said", 0o700, exist_ok=True)
+        private_directory(private_directory(paths.state) + "/said")
         os.close(os.open(f"{paths.state}/said/{what}", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except OSError:
         return  # said before, or nowhere to remember it

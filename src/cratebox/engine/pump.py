@@ -6,12 +6,17 @@ back, not the machine's memory: a stream is read again only when what came befor
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
+import stat
+import sys
 
 from cratebox.engine.logs import LogWriter
 
 _READ = 65536
+_FIONREAD = 0x541B  # ioctl_tty(2), pipe(7): how many bytes can be read; the same number on x86-64 and arm64
+_TERMINAL_HOLDS = 1 << 18  # bytes; a terminal holds less (tty_buffer.c, n_tty.c)
 _PIPE_BUF = 4096  # after POLLOUT that much goes into a pipe without blocking (pipe(7))
 
 
@@ -21,6 +26,7 @@ class Stream:
     def __init__(self, name: str, source: int, sink: int) -> None:
         self.name, self.source, self.sink = name, source, sink
         self.pending = b""
+        self.left: int | None = None  # bytes that are still to be read, once nobody of the container's can write more
 
 
 class Pump:
@@ -52,21 +58,53 @@ class Pump:
 
     def _read(self, stream: Stream) -> None:
         try:
-            data = os.read(stream.source, _READ)
-        except BlockingIOError:  # the client made the terminal non-blocking, and another read was faster
-            return
+            data = os.read(stream.source, _READ if stream.left is None else min(_READ, stream.left))
+        except BlockingIOError:
+            if stream.left is None:  # the client made the terminal non-blocking, and another read was faster
+                return
+            data = b""
         except OSError:  # EIO: the last process that had the terminal open is gone
             data = b""
-        if not data:
-            self.poll.unregister(stream.source)
-            os.close(stream.source)
-            stream.source = -1
-            return
-        self._keep(stream.name, data)
-        if stream.sink >= 0:
+        if stream.left is not None:
+            stream.left -= len(data)
+        if data:
+            self._keep(stream.name, data)
+        if data and stream.sink >= 0:
             stream.pending = data
             self.poll.unregister(stream.source)
             self._watch(stream)
+        elif not data or stream.left == 0:
+            self._end(stream)
+
+    def _end(self, stream: Stream) -> None:
+        if not stream.pending:
+            self.poll.unregister(stream.source)
+        os.close(stream.source)
+        stream.source = -1
+
+    def writers_are_gone(self) -> None:
+        """The container's processes have ended: what they wrote to pipes is there by now, and is all that counts.
+
+        A descriptor that one of them gave away would keep the stream open, and somebody else's words coming.
+        """
+        for stream in self.streams:
+            if stream.source >= 0 and stat.S_ISFIFO(os.fstat(stream.source).st_mode):
+                stream.left = int.from_bytes(fcntl.ioctl(stream.source, _FIONREAD, bytes(4)), sys.byteorder)
+                if not stream.left and not stream.pending:
+                    self._end(stream)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a source may still say something that is on its way: that of a terminal, whose bytes nobody can count."""
+        return any(stream.source >= 0 and stream.left is None for stream in self.streams)
+
+    def wait_no_more(self) -> None:
+        """Read no more than what terminals hold by now."""
+        for stream in self.streams:
+            if stream.source >= 0 and stream.left is None:
+                os.set_blocking(stream.source, False)
+                stream.left = _TERMINAL_HOLDS
+                self._read_on(stream)
 
     def _keep(self, name: str, data: bytes) -> None:
         """A log that cannot be written (a full disk) must not end the container: what is lost is said once, at the end."""
@@ -106,8 +144,16 @@ class Pump:
         self._read_again(stream)
 
     def _read_again(self, stream: Stream) -> None:
-        if stream.source >= 0:
-            self.poll.register(stream.source, select.POLLIN)
+        if stream.source < 0:
+            return
+        self.poll.register(stream.source, select.POLLIN)
+        if stream.left is not None:
+            self._read_on(stream)
+
+    def _read_on(self, stream: Stream) -> None:
+        """Read what is left, until it has to be passed on: poll(2) does not report what nobody writes to any more."""
+        while stream.source >= 0 and not stream.pending:
+            self._read(stream)
 
     def detach(self) -> None:
         """Stop passing anything on; the log goes on."""

@@ -24,7 +24,7 @@ from cratebox.engine.config import ContainerConfig
 from cratebox.engine.specgen import ImageDefaults
 from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError
 from cratebox.linux import lock, process
-from cratebox.paths import Paths
+from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
 from cratebox.runtime import state as runtime_state
 
@@ -175,7 +175,7 @@ def claim_name(paths: Paths, name: str, identity: str) -> None:
         try:
             os.symlink(identity, link)
         except FileNotFoundError:
-            os.makedirs(paths.root + "/names", 0o700, exist_ok=True)
+            private_directory(paths.root + "/names")
         except FileExistsError:
             holder = name_holder(paths, name)
             # A command that makes a container holds the lock of the directory that will be renamed; in the order it goes.
@@ -234,7 +234,7 @@ def running_state(paths: Paths, identity: str) -> runtime_state.State | None:
         found = runtime_state.load(f"{paths.running}/{identity}")
     except NotFound:
         return None
-    if found.boot_id != process.boot_id() or process.start_time(found.pid) != found.started:
+    if not found.started or found.boot_id != process.boot_id() or process.start_time(found.pid) != found.started:
         return None
     return found
 

@@ -35,8 +35,14 @@ class Resolved(Record):
     directories: tuple[str, ...]
 
 
-def _signature(paths: Paths) -> tuple[int, ...]:
-    info = os.stat(paths.images + "/index.json")
+def signature(paths: Paths) -> tuple[int, ...]:
+    """Return what tells the store's index from any other; () where there is none. To be taken before a name is looked up in it:
+    a tag that another command sets meanwhile must not pass for known.
+    """
+    try:
+        info = os.stat(paths.images + "/index.json")
+    except OSError:
+        return ()
     return info.st_mtime_ns, info.st_size, info.st_ino
 
 
@@ -46,7 +52,7 @@ def recall(paths: Paths, name: str) -> Resolved | None:
         with open(f"{paths.state}/images/{name.encode().hex()}", "rb", 0) as file:
             found = jsontext.loads(file.read())
         # Written by `remember`, into a directory that is this user's alone: no checks but those of its truth.
-        if tuple(found["index"]) != _signature(paths) or found["boot"] != boot_id():
+        if tuple(found["index"]) != signature(paths) or found["boot"] != boot_id():
             return None
         for directory in found["directories"]:
             os.stat(directory)
@@ -59,20 +65,17 @@ def recall(paths: Paths, name: str) -> Resolved | None:
         return None
 
 
-def remember(
-    paths: Paths, name: str, identity: str, defaults: ImageDefaults, layers: tuple[str, ...], directories: tuple[str, ...]
-) -> None:
-    """Keep what `name` stands for now. That it cannot be kept is no error."""
-    if len(name) > _LONGEST:
+def remember(paths: Paths, name: str, found: Resolved) -> None:
+    """Keep what `name` stands for. That it cannot be kept is no error."""
+    if len(name) > _LONGEST or not found.index:
         return
     try:
-        found = Resolved(_signature(paths), boot_id(), identity, defaults, layers, directories)
-        os.makedirs(private_directory(paths.state) + "/images", 0o700, exist_ok=True)
+        private_directory(private_directory(paths.state) + "/images")
         path = f"{paths.state}/images/{name.encode().hex()}"
         new = f"{path}.{os.getpid()}"
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            text = jsontext.dumps({**found.as_dict(), "defaults": defaults.as_dict()}).encode()
+            text = jsontext.dumps({**found.as_dict(), "defaults": found.defaults.as_dict()}).encode()
             if os.write(fd, text) == len(text):
                 os.rename(new, path)
         finally:

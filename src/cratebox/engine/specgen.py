@@ -49,7 +49,7 @@ _PATH_MAX = 4096
 _ALLOWED_DEVICES = (
     ("c", None, None, "m"), ("b", None, None, "m"),  # making a node is not opening it
     ("c", 1, 3, "rwm"), ("c", 1, 5, "rwm"), ("c", 1, 7, "rwm"), ("c", 1, 8, "rwm"), ("c", 1, 9, "rwm"),  # null zero full random urandom
-    ("c", 5, 0, "rwm"), ("c", 5, 1, "rwm"), ("c", 5, 2, "rwm"), ("c", 136, None, "rwm"),  # tty console ptmx pts/*
+    ("c", 5, 0, "rwm"), ("c", 5, 2, "rwm"), ("c", 136, None, "rwm"),  # tty ptmx pts/*; 5:1 is the machine's own console
 )  # fmt: skip
 
 
@@ -105,6 +105,8 @@ def capabilities_of(config: ContainerConfig) -> tuple[str, ...]:
     if config.privileged:
         return caps.NAMES
     found = everything if "ALL" in config.cap_add else set(DEFAULT_CAPABILITIES)
+    if config.network == "host" and "ALL" not in config.cap_add:
+        found -= {"CAP_NET_RAW"}  # there it would read every packet of the machine; Docker gives it for the container's own
     if "ALL" in config.cap_drop:
         found = set()
         if "ALL" in config.cap_add:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 STARTED, EXITED, ERROR = b"S", b"X", b"E"
 DETACH, SIGNAL, STDIN_ENDED = b"D", b"K", b"I"
 _SIGKILL = 9
-_IDLE_AFTER_EXIT = 2000  # milliseconds for output that a descriptor outside of the container keeps open
+_SECONDS_AFTER_EXIT = 2.0  # for output on its way through a terminal, which a descriptor elsewhere could keep open for ever
 
 
 class Watch(Record):
@@ -142,6 +142,7 @@ class _Supervision:
         self.stdin_write = stdin_write
         self.status: int | None = None
         self.cgroup: Cgroup | None = None
+        self._deadline = 0.0
 
     def run(self) -> int:
         watch = self.watch
@@ -278,9 +279,9 @@ class _Supervision:
         if self.sock:
             poll.register(self.sock.fileno(), select.POLLIN)
         while self.status is None or self.pump.open:
-            ready = poll.poll(None if self.status is None else _IDLE_AFTER_EXIT)
-            if not ready:
-                break
+            ready = poll.poll(self._patience())
+            if self._deadline and self.pump.waiting and time.monotonic() >= self._deadline:
+                self.pump.wait_no_more()
             for fd, _events in ready:
                 if fd == self.pidfd:
                     self._reap()
@@ -290,11 +291,19 @@ class _Supervision:
                     self.pump.turn(fd)
         self.pump.close()
 
+    def _patience(self) -> float | None:
+        """Return for how many milliseconds the terminal of a container that has ended may still say something, None for ever."""
+        if not self._deadline or not self.pump.waiting:
+            return None
+        return max(self._deadline - time.monotonic(), 0.0) * 1000
+
     def _reap(self) -> None:
         self.pump.poll.unregister(self.pidfd)
         self.status = os.waitpid(self.pid, 0)[1]
         os.close(self.pidfd)
         self.pidfd = -1
+        self.pump.writers_are_gone()
+        self._deadline = time.monotonic() + _SECONDS_AFTER_EXIT
 
     def _hear(self) -> None:
         assert self.sock
