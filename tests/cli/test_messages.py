@@ -146,7 +146,8 @@ def test_a_full_disk_is_one_line_with_a_hint(crate: Callable[..., Said], engine:
     assert crate("run", "alpine") == Said(
         125,
         "",
-        "crate run: /var/x: No space left on device\n  hint: make room on that disk, or choose another with --root and --state\n",
+        "crate run: /var/x: No space left on device\n"
+        "  hint: make room on that disk, or choose another with --root and --state\n",
     )
 
 

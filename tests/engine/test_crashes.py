@@ -220,11 +220,13 @@ def test_many_containers_leave_nothing_open(root_box, word: str, until) -> None:
 
 
 FAILURES = [
-    ("clone3", "EAGAIN", 1), ("clone", "EAGAIN", 1), ("memfd_create", "EMFILE", 1), ("pidfd_open", "EMFILE", 1), ("pipe2", "EMFILE", 1),
+    ("clone3", "EAGAIN", 1), ("clone", "EAGAIN", 1), ("memfd_create", "EMFILE", 1), ("pidfd_open", "EMFILE", 1),
+    ("pipe2", "EMFILE", 1),
     ("pipe2", "EMFILE", 2), ("socketpair", "EMFILE", 1), ("prctl", "EPERM", 1), ("mkdir", "ENOSPC", 2), ("mkdir", "ENOSPC", 6),
     ("write", "ENOSPC", 1), ("write", "ENOSPC", 2), ("write", "EIO", 4), ("rename", "EIO", 1), ("rename", "EROFS", 2),
     ("fsync", "EIO", 1), ("symlink", "EDQUOT", 1), ("fsopen", "EMFILE", 1), ("fsmount", "ENOMEM", 2), ("move_mount", "EIO", 1),
-    ("pivot_root", "EINVAL", 1), ("setgroups", "EPERM", 1), ("seccomp", "EACCES", 1), ("execveat", "EIO", 1), ("wait4", "ECHILD", 1),
+    ("pivot_root", "EINVAL", 1), ("setgroups", "EPERM", 1), ("seccomp", "EACCES", 1), ("execveat", "EIO", 1),
+    ("wait4", "ECHILD", 1),
 ]  # fmt: skip
 
 

@@ -44,9 +44,9 @@ def test_a_container_runs_from_a_copy_and_keeps_its_changes(on_overlay, busybox_
 
 @ROOT
 def test_the_copy_of_a_container_that_is_removed_goes_too(on_overlay, busybox_image, rootful) -> None:
-    on_overlay(
-        f'crate run --rm {busybox_image} true; crate run --rm {busybox_image} true; sleep 2; test -z "$(ls {rootful.directory}/ov/on/root/containers)"'
-    )
+    containers = rootful.directory / "ov/on/root/containers"
+    twice = f"crate run --rm {busybox_image} true; crate run --rm {busybox_image} true"
+    on_overlay(f'{twice}; for _ in $(seq 100); do [ -z "$(ls {containers})" ] && exit; sleep 0.1; done; exit 1')
 
 
 @ROOT

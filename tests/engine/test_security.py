@@ -15,7 +15,8 @@ import cratebox
 from support.commands import Crate
 from support.images import BUSYBOX, Image, Tree
 
-DEFAULT = 0xA80425FB  # chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod audit_write setfcap
+# chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod audit_write setfcap
+DEFAULT = 0xA80425FB
 SYS_ADMIN, NET_ADMIN, NET_RAW, CHOWN = 1 << 21, 1 << 12, 1 << 13, 1
 
 

@@ -20,7 +20,7 @@ PROMPT = b"ready"
 
 
 class Screen:
-    """A terminal with a command in it: what is typed and what is shown. `slave` stays open, so that its settings can be read."""
+    """A terminal with a command in it: what is typed and what is shown. `slave` stays open: its settings can be read."""
 
     def __init__(self, ready, verb: tuple[str, ...], words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
         self.master, self.slave = pty.openpty()

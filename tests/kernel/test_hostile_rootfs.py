@@ -90,7 +90,8 @@ def _targets(canary: Path) -> dict[str, str]:
     }
 
 
-PLACES = ("dev", "proc", "sys", "dev/null", "dev/pts", "dev/shm", "dev/console", "dev/ptmx", "etc", "etc/resolv.conf", "proc/self",
+PLACES = ("dev", "proc", "sys", "dev/null", "dev/pts", "dev/shm", "dev/console", "dev/ptmx", "etc", "etc/resolv.conf",
+          "proc/self",
           "sys/fs/cgroup", "tmp", "run")  # fmt: skip
 
 
@@ -200,7 +201,8 @@ def test_a_mount_target_swapped_in_a_shared_volume_stays_inside(oci, canary):
 
 
 def _working_directories() -> list[str]:
-    fixed = ["/proc/self/cwd", "/proc/1/cwd", "/proc/1/root/../..", "/proc/self/fd/3/../../../..", "/proc/self/root/proc/self/fd/8",
+    fixed = ["/proc/self/cwd", "/proc/1/cwd", "/proc/1/root/../..", "/proc/self/fd/3/../../../..",
+             "/proc/self/root/proc/self/fd/8",
              "/proc/thread-self/fd/7", "/dev/fd/7", "/link"]  # fmt: skip
     return [f"/proc/self/fd/{number}" for number in range(3, 65)] + fixed
 

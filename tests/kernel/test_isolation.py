@@ -265,9 +265,11 @@ print(json.dumps(found))
 def test_the_default_filter_refuses_calls_that_nobody_needs(oci, no_new_privileges):
     from cratebox.runtime import seccomp
 
-    calls = {"keyctl": (250, 0, 0), "io_uring_setup": (425, 1, 0), "userfaultfd": (323, 0), "bpf": (321, 0, 0, 0), "AF_ALG": (41, 38, 5, 0),
+    calls = {"keyctl": (250, 0, 0), "io_uring_setup": (425, 1, 0), "userfaultfd": (323, 0), "bpf": (321, 0, 0, 0),
+             "AF_ALG": (41, 38, 5, 0),
              "unshare(NEWUSER)": (272, 0x10000000), "mount": (165, 0, 0, 0, 0, 0), "perf_event_open": (298, 0, 0, 0, 0, 0),
-             "setns": (308, 0, 0), "open_by_handle_at": (304, 0, 0, 0), "kexec_load": (246, 0, 0, 0, 0), "add_key": (248, 0, 0, 0, 0, 0)}  # fmt: skip
+             "setns": (308, 0, 0), "open_by_handle_at": (304, 0, 0, 0), "kexec_load": (246, 0, 0, 0, 0),
+             "add_key": (248, 0, 0, 0, 0, 0)}  # fmt: skip
     bundle = _with_python(oci, f"CALLS = {calls!r}\n{_TRY}")
     bundle.linux["seccomp"] = seccomp.default_profile(frozenset(CAPABILITIES))
     bundle.process["noNewPrivileges"] = no_new_privileges
@@ -377,7 +379,8 @@ def test_the_cgroup_mount_cannot_be_made_writable(oci):
 
 def test_a_release_agent_cannot_be_set_by_mounting_a_hierarchy_again(oci):
     """CVE-2022-0492."""
-    script = "mkdir /tmp/c; mount -t cgroup -o rdma,memory cgroup /tmp/c 2>/dev/null && echo mounted; unshare -UrmC true 2>/dev/null; true"
+    mount = "mount -t cgroup -o rdma,memory cgroup /tmp/c 2>/dev/null && echo mounted"
+    script = f"mkdir /tmp/c; {mount}; unshare -UrmC true 2>/dev/null; true"
     assert oci.script(script) == ""
 
 

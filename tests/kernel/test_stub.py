@@ -167,7 +167,8 @@ def test_a_script_whose_interpreter_is_its_own_executable_gets_the_stub_and_not_
     pid = os.fork()
     if pid == 0:
         stub.execute(fd, str(script), ["script"], [])
-    # Python would take the script's path as a program of its own and fail with 1 or 2; the stub knows it was not crate that called it.
+    # Python would take the script's path as a program of its own and fail with 1 or 2; the stub knows that it was not crate
+    # that called it.
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 126
     os.close(fd)
 

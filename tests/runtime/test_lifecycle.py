@@ -228,8 +228,9 @@ def test_a_signal_has_many_names(root_oci, signal_name):
 
 
 def test_kill_all_reaches_every_process(oci):
-    bundle = oci.bundle(script="for n in 1 2 3; do sh -c 'trap \"echo $0 >> /tmp/got\" USR1; echo up >> /tmp/up; "
-                               "while :; do sleep 0.05; done' $n & done; trap : USR1; while :; do sleep 0.05; done")  # fmt: skip
+    child = 'trap "echo $0 >> /tmp/got" USR1; echo up >> /tmp/up; while :; do sleep 0.05; done'
+    script = f"for n in 1 2 3; do sh -c '{child}' $n & done; trap : USR1; while :; do sleep 0.05; done"
+    bundle = oci.bundle(script=script)
     name = oci.create(bundle)
     oci.ok("start", name)
     _wait_lines(bundle.rootfs / "tmp/up", 3)
@@ -609,7 +610,8 @@ def test_the_session_keyring_is_a_new_one_unless_refused(root_oci):
 
 
 def test_the_verbs_import_nothing_slow():
-    slow = {"argparse", "contextlib", "ctypes", "dataclasses", "enum", "functools", "json", "logging", "pathlib", "re", "shutil",
+    slow = {"argparse", "contextlib", "ctypes", "dataclasses", "enum", "functools", "json", "logging", "pathlib", "re",
+            "shutil",
             "signal", "socket", "subprocess", "tempfile", "threading", "typing"}  # fmt: skip
     program = f"import sys; sys.path.append({str(_source())!r})\nimport cratebox.runtime.lifecycle\nprint(*sys.modules)"
     loaded = subprocess.run(

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 # Milliseconds each, on the interpreter of Debian 12; what they bring along is in the number.
 DEAR = {
-    "argparse": 9, "asyncio": 40, "contextlib": 4, "ctypes": 3, "dataclasses": 14, "enum": 4, "functools": 2, "http": 25, "json": 7,
+    "argparse": 9, "asyncio": 40, "contextlib": 4, "ctypes": 3, "dataclasses": 14, "enum": 4, "functools": 2, "http": 25,
+    "json": 7,
     "logging": 13, "pathlib": 10, "re": 6, "shutil": 10, "socket": 6, "sqlite3": 5, "ssl": 13, "subprocess": 11, "tempfile": 10,
     "threading": 2, "typing": 9, "urllib": 8, "urllib3": 60, "rich": 40, "site": 2,
 }  # fmt: skip

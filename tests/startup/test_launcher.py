@@ -26,7 +26,8 @@ import json, os, sys
 
 def main(args):
     out = {"args": args, "executable": sys.executable, "package": os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-           "isolated": sys.flags.isolated, "no_site": sys.flags.no_site, "argv0": sys.argv[0], "cwd": os.getcwd(), "path": sys.path,
+           "isolated": sys.flags.isolated, "no_site": sys.flags.no_site, "argv0": sys.argv[0], "cwd": os.getcwd(),
+           "path": sys.path,
            "command": COMMAND}
     if args[:1] == ["libraries"]:
         from cratebox.third_party import add_site_packages

@@ -90,10 +90,7 @@ def why_not(name: str) -> str | None:
 
 def person(name: str, home: Path) -> Person:
     """Return root or the ordinary user, with `home` as their home directory (made, theirs)."""
-    if name == "root" or os.geteuid() != 0:
-        account = pwd.getpwuid(os.geteuid())
-    else:
-        account = pwd.getpwnam(ORDINARY)
+    account = pwd.getpwuid(os.geteuid()) if name == "root" or os.geteuid() else pwd.getpwnam(ORDINARY)
     found = Person(account.pw_name, account.pw_uid, account.pw_gid, home)
     found.directory(home)
     found.directory(found.runtime_dir)

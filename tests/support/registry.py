@@ -170,7 +170,8 @@ class Names:
         hosts = directory / "hosts"
         hosts.write_text(f"127.0.0.1 localhost\n{HUB_ADDRESS} {HUB} index.docker.io\n{AUTH_ADDRESS} {AUTH}\n")
         hosts.chmod(0o644)
-        script = 'ip link set lo up && mount --bind "$1" /etc/hosts && mount --bind /dev/null /etc/resolv.conf && echo ready && exec sleep infinity'
+        mounts = 'mount --bind "$1" /etc/hosts && mount --bind /dev/null /etc/resolv.conf'
+        script = f"ip link set lo up && {mounts} && echo ready && exec sleep infinity"
         argv = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", script, "sh", str(hosts)]
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
         assert process.stdout is not None

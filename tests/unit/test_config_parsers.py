@@ -403,7 +403,8 @@ def test_a_message_never_carries_a_control_character() -> None:
 
 
 _WORDS = strategies.text(max_size=30) | strategies.lists(
-    strategies.sampled_from([":", ",", "=", "/", ".", '"', "type", "bind", "tmpfs", "source", "target", "ro", "size", "nofile", "1", "-1", "a"]),
+    strategies.sampled_from([":", ",", "=", "/", ".", '"', "type", "bind", "tmpfs", "source", "target", "ro", "size",
+                             "nofile", "1", "-1", "a"]),
     max_size=10,
 ).map("".join)  # fmt: skip
 
@@ -414,7 +415,8 @@ def test_no_word_makes_a_parser_stumble(text: str) -> None:
     parsers = [
         lambda: config.parse_volume(text, CWD), lambda: config.parse_mount(text, CWD), lambda: config.parse_tmpfs(text),
         lambda: config.parse_ulimit(text), lambda: config.parse_env(text, {}), lambda: config.parse_label(text),
-        lambda: config.parse_security_opt([text], CWD), lambda: config.parse_signal(text), lambda: config.parse_size(text, "it"),
+        lambda: config.parse_security_opt([text], CWD), lambda: config.parse_signal(text),
+        lambda: config.parse_size(text, "it"),
         lambda: config.check_name(text), lambda: config.check_hostname(text), lambda: config.check_capability(text),
         lambda: config.parse_detach_keys(text), lambda: config.parse_env_file(text.encode("utf-8", "surrogatepass"), "f", {}),
     ]  # fmt: skip

@@ -96,7 +96,8 @@ def test_schema_1_is_refused_as_such(content: bytes, served: str | None) -> None
         {**GOOD, "layers": [{**LAYER, "digest": A.upper()}]}, {**GOOD, "layers": [{**LAYER, "mediaType": 3}]},
         {**GOOD, "layers": [{**LAYER, "annotations": {"a": 1}}]}, {**GOOD, "layers": [{**LAYER, "urls": "http://x"}]},
         {**GOOD, "mediaType": ["x"]}, {**GOOD, "mediaType": "text/plain"}, {**GOOD, "layers": [LAYER] * 1001},
-        {**GOOD_INDEX, "manifests": [{**CONFIG, "platform": "linux"}]}, {**GOOD_INDEX, "manifests": [{**CONFIG, "platform": {"os": 1}}]},
+        {**GOOD_INDEX, "manifests": [{**CONFIG, "platform": "linux"}]},
+        {**GOOD_INDEX, "manifests": [{**CONFIG, "platform": {"os": 1}}]},
     ],
 )  # fmt: skip
 def test_a_malformed_manifest_is_refused(document: dict[str, Any]) -> None:
@@ -134,7 +135,8 @@ def test_no_document_gives_anything_but_an_error_of_ours(document: dict[str, Any
 FULL = {
     "architecture": "arm64", "os": "linux", "variant": "v8", "created": "2024-01-01T00:00:00Z", "author": "me",
     "config": {
-        "Env": ["PATH=/bin", "HOSTVAR", "=x", "EMPTY="], "Entrypoint": ["/e"], "Cmd": ["a", "b"], "WorkingDir": "/w", "User": "1:2",
+        "Env": ["PATH=/bin", "HOSTVAR", "=x", "EMPTY="], "Entrypoint": ["/e"], "Cmd": ["a", "b"], "WorkingDir": "/w",
+        "User": "1:2",
         "Labels": {"k": "v", "n": None}, "ExposedPorts": {"80/tcp": {}}, "Volumes": {"/v": {}}, "StopSignal": "SIGINT",
         "Healthcheck": {"Test": ["CMD", "x"], "Interval": 5}, "Shell": ["/bin/sh", "-c"],
     },
@@ -168,9 +170,11 @@ def test_null_means_left_out() -> None:
 @pytest.mark.parametrize(
     "inner",
     [
-        {"Env": "A=1"}, {"Env": [1]}, {"Env": ["A=\0"]}, {"Env": ["A=\ud800"]}, {"Cmd": "sh"}, {"Cmd": [None]}, {"Entrypoint": {}},
+        {"Env": "A=1"}, {"Env": [1]}, {"Env": ["A=\0"]}, {"Env": ["A=\ud800"]}, {"Cmd": "sh"}, {"Cmd": [None]},
+        {"Entrypoint": {}},
         {"WorkingDir": ["/"]}, {"User": 0}, {"Labels": []}, {"Labels": {"a": 1}}, {"Volumes": ["/v"]}, {"ExposedPorts": "80"},
-        {"Healthcheck": []}, {"Healthcheck": {"Test": "x"}}, {"Healthcheck": {"Interval": "5s"}}, {"Healthcheck": {"Retries": -1}},
+        {"Healthcheck": []}, {"Healthcheck": {"Test": "x"}}, {"Healthcheck": {"Interval": "5s"}},
+        {"Healthcheck": {"Retries": -1}},
     ],
 )  # fmt: skip
 def test_a_malformed_config_is_refused(inner: dict[str, Any]) -> None:

@@ -26,9 +26,11 @@ def chosen(wanted: str, *names: str) -> str:
 @pytest.mark.parametrize(
     ("text", "printed"),
     [
-        ("linux/amd64", "linux/amd64"), ("amd64", "linux/amd64"), ("linux/x86_64", "linux/amd64"), ("Linux/AArch64", "linux/arm64"),
+        ("linux/amd64", "linux/amd64"), ("amd64", "linux/amd64"), ("linux/x86_64", "linux/amd64"),
+        ("Linux/AArch64", "linux/arm64"),
         ("linux/arm64/v8", "linux/arm64"), ("linux/arm64/8", "linux/arm64"), ("linux/arm64/v9", "linux/arm64/v9"),
-        ("linux/arm", "linux/arm"), ("linux/arm/v7", "linux/arm"), ("linux/armhf", "linux/arm"), ("linux/arm/v6", "linux/arm/v6"),
+        ("linux/arm", "linux/arm"), ("linux/arm/v7", "linux/arm"), ("linux/armhf", "linux/arm"),
+        ("linux/arm/v6", "linux/arm/v6"),
         ("linux/armel", "linux/arm/v6"), ("windows/amd64", "windows/amd64"), ("linux/amd64/v1", "linux/amd64"),
     ],
 )  # fmt: skip

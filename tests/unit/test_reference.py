@@ -35,10 +35,12 @@ def test_a_name_is_read_as_docker_reads_it(text: str, full: str, familiar: str) 
 @pytest.mark.parametrize(
     "text",
     [
-        "", ":", "/", "a:", ":t", "Alpine", "a//b", "/a", "a/", "a_", "_a", "a..b", "a___b", "a._b", "-a", "a b", "a\nb", "a\0", "ä",
+        "", ":", "/", "a:", ":t", "Alpine", "a//b", "/a", "a/", "a_", "_a", "a..b", "a___b", "a._b", "-a", "a b", "a\nb",
+        "a\0", "ä",
         "../x", "a/../b", "host.:5000/x", "-h.io/x", "h-.io/x", "h.io:/x", "h.io:0/x", "h.io:65536/x", "h.io:5x/x",
         "user@host.io/x", "http://h.io/x", "[::1/x", "[]:1/x", "[::1]x/y", "a:.t", "a:-t", "a:" + "t" * 129, "a/" + "b" * 254,
-        "a@", "a@sha256", "a@sha256:abc", f"a@{DIGEST.upper()}", f"a@{DIGEST}0", f"a@md5:{'0' * 32}", f"@{DIGEST}", f"a@{DIGEST}@{DIGEST}",
+        "a@", "a@sha256", "a@sha256:abc", f"a@{DIGEST.upper()}", f"a@{DIGEST}0", f"a@md5:{'0' * 32}", f"@{DIGEST}",
+        f"a@{DIGEST}@{DIGEST}",
         "h.io/\u0661", "a:\u0661", "h.io:\u0665/x",
     ],
 )  # fmt: skip

@@ -29,7 +29,9 @@ def test_insecure_registries_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[registries", "registries = 1", "[registries]\ninsecure = 'x'", "[registries]\ninsecure = [1]", "[registries]\nmirrors = []", "\udcff"]
+    "text",
+    ["[registries", "registries = 1", "[registries]\ninsecure = 'x'", "[registries]\ninsecure = [1]",
+     "[registries]\nmirrors = []", "\udcff"],
 )  # fmt: skip
 def test_wrong_settings_are_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.toml").write_bytes(text.encode(errors="surrogateescape"))
@@ -40,9 +42,9 @@ def test_wrong_settings_are_named(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("no_proxy", "direct"),
     [
-        ("", False), ("*", True), ("example.test", True), (".example.test", True), ("*.example.test", True), ("registry.example.test", True),
-        ("registry.example.test:443", True), ("registry.example.test:80", False), ("other.test, example.test", True), ("ample.test", False),
-        ("EXAMPLE.TEST", True), ("10.0.0.0/8", False),
+        ("", False), ("*", True), ("example.test", True), (".example.test", True), ("*.example.test", True),
+        ("registry.example.test", True), ("registry.example.test:443", True), ("registry.example.test:80", False),
+        ("other.test, example.test", True), ("ample.test", False), ("EXAMPLE.TEST", True), ("10.0.0.0/8", False),
     ],
 )  # fmt: skip
 def test_no_proxy_names_hosts_and_what_is_below_them(monkeypatch: pytest.MonkeyPatch, no_proxy: str, direct: bool) -> None:
@@ -100,7 +102,9 @@ def test_an_address_has_an_origin(url: str, origin: Origin) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "h.io", "//h.io", "ftp://h.io", "https://", "https://u@h.io", "https://h.io:0", "https://h.io:x", "https://h\t.io", "https://a\\@h.io"]
+    "url",
+    ["", "h.io", "//h.io", "ftp://h.io", "https://", "https://u@h.io", "https://h.io:0", "https://h.io:x",
+     "https://h\t.io", "https://a\\@h.io"],
 )  # fmt: skip
 def test_what_has_no_clear_origin_is_refused(url: str) -> None:
     with pytest.raises(RegistryError):
