@@ -5,7 +5,7 @@ Output is not seen here: the supervisor writes it to the client's own descriptor
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
+import _signal
 import os
 import select
 import sys

@@ -16,7 +16,7 @@ nothing is copied twice. The client may die at any moment: the container goes on
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
+import _signal
 import gc
 import os
 import select

@@ -263,7 +263,7 @@ def _sha256() -> Any:
         if sys.version_info >= (3, 12):
             from _sha2 import sha256
         else:
-            from _sha256 import sha256  # type: ignore[import-not-found]
+            from _sha256 import sha256
     except ImportError:  # an interpreter may be built without
         from hashlib import sha256
     return sha256

@@ -5,7 +5,7 @@ The container's side, the making of the terminal in its own devpts, is init's.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
+import _signal
 import os
 import select
 

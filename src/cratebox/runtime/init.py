@@ -6,7 +6,7 @@ wrong is sent to the parent, which alone tells the user.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
+import _signal
 import os
 import stat
 
