@@ -22,12 +22,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 WATCHED = ("startup", "kernel", "runtime", "engine", "cli", "peers")
+RUN = "CRATE_TEST_RUN"  # the word of this whole run, which the workers inherit
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        os.environ[RUN] = os.urandom(4).hex()
+        config.pluginmanager.register(leaks.Run(os.environ[RUN]), "crate-leaks")
 
 
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
     """A directory for this run that ordinary users can reach; pytest's own is root's alone."""
-    with tempfile.TemporaryDirectory(prefix="crate-tests-", dir="/var/tmp", ignore_cleanup_errors=True) as name:
+    prefix = f"crate-tests-{os.environ[RUN]}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir="/var/tmp", ignore_cleanup_errors=True) as name:
         os.chmod(name, 0o755)
         yield Path(name)
 
@@ -168,11 +176,11 @@ def no_command_image(build: object, busybox_base: Image) -> Built:
 
 @pytest.fixture(scope="session")
 def alpine_base() -> Image:
-    """The real alpine, before it is laid down."""
+    """The real alpine, before it is laid down: from an Alpine root file system beside the checkout, or CRATE_TEST_ALPINE."""
     named = os.environ.get("CRATE_TEST_ALPINE")
     found = [Path(named)] if named else sorted((CHECKOUT.parent / "shared/images").glob("alpine-minirootfs-*.tar.gz"))
     if not found or not found[-1].is_file():
-        pytest.skip("no alpine-minirootfs tarball: set CRATE_TEST_ALPINE to one")
+        pytest.skip("no Alpine root file system beside the checkout: set CRATE_TEST_ALPINE to an alpine-minirootfs-*.tar.gz")
     return images.alpine_image(found[-1])
 
 

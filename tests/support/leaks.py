@@ -2,6 +2,9 @@
 
 Tests run side by side, so each has a word of its own (its directory's name), which is in the paths it mounts, in the
 environment of the commands it starts, and in the mount table of the containers' processes.
+
+What nobody's word is in, an empty cgroup that is named after a container's ID, is found where the whole run ends: by then no
+test is left whose it could still be.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import pytest
 
 _SHARED = ("crate", "crate-oci", "crate.slice")
 _TESTS = "/var/tmp/crate-tests-*/t-*"
-_PATIENCE = 3.0  # seconds: a network namespace and a cgroup go a moment after their last process
+_PATIENCE = 10.0  # seconds: a network namespace and a cgroup go a moment after their last process, or after the answer
 
 
 def new_word() -> str:
@@ -48,28 +51,22 @@ class Machine:
 
     def leaks(self) -> list[str]:
         """Wait a moment for what goes by itself; return a line for each thing that stays."""
-        deadline = time.monotonic() + _PATIENCE
-        while (found := self._now()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return found
+        return _what_stays(self._now)
 
     def _now(self) -> list[str]:
         found = [f"mount: {line}" for line in _lines("/proc/self/mountinfo") if self.word in line]
-        # Beside other tests it cannot be told whose an empty cgroup is: that is asked of a run without workers.
-        if "PYTEST_XDIST_WORKER" not in os.environ:
-            found += [
-                f"cgroup without a process: {path}" for path in set(_crate_cgroups()) - self._cgroups if self._is_left(path)
-            ]
+        found += [f"cgroup without a process: {path}" for path in set(_crate_cgroups()) - self._cgroups if self._is_left(path)]
         found += [f"network namespace: {name}" for name in set(_crate_netns()) - self._netns]
         found += [f"process {pid}: {_name(pid)}" for pid in processes_with(self.word)]
         return found
 
     def _is_left(self, path: Path) -> bool:
-        """Say whether nobody is in a cgroup and no test beside this one has the container that it is named after."""
-        identity = path.name.removeprefix("crate-")
-        homes = (f"{_TESTS}/{'*/' * depth}containers/{identity}" for depth in range(1, 5))
-        others = (home for pattern in homes for home in glob.iglob(pattern) if self.word not in home)
-        return _is_empty(path) and next(others, None) is None
+        """Say whether nobody is in a cgroup, and it is this test's: named after it, or no test runs beside this one."""
+        if not _is_empty(path):
+            return False
+        if self.word in str(path):
+            return True
+        return "PYTEST_XDIST_WORKER" not in os.environ and not _has_a_home(path, but=self.word)
 
     def clean(self) -> None:
         """End the processes and take the mounts away, so that the next test does not suffer.
@@ -97,6 +94,69 @@ class Machine:
             pass  # it has ended
         finally:
             os.close(held)
+
+
+class Run:
+    """The machine as it was before all tests, and what none of them has taken away: a plugin of pytest, for the process that
+    all workers report to. Anything that stays fails the run.
+
+    Another run on this machine, of another checkout, makes cgroups as well: what is empty for longer than any test leaves
+    it, and belongs to no container that is written down, is nobody's.
+    """
+
+    def __init__(self, word: str) -> None:
+        self._scratch = f"crate-tests-{word}-"  # in the name of each worker's directory
+        self._cgroups = set(_crate_cgroups())
+        self._netns = set(_crate_netns())
+        self._seen: dict[Path, str] = {}
+        self._left: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember at the end of which test a cgroup was first seen: it is that test's, or one's that ran beside it."""
+        if report.when == "teardown":
+            self._seen |= dict.fromkeys(set(_crate_cgroups()) - self._cgroups - self._seen.keys(), report.nodeid)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self._left = self.leaks()
+        if self._left and session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._left:
+            terminalreporter.section("left behind by the whole run", red=True, bold=True)
+            terminalreporter.write_line("\n".join(self._left))
+            terminalreporter.write_line("`script/test -n 0 tests/...` runs one test after another: it tells whose a cgroup is")
+
+    def leaks(self) -> list[str]:
+        """Wait a moment for what goes by itself; return a line for each thing that stays."""
+        return _what_stays(self._now)
+
+    def _now(self) -> list[str]:
+        left = [path for path in set(_crate_cgroups()) - self._cgroups if _is_empty(path) and not _has_a_home(path)]
+        found = [f"cgroup without a process: {path}, first seen after {self._seen.get(path, 'the last test')}" for path in left]
+        found += [f"mount: {line}" for line in _lines("/proc/self/mountinfo") if self._scratch in line]
+        found += [f"network namespace: {name}" for name in set(_crate_netns()) - self._netns]
+        found += [f"process {pid}: {_name(pid)}" for pid in processes_with(self._scratch)]
+        return sorted(found)
+
+
+def _what_stays(now: Callable[[], list[str]]) -> list[str]:
+    deadline = time.monotonic() + _PATIENCE
+    while (found := now()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def _has_a_home(path: Path, but: str = "") -> bool:
+    """Say whether what a cgroup is named after is there: a test by its word, or a container that is written down, in a test's
+    store or in one of the machine's own. The test whose word is `but` does not count.
+    """
+    identity = path.name.removeprefix("crate-")
+    patterns = [f"{_TESTS}/{'*/' * depth}containers/{identity}" for depth in range(1, 5)]
+    patterns += [f"{directory}/containers/{identity}" for directory in ("/run/crate", "/var/lib/crate")]
+    patterns += [str(Path(_TESTS).with_name(word)) for word in re.findall("t-[0-9a-f]{12}", str(path))]
+    return any(not but or but not in home for pattern in patterns for home in glob.iglob(pattern))
 
 
 def _started(pid: int) -> float:

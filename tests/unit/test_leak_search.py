@@ -49,11 +49,56 @@ def test_a_parameter_called_word_does_not_become_the_tests_word(word: str, reque
     assert leaks.word_of(request) != word
 
 
-def test_a_cgroup_of_another_tests_container_is_not_this_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function that lets the search find just these cgroups, all without a process."""
     monkeypatch.setattr(leaks, "_TESTS", f"{tmp_path}/t-*")
+    monkeypatch.setattr(leaks, "_PATIENCE", 0.0)
     monkeypatch.setattr(leaks, "_is_empty", lambda _path: True)
+    return lambda *names: monkeypatch.setattr(leaks, "_crate_cgroups", lambda: [CGROUPS / name for name in names])
+
+
+CGROUPS = Path("/sys/fs/cgroup/pids/crate")
+
+
+def test_a_cgroup_of_another_tests_container_is_not_this_tests(tmp_path: Path, empty, monkeypatch) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    empty()
     machine = leaks.Machine(leaks.new_word())
     (tmp_path / "t-beside/crate/root/containers/abc").mkdir(parents=True)
     (tmp_path / machine.word / "crate/root/containers/def").mkdir(parents=True)
-    left = [name for name in ("abc", "def", "012") if machine._is_left(Path(f"/sys/fs/cgroup/crate-{name}"))]
-    assert left == ["def", "012"]
+    empty("abc", "def", "012")
+    assert sorted(machine.leaks()) == [f"cgroup without a process: {CGROUPS / name}" for name in ("012", "def")]
+
+
+def test_beside_other_tests_a_cgroup_with_the_tests_word_is_this_tests(empty, monkeypatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    empty()
+    machine = leaks.Machine(leaks.new_word())
+    empty("012", f"{machine.word}-0")
+    assert machine.leaks() == [f"cgroup without a process: {CGROUPS / machine.word}-0"]
+
+
+def test_after_the_run_a_cgroup_that_is_nobodys_is_left_and_told_with_a_test(tmp_path: Path, empty) -> None:
+    empty("old")
+    run = leaks.Run("0" * 8)
+    (tmp_path / "t-beside/crate/root/containers/abc").mkdir(parents=True)
+    (tmp_path / "t-0123456789ab").mkdir()
+    empty("old", "abc", "012", "t-0123456789ab-0")
+    for name in ("first", "second"):
+        run.pytest_runtest_logreport(pytest.TestReport(name, ("", 0, ""), {}, "passed", None, "teardown"))
+    empty("old", "abc", "012", "345")
+    told = [
+        f"cgroup without a process: {CGROUPS / name}, first seen after {when}"
+        for name, when in (("012", "first"), ("345", "the last test"))
+    ]
+    assert run.leaks() == told
+
+
+def test_after_the_run_a_process_of_one_of_its_tests_is_left(empty) -> None:
+    empty()
+    run, other = leaks.Run("0123abcd"), leaks.Run("4567abcd")
+    with subprocess.Popen(["sleep", "60"], env={"HOME": "/var/tmp/crate-tests-0123abcd-x/t-0/home"}) as process:
+        until(run.leaks)
+        assert (run.leaks(), other.leaks()) == ([f"process {process.pid}: sleep 60 "], [])
+        process.kill()
