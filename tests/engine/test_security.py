@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-import cratebox
+from support import commands
 from support.commands import Crate
 from support.images import BUSYBOX, Image, Tree
 
@@ -224,8 +223,9 @@ def test_no_mount_of_a_running_container_is_seen_on_the_host(box, word: str) -> 
 
 
 def _hashes(crate: Crate) -> dict[str, str]:
-    """The interpreter and the package: what a container that overwrites its runtime would change."""
-    files = [Path(sys.executable).resolve(), crate.executable, *sorted(Path(cratebox.__file__).parent.rglob("*.py"))]
+    """The command, its interpreter and its package: what a container that overwrites its runtime would change."""
+    interpreter = Path(commands.words_of(crate.executable)[0])
+    files = [interpreter, crate.executable, *sorted(commands.package_of(crate.executable).rglob("*.py"))]
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

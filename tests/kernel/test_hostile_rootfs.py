@@ -11,14 +11,14 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "src/cratebox"
+from support import commands
+
 NAMES = ("null", "pts", "shm", "mqueue", "ptmx", "console", "fd", "self", "sys", "kernel", "fs", "cgroup", "etc", "file", "x")
 
 
@@ -232,10 +232,11 @@ def test_no_working_directory_is_a_descriptor_of_the_runtime(oci, canary):
     assert fingerprint(canary) == before
 
 
-def _everything_of_ours() -> str:
-    """Return a hash of what runs with the rights of the host: the interpreter and the package, compiled files included."""
-    interpreter = Path(os.path.realpath(sys.executable))
-    return hashlib.sha256(interpreter.read_bytes()).hexdigest() + fingerprint(PACKAGE)
+def _everything_of_ours(oci) -> str:
+    """Return a hash of what runs with the rights of the host: the command, its interpreter and its package, compiled files
+    included."""
+    files = (oci.executable, Path(commands.words_of(oci.executable)[0]))
+    return "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files) + fingerprint(oci.package)
 
 
 @pytest.mark.parametrize("how", ["script", "symlink", "library"])
@@ -252,16 +253,16 @@ def test_an_entry_point_that_is_the_runtime_itself_gets_nothing_to_write_to(oci,
         entry.write_text("#!/proc/self/exe /bin/sh\necho own > /proc/self/exe\n")
         entry.chmod(0o755)
     bundle.write()
-    before = _everything_of_ours()
+    before = _everything_of_ours(oci)
     done = oci("run", "--bundle", bundle.directory, oci.name())
     assert (done.returncode, done.stdout, done.stderr) == (126, "", ""), "it became the stub, which is not its own interpreter"
-    assert _everything_of_ours() == before
+    assert _everything_of_ours(oci) == before
 
 
 def test_a_process_of_the_container_cannot_write_to_what_started_it(oci):
-    before = _everything_of_ours()
+    before = _everything_of_ours(oci)
     oci.script("for p in 1 self; do (echo x > /proc/$p/exe) 2>/dev/null; done; true")
-    assert _everything_of_ours() == before
+    assert _everything_of_ours(oci) == before
 
 
 def test_the_runtimes_own_process_is_not_dumpable_while_it_waits(oci):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cratebox.linux import fdpass
+from support import commands
 
 
 def _cgroups(word: str) -> list[str]:
@@ -480,7 +481,7 @@ def test_a_create_that_dies_at_this_step_leaves_no_process(oci, event, word):
     bundle = oci.bundle("/bin/sleep", "60").write()
     name = oci.name()
     done = oci.person.run(
-        [os.fspath(_python()), "-c", _DIES, str(_source()), event, str(oci.root), name, str(bundle.directory)]
+        [_python(oci), "-I", "-c", _DIES, str(oci.package.parent), event, str(oci.root), name, str(bundle.directory)]
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     oci.ok("delete", "--force", name)
@@ -511,14 +512,8 @@ lifecycle.create(root, name, where, pid_file=where + "/pid")
 """
 
 
-def _python() -> Path:
-    import sys
-
-    return Path(sys.executable)
-
-
-def _source() -> Path:
-    return Path(__file__).resolve().parents[2] / "src"
+def _python(oci) -> str:
+    return commands.words_of(oci.executable)[0]
 
 
 def test_a_container_whose_process_was_killed_before_start_is_stopped(oci):
@@ -609,12 +604,13 @@ def test_the_session_keyring_is_a_new_one_unless_refused(root_oci):
     root_oci.ok("run", "--no-new-keyring", "--bundle", bundle.directory, root_oci.name())
 
 
-def test_the_verbs_import_nothing_slow():
+def test_the_verbs_import_nothing_slow(root_oci):
     slow = {"argparse", "contextlib", "ctypes", "dataclasses", "enum", "functools", "json", "logging", "pathlib", "re",
             "shutil",
             "signal", "socket", "subprocess", "tempfile", "threading", "typing"}  # fmt: skip
-    program = f"import sys; sys.path.append({str(_source())!r})\nimport cratebox.runtime.lifecycle\nprint(*sys.modules)"
+    path = f"import sys; sys.path.insert(0, {str(root_oci.package.parent)!r})"
+    program = f"{path}\nimport cratebox.runtime.lifecycle\nprint(*sys.modules)"
     loaded = subprocess.run(
-        [_python(), "-I", "-S", "-c", program], capture_output=True, text=True, check=True, timeout=60
+        [_python(root_oci), "-I", "-S", "-c", program], capture_output=True, text=True, check=True, timeout=60
     ).stdout
     assert not slow & set(loaded.split())

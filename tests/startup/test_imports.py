@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,23 +25,13 @@ DEAR = {
 
 def imported(crate: Crate, *args: str) -> set[str]:
     """Run the command with an interpreter that tells each import; return the names of the modules."""
-    python, *flags, entry, name = words_of(crate)
+    python, *flags, entry, name = commands.words_of(crate.executable)
     argv = [python, *flags, "-X", "importtime", entry, name, *args]
     done = crate.person.run(argv, env=crate.environment)
     assert done.returncode == 0, done.stderr
     found = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "_ctypes" in found  # of modules that come from a bundle it says nothing
     return found
-
-
-def words_of(crate: Crate) -> list[str]:
-    """Return what the launcher executes, up to the command's own arguments."""
-    lines = crate.executable.read_text().splitlines()
-    telling = [
-        line.replace("exec ", 'printf "%s\\n" ', 1) + "; exit" if line.lstrip().startswith("exec ") else line for line in lines
-    ]
-    told = subprocess.run(["sh", "-c", "\n".join(telling), str(crate.executable)], capture_output=True, text=True)
-    return told.stdout.splitlines()
 
 
 @pytest.fixture
@@ -75,9 +66,16 @@ def test_an_ordinary_users_run_imports_nothing_dear(rootless: Crate, busybox_ima
     assert not dear(imported(rootless, "run", "--rm", "--network", "none", image, "true"))
 
 
-def test_the_package_alone_imports_nothing() -> None:
-    code = "import sys; before = set(sys.modules); import cratebox; print(sorted(set(sys.modules) - before))"
-    source = str(commands.CHECKOUT / "src")
-    python = ["/usr/bin/python3", "-I", "-S", "-c", f"import sys; sys.path.append({source!r}); {code}"]
+def test_the_package_alone_imports_nothing(scratch: Path) -> None:
+    code = "import sys; before = set(sys.modules); import cratebox; print(cratebox.__file__, sorted(set(sys.modules) - before))"
+    executable = commands.command("crate", scratch)
+    package = commands.package_of(executable)
+    python = [
+        commands.words_of(executable)[0],
+        "-I",
+        "-S",
+        "-c",
+        f"import sys; sys.path.insert(0, {str(package.parent)!r}); {code}",
+    ]
     done = subprocess.run(python, capture_output=True, text=True)
-    assert done.stdout.strip() == "['__future__', 'cratebox']", done.stderr
+    assert done.stdout.strip() == f"{package}/__init__.py ['__future__', 'cratebox']", done.stderr

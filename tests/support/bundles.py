@@ -132,6 +132,11 @@ class Oci:
         return self.directory / "state"
 
     @property
+    def package(self) -> Path:
+        """The directory of the package that the command runs."""
+        return commands.package_of(self.executable)
+
+    @property
     def rootless(self) -> bool:
         return self.kind == "user"
 

@@ -35,6 +35,26 @@ def command(name: str, scratch: Path) -> Path:
     return made
 
 
+def words_of(executable: Path) -> list[str]:
+    """Return what the launcher `executable` would execute, up to the command's own arguments: an interpreter, its flags, the
+    package's _entry.py (or its compiled form) and the command's name.
+    """
+    telling = [
+        line.replace("exec ", 'printf "%s\\n" ', 1) + "; exit" if line.lstrip().startswith("exec ") else line
+        for line in executable.read_text().splitlines()
+    ]
+    told = subprocess.run(["sh", "-c", "\n".join(telling), str(executable)], capture_output=True, text=True)
+    return told.stdout.splitlines()
+
+
+def package_of(executable: Path) -> Path:
+    """Return the directory of the package that the launcher `executable` runs, which need not be the checkout's."""
+    directory = Path(words_of(executable)[-2]).parent
+    package = directory.parent if directory.name == "__pycache__" else directory
+    assert (package / "_entry.py").is_file(), package
+    return package.resolve()
+
+
 @dataclass(frozen=True)
 class Crate:
     """`crate` of one person with a store and a state of its own: `crate("run", "--rm", image, "true")`."""
