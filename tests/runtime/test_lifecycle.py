@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cratebox.linux import fdpass
+from cratebox.linux import const, fdpass
 from support import commands
 
 
@@ -596,12 +597,26 @@ def test_verbs_from_many_threads_leave_nothing(oci, word):
     assert _cgroups(word) == []
 
 
-def test_the_session_keyring_is_a_new_one_unless_refused(root_oci):
+@pytest.mark.parametrize("flags", [(), ("--no-new-keyring",)])
+def test_the_session_keyring_is_a_new_one_unless_refused(root_oci, flags):
     if not Path("/proc/keys").exists():
         pytest.skip("the kernel has no keyrings")
-    bundle = root_oci.bundle("/bin/true")
-    root_oci.ok("run", "--bundle", bundle.directory, root_oci.name())
-    root_oci.ok("run", "--no-new-keyring", "--bundle", bundle.directory, root_oci.name())
+    bundle = root_oci.bundle("/bin/cat", "/proc/keys").write()
+    bundle.linux["maskedPaths"] = []
+    said = root_oci.ok("run", *flags, "--bundle", bundle.write().directory, root_oci.name(), preexec_fn=_have_a_keyring)
+    assert ("keyring   of-the-caller: 1" in said) == bool(flags)
+
+
+def _have_a_keyring() -> None:
+    """Join a session keyring that only who has it may see (keyctl(2), keyrings(7)), with another in it."""
+    libc, of_session, whole_possessor = ctypes.CDLL(None, use_errno=True), -3, 0x3F000000
+    keyctl, add_key = const.SYS_keyctl, const.SYS_keyctl - 2
+    if libc.syscall(keyctl, const.KEYCTL_JOIN_SESSION_KEYRING, b"of-the-caller") < 0:
+        raise OSError(ctypes.get_errno(), "keyctl: join")
+    if libc.syscall(add_key, b"user", b"mark", b"x", 1, of_session) < 0:
+        raise OSError(ctypes.get_errno(), "add_key")
+    if libc.syscall(keyctl, 5, of_session, whole_possessor) < 0:
+        raise OSError(ctypes.get_errno(), "keyctl: setperm")
 
 
 def test_the_verbs_import_nothing_slow(root_oci):
