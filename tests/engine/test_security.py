@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from support.images import BUSYBOX, Image, Tree
 # chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod audit_write setfcap
 DEFAULT = 0xA80425FB
 SYS_ADMIN, NET_ADMIN, NET_RAW, CHOWN = 1 << 21, 1 << 12, 1 << 13, 1
+HELD_UP = 60  # seconds: what waits for a FIFO's writer, or reads what has no end, never ends
 
 
 def _capabilities(box, *words: str) -> dict[str, int]:  # type: ignore[no-untyped-def]
@@ -259,28 +259,24 @@ def test_a_hostile_passwd_holds_nobody_up_and_makes_nobody_root(crate: Crate, bu
     tree = Tree().file("etc/.wh.passwd", "")
     PASSWD_ATTACKS[attack](upper := Tree())
     box = put(crate, Image((*busybox_base.layers, tree.layer(), upper.layer()), busybox_base.config))
-    begun = time.monotonic()
     uid = "grep Uid /proc/self/status; echo $HOME"
-    assert box.run("sh", "-c", uid).split()[1:3] == ["0", "0"]
-    assert box.run("-u", "1000:1000", "@", "sh", "-c", uid).split()[1:] == ["1000"] * 4 + ["/"]
-    assert "no user" in box.fails("-u", "eve", "@", "true")
-    assert time.monotonic() - begun < 4
+    assert box.run("sh", "-c", uid, timeout=HELD_UP).split()[1:3] == ["0", "0"]
+    assert box.run("-u", "1000:1000", "@", "sh", "-c", uid, timeout=HELD_UP).split()[1:] == ["1000"] * 4 + ["/"]
+    assert "no user" in box.fails("-u", "eve", "@", "true", timeout=HELD_UP)
 
 
 @pytest.mark.parametrize("name", ["passwd", "group"])
-def test_a_passwd_of_a_gigabyte_is_refused_at_once(crate: Crate, busybox_base, put, name: str) -> None:
-    """As a sparse file in the container's own layer, since an image of that size would take its time to be made."""
+def test_a_passwd_of_a_terabyte_is_refused_unread(crate: Crate, busybox_base, put, name: str) -> None:
+    """As a sparse file in the container's own layer. There is not the memory, nor the time, to read it all."""
     box = put(crate, busybox_base)
     identity = box.create("--name", "web", "-u", "alice", "@", "true")
     upper = crate.root / "containers" / identity / "rw/upper"
     (upper / "etc").mkdir()
     with open(upper / "etc" / name, "wb") as file:
-        file.truncate(1 << 30)
+        file.truncate(1 << 40)
     for path in (upper / "etc", upper / "etc" / name):
         os.chown(path, crate.person.uid, crate.person.gid)
-    begun = time.monotonic()
-    assert "larger than 1 MiB" in crate.fails("start", "-a", "web")
-    assert time.monotonic() - begun < 1
+    assert "larger than 1 MiB" in crate.fails("start", "-a", "web", timeout=HELD_UP)
 
 
 def test_a_container_that_writes_its_own_passwd_is_that_user_at_the_next_start(box) -> None:
@@ -329,14 +325,12 @@ def test_a_hostile_config_is_refused_or_harmless(rootful: Crate, build, busybox_
             assert "\x1b" not in rootful.ok(*words)
 
 
+@pytest.mark.xfail(strict=True, reason="stop refuses, where Docker sends SIGTERM: the signal can still be sent by kill")
 def test_a_stop_signal_that_is_none_does_not_keep_a_container_from_being_stopped(rootful: Crate, put, busybox_base) -> None:
     box = put(rootful, busybox_base.changed(StopSignal="SIGWHAT"))
     identity = box.detached("sleep", "100")
-    done = rootful("stop", "-t", "0", identity)
-    assert "Traceback" not in done.stderr
-    if done.returncode:
-        assert "SIGWHAT" in done.stderr
-    rootful.ok("rm", "-f", identity)
+    rootful.ok("stop", "-t", "0", identity)
+    assert box.status(identity) == "exited"
 
 
 DEVICE_TREES = {
@@ -358,9 +352,7 @@ def test_an_image_whose_places_are_not_what_they_seem_reaches_nothing(crate: Cra
     DEVICE_TREES[what](tree)
     box = put(crate, Image((tree.layer(),), {"Env": ["PATH=/bin"], "Cmd": ["sh"]}))
     before = sorted(os.listdir("/etc")), sorted(os.listdir("/dev"))
-    begun = time.monotonic()
-    done = box("sh", "-c", "echo fine")
-    assert time.monotonic() - begun < 5
+    done = box("sh", "-c", "echo fine", timeout=HELD_UP)
     assert (done.returncode, done.stdout) in {(0, "fine\n"), (125, "")}, done.stderr
     assert "Traceback" not in done.stderr
     assert (sorted(os.listdir("/etc")), sorted(os.listdir("/dev"))) == before

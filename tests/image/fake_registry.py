@@ -8,7 +8,6 @@ import json
 import socket
 import ssl
 import threading
-import time
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -276,12 +275,14 @@ def cut(after: int) -> Fault:
     return fault
 
 
-def stall(after: int, seconds: float) -> Fault:
+def stall(after: int, seconds: float, going_on: threading.Event | None = None) -> Fault:
+    """Send so many bytes of the body and no more: hang up after so many seconds, or once `going_on` is set."""
+
     def fault(handler: Handler, answer: Answer) -> None:
         handler.begin(answer)
         handler.wfile.write(answer.body[:after])
         handler.wfile.flush()
-        time.sleep(seconds)
+        (going_on or threading.Event()).wait(seconds)
         handler.hang_up()
 
     return fault

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -211,14 +210,14 @@ def test_a_file_that_is_no_archive_is_refused(store: Store, tmp_path: Path, kind
     assert caught.value.message.isprintable()
 
 
+@pytest.mark.timeout(60)
 def test_a_fifo_does_not_make_it_wait(store: Store, tmp_path: Path) -> None:
+    """Nobody writes to it: who opens it to read waits for ever."""
     layout = crafted("x").write_layout(tmp_path / "layout")
     (layout / "index.json").unlink()
     os.mkfifo(layout / "index.json")
-    started = time.monotonic()
     with pytest.raises(Untrusted, match="not a regular file"):
         load(store, f"oci:{layout}")
-    assert time.monotonic() - started < 1
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
