@@ -1,4 +1,4 @@
-"""The fixtures of the tests of the registry client and of pulls."""
+"""The fixtures of the tests of the registry client, of pulls, of layers and of the store."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from clients import BLOB, IMAGE, Clock, Connect
+from craft import fingerprint
 from fake_registry import FakeRegistry, certificates
+from inside import IS_ROOT
 
 from cratebox.image import fetch, reference, registry, token
 from cratebox.image.registry import Registry
 from cratebox.image.settings import Settings
+from cratebox.image.store import Store
 from support.images import digest
 
 VARIABLES = ("REGISTRY_AUTH_FILE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE")
@@ -87,3 +90,27 @@ def connect() -> Iterator[Connect]:
     yield connect
     for client in opened:
         client.close()
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Iterator[Path]:
+    """A tree beside the layer that nothing in a layer may reach: the same before and after."""
+    outside = tmp_path / "outside"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "file").write_text("mine")
+    (outside / "deep/link").symlink_to("../file")
+    before = fingerprint(outside)
+    yield outside
+    assert fingerprint(outside) == before
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "layer"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "images"), userxattr=not IS_ROOT, owners="keep" if IS_ROOT else "record")

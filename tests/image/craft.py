@@ -21,6 +21,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 TAR = "application/vnd.oci.image.layer.v1.tar"
 TAR_GZIP = TAR + "+gzip"
+NAME = "docker.io/library/alpine:latest"
 
 
 def header(
@@ -211,3 +212,7 @@ def refusal(work: Callable[[], object]) -> str:
     except CrateError as error:
         return error.message
     return ""
+
+
+def crafted(*texts: str) -> CraftedImage:
+    return CraftedImage(*(tree_tar({f"file{number}": text.encode()}) for number, text in enumerate(texts)))

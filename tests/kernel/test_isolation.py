@@ -1,18 +1,16 @@
-"""What a container's process is, sees and may do: asked from inside, as root, in a user namespace, and rootless."""
+"""What a container's process is and may do: asked from inside, as root, in a user namespace, and rootless."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from cratebox.linux import caps
-from support.bundles import CAPABILITIES, MASKED, READONLY
+from support.bundles import CAPABILITIES, MASKED, READONLY, mount_options
 
 KINDS_OF_NAMESPACE = ("mnt", "pid", "uts", "ipc", "net", "cgroup")
 
@@ -25,11 +23,6 @@ def _own_status(oci, **process: object) -> dict[str, str]:
     bundle = oci.bundle("/bin/cat", "/proc/self/status")
     bundle.process.update(process)
     return _status(oci.output(bundle))
-
-
-def _mounts(text: str) -> dict[str, set[str]]:
-    """Return the options of each mount point in a mountinfo; of those that lie on each other the upper one's."""
-    return {line.split()[4]: set(line.split()[5].split(",")) for line in text.splitlines()}
 
 
 # --- namespaces ------------------------------------------------------------------------------------------------------
@@ -67,7 +60,7 @@ def test_a_network_namespace_has_a_loopback_that_is_up_and_nothing_else(oci):
 
 
 def test_what_is_mounted_is_what_the_spec_says(oci):
-    points = set(_mounts(oci.script("cat /proc/self/mountinfo")))
+    points = set(mount_options(oci.script("cat /proc/self/mountinfo")))
     allowed = {"/", "/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", *MASKED, *READONLY}
     if oci.kind != "root":
         allowed |= {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")}
@@ -275,241 +268,3 @@ def test_the_default_filter_refuses_calls_that_nobody_needs(oci, no_new_privileg
     bundle.process["noNewPrivileges"] = no_new_privileges
     found = json.loads(oci.output(bundle))
     assert {name: how for name, how in found.items() if how not in {"EPERM", "ENOSYS", "EAFNOSUPPORT"}} == {}
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", MASKED)
-def test_a_masked_path_shows_nothing(oci, path):
-    if not os.path.exists(path):
-        pytest.skip(f"this kernel has no {path}")
-    assert (
-        oci.script(f"if [ -d {path} ]; then ls -A {path}; else cat {path}; fi; touch {path}/x 2>/dev/null && echo made; true")
-        == ""
-    )
-
-
-@pytest.mark.parametrize("path", READONLY)
-def test_a_readonly_path_is_read_only(oci, path):
-    if not os.path.exists(path):
-        pytest.skip(f"this kernel has no {path}")
-    assert "ro" in _mounts(oci.script("cat /proc/self/mountinfo"))[path]
-
-
-def test_no_setting_of_the_kernel_can_be_changed(oci):
-    printed = oci.script(
-        "echo x > /proc/sys/kernel/domainname; true", stderr=subprocess.STDOUT, capture_output=False, stdout=subprocess.PIPE
-    )
-    assert "Read-only file system" in printed
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/sysrq-trigger"), reason="this kernel has no sysrq")
-def test_sysrq_is_out_of_reach(oci):
-    printed = oci.script(
-        "echo h > /proc/sysrq-trigger; true", stderr=subprocess.STDOUT, capture_output=False, stdout=subprocess.PIPE
-    )
-    assert "Read-only" in printed or "denied" in printed
-
-
-def test_the_devices_are_those_that_every_container_has(oci):
-    listed = oci.script(
-        "cd /dev; for n in null zero full random urandom tty; do stat -c '%n %t:%T %a %F' $n; done"
-    ).splitlines()
-    assert listed == [
-        f"{name} {number} 666 character special file"
-        for name, number in (
-            ("null", "1:3"),
-            ("zero", "1:5"),
-            ("full", "1:7"),
-            ("random", "1:8"),
-            ("urandom", "1:9"),
-            ("tty", "5:0"),
-        )
-    ]
-
-
-def test_dev_has_nothing_else(oci):
-    wanted = "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero"
-    assert " ".join(oci.script("ls /dev").split()) == wanted
-
-
-def test_the_links_of_dev_are_there(oci):
-    assert oci.script("cd /dev; readlink fd; readlink stdin; readlink ptmx") == "/proc/self/fd\n/proc/self/fd/0\npts/ptmx\n"
-
-
-def test_a_device_of_the_host_cannot_be_made(oci):
-    """A disk's number: either mknod is refused, or the device cgroup refuses to open it."""
-    bundle = oci.bundle(script="mknod /tmp/disk b 8 0 2>/dev/null && head -c 1 /tmp/disk 2>/dev/null && echo read; true")
-    bundle.linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]} if oci.kind == "root" else {}
-    assert oci.output(bundle) == ""
-
-
-def test_sys_is_read_only(oci):
-    printed = oci.script(
-        "echo 1 > /sys/kernel/mm/transparent_hugepage/enabled; mkdir /sys/x; cat /proc/self/mountinfo 2>/dev/null; true"
-    )
-    assert "ro" in _mounts(printed)["/sys"]
-
-
-def test_the_containers_cgroup_is_its_root(oci):
-    if oci.rootless:
-        pytest.skip("no cgroup of its own without root here")
-    names = [line.split(":", 2)[2] for line in oci.script("cat /proc/self/cgroup").splitlines()]
-    hybrid = [one for one in names if one != "/"]
-    assert len(hybrid) <= 1, "the unified hierarchy beside those of v1 has no container of its own"
-
-
-def test_the_cgroup_files_cannot_be_written(oci):
-    script = """
-        for d in /sys/fs/cgroup /sys/fs/cgroup/*; do
-            [ -d $d ] || continue
-            mkdir $d/mine 2>/dev/null && echo made $d/mine
-            for f in release_agent notify_on_release cgroup.procs tasks devices.allow memory.max; do
-                [ -e $d/$f ] && (echo 1 > $d/$f) 2>/dev/null && echo wrote $d/$f
-            done
-        done; true
-    """
-    assert oci.script(script) == ""
-
-
-def test_the_cgroup_mount_cannot_be_made_writable(oci):
-    assert oci.script("mount -o remount,rw,bind /sys/fs/cgroup 2>/dev/null && echo changed; true") == ""
-
-
-def test_a_release_agent_cannot_be_set_by_mounting_a_hierarchy_again(oci):
-    """CVE-2022-0492."""
-    mount = "mount -t cgroup -o rdma,memory cgroup /tmp/c 2>/dev/null && echo mounted"
-    script = f"mkdir /tmp/c; {mount}; unshare -UrmC true 2>/dev/null; true"
-    assert oci.script(script) == ""
-
-
-def test_the_root_is_read_only_where_the_spec_says_so(oci):
-    bundle = oci.bundle(script="touch /tmp/x 2>/dev/null && echo wrote; touch /dev/shm/x && echo memory")
-    bundle.spec["root"]["readonly"] = True
-    assert oci.output(bundle) == "memory\n"
-
-
-# --- the working directory -------------------------------------------------------------------------------------------
-
-
-def test_the_working_directory_is_the_specs_and_made_where_missing(oci):
-    for cwd in ("/tmp", "/made/for/me"):
-        bundle = oci.bundle("/bin/pwd")
-        bundle.process["cwd"] = cwd
-        assert oci.output(bundle) == cwd + "\n"
-
-
-def test_a_working_directory_behind_a_symlink_stays_inside(oci):
-    bundle = oci.bundle("/bin/pwd")
-    (bundle.rootfs / "link").symlink_to("/../../../../tmp")
-    bundle.process["cwd"] = "/link"
-    assert oci.output(bundle) == "/tmp\n"
-
-
-def test_a_working_directory_that_is_a_file_is_an_error(oci):
-    bundle = oci.bundle("/bin/pwd")
-    bundle.process["cwd"] = "/etc/passwd"
-    bundle.write()
-    assert "cannot use /etc/passwd as working directory" in oci.fails("run", "--bundle", bundle.directory, oci.name())
-
-
-# --- what finds the program ------------------------------------------------------------------------------------------
-
-_RUN = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from cratebox.errors import CrateError
-from cratebox.runtime import lifecycle
-try:
-    print("code", lifecycle.run(sys.argv[2], sys.argv[3], sys.argv[4]))
-except CrateError as error:
-    print(error.exit_code, error)
-"""
-_PROGRAMS = [
-    (["nothing"], 127, "executable file not found in $PATH"),
-    (["/nothing"], 127, "no such file or directory"),
-    (["./nothing"], 127, "no such file or directory"),
-    (["/etc/passwd/x"], 127, "not a directory"),
-    (["/etc"], 126, "is a directory"),
-    (["/etc/passwd"], 126, "permission denied"),
-    (["/junk"], 126, "exec format error"),
-    (["/script"], 127, "no such file or directory"),
-    (["plain"], 126, "permission denied"),
-    (["/bin/true", "x" * 140_000], 126, "argument list too long"),
-]
-
-
-def _tree_of_programs(bundle) -> None:
-    root = bundle.rootfs
-    for name, text, mode in (
-        ("junk", "junk", 0o755),
-        ("script", "#!/no/such\n", 0o755),
-        ("first/plain", "", 0o644),
-        ("first/both", "", 0o644),
-        ("second/both", "#!/bin/sh\necho second\n", 0o755),
-    ):
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_text(text)
-        (root / name).chmod(mode)
-    (root / "first/true").mkdir()
-    bundle.process["env"] = ["PATH=/first:/missing:/second:/etc/passwd:/bin"]
-
-
-def _tell(oci, bundle) -> str:
-    bundle.write()
-    source = Path(__file__).resolve().parents[2] / "src"
-    argv = [sys.executable, "-c", _RUN, str(source), str(oci.root), oci.name(), str(bundle.directory)]
-    done = oci.person.run(argv)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.parametrize(("args", "code", "text"), _PROGRAMS, ids=[one[0][0] for one in _PROGRAMS])
-def test_a_program_that_cannot_run_says_why_with_dockers_exit_code(oci, args, code, text):
-    bundle = oci.bundle(*args)
-    _tree_of_programs(bundle)
-    told = _tell(oci, bundle)
-    assert told.startswith(f"{code} "), told
-    assert text in told
-    assert oci.left() == []
-
-
-def test_a_program_later_on_the_path_is_found_behind_one_that_cannot_run(oci):
-    bundle = oci.bundle("both")
-    _tree_of_programs(bundle)
-    assert _tell(oci, bundle) == "second\ncode 0\n"
-
-
-def test_a_directory_on_the_path_is_no_program(oci):
-    bundle = oci.bundle("true")
-    _tree_of_programs(bundle)
-    assert _tell(oci, bundle) == "code 0\n"
-
-
-def test_a_directory_of_the_path_that_the_user_cannot_enter_is_passed_over(oci):
-    bundle = oci.bundle("true")
-    (bundle.rootfs / "closed").mkdir(mode=0o700)
-    bundle.process["env"] = ["PATH=/closed:/bin"]
-    bundle.process["user"] = {"uid": 1000, "gid": 1000}
-    bundle.process["capabilities"] = {}
-    oci.give(bundle.directory)
-    assert _tell(oci, bundle) == "code 0\n"
-
-
-def test_a_relative_program_is_looked_for_in_the_working_directory(oci):
-    bundle = oci.bundle("./both")
-    _tree_of_programs(bundle)
-    bundle.process["cwd"] = "/second"
-    assert _tell(oci, bundle) == "second\ncode 0\n"
-
-
-def test_an_empty_word_of_the_path_is_the_working_directory(oci):
-    bundle = oci.bundle("both")
-    _tree_of_programs(bundle)
-    bundle.process.update(cwd="/second", env=["PATH=/missing::/nothing"])
-    assert _tell(oci, bundle) == "second\ncode 0\n"
-
-
-def test_the_programs_own_name_is_the_first_word(oci):
-    assert oci.output(oci.bundle("sh", "-c", "cat /proc/self/cmdline | tr '\\0' ' '; echo $0")).endswith("sh\n")

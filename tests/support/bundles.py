@@ -80,6 +80,11 @@ def spec(*args: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def mount_options(text: str) -> dict[str, set[str]]:
+    """Return the options of each mount point in a mountinfo; of those that lie on each other the upper one's."""
+    return {line.split()[4]: set(line.split()[5].split(",")) for line in text.splitlines()}
+
+
 @dataclass
 class Bundle:
     """A directory with config.json and rootfs. Change `spec`, then `write`."""
