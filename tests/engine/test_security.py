@@ -134,7 +134,7 @@ def test_a_working_directory_behind_a_symlink_is_made_inside(crate: Crate, busyb
 
 MASKED = [
     "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts", "/proc/sched_debug", "/proc/latency_stats",
-    "/proc/acpi", "/proc/scsi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap",
+    "/proc/acpi", "/proc/scsi", "/proc/asound", "/sys/firmware", "/sys/dev/block", "/sys/fs/selinux", "/sys/devices/virtual/powercap",
 ]  # fmt: skip
 
 

@@ -31,7 +31,16 @@ def facts(identity: Identity, container: Container, config: ContainerConfig, att
         devices=_all_devices() if config.privileged else (),
         console=_terminal_size() if config.tty and attached else None,
         files=_files(identity, container),
+        thermal=_thermal(),
     )
+
+
+def _thermal(processors: str = "/sys/devices/system/cpu") -> tuple[str, ...]:
+    """Return thermal_throttle of each processor, where processors have one (x86-64 of one maker)."""
+    if not os.path.exists(processors + "/cpu0/thermal_throttle"):
+        return ()
+    names = sorted(name for name in os.listdir(processors) if name[:3] == "cpu" and name[3:].isdigit())
+    return tuple(f"{processors}/{name}/thermal_throttle" for name in names)
 
 
 def _files(identity: Identity, container: Container) -> tuple[str, ...]:

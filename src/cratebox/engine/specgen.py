@@ -40,7 +40,8 @@ DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 # What tells about the machine or its other users, or reaches its hardware, has no business in a container.
 MASKED = (
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
-    "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+    "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/dev/block", "/sys/devices/virtual/powercap", "/sys/firmware",
+    "/sys/fs/selinux",
 )  # fmt: skip
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
@@ -74,6 +75,7 @@ class Host(Record):
     gids: tuple[IDMap, ...] = ()
     cgroup: str = ""  # the path of the container's own
     limits: bool = True  # what is in it can be limited
+    thermal: tuple[str, ...] = ()  # directories of /sys that tell the heat of each processor, and so what others compute
     init: str = ""  # the path of the reaper for --init
     devices: tuple[Device, ...] = ()  # all of the machine's, for --privileged
     console: tuple[int, int] | None = None  # rows and columns of the user's terminal
@@ -249,7 +251,7 @@ def _linux(config: ContainerConfig, host: Host) -> Linux:
         devices=host.devices if config.privileged else (),
         cgroups_path=host.cgroup,
         resources=resources_of(config) if host.limits else None,
-        masked_paths=() if config.privileged else MASKED,
+        masked_paths=() if config.privileged else MASKED + host.thermal,
         readonly_paths=() if config.privileged else READONLY,
     )
 
