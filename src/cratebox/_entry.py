@@ -85,9 +85,9 @@ def _open_standard_streams() -> None:
         except OSError:
             os.open("/dev/null", os.O_RDWR)
     if sys.stdout is None:
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  open for as long as the process
     if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  open for as long as the process
     # Arguments and file names may hold bytes that are no text in this locale; printing them must not end in an error.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
@@ -165,7 +165,7 @@ _STARTING = {"run", "create", "start"}  # commands that need nearly all of a bun
 
 def _use_bundle(package: str, command: str) -> None:
     """Not where the sources are being worked on: a checkout or an editable installation, which the launcher tells of."""
-    global _to_bundle  # noqa: PLW0603
+    global _to_bundle  # noqa: PLW0603  once in a process, written where it begins and read where it ends
     if os.environ.get("CRATE_DEBUG") or "cratebox-site" in sys._xoptions or not package.endswith("-packages/cratebox"):  # noqa: SLF001
         return
     path = f"{package}/__pycache__/{command}.{sys.implementation.cache_tag}.bundle"

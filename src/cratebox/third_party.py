@@ -18,7 +18,7 @@ def add_site_packages() -> None:
     They are those beside the package or its .pth file, and outside of a virtual environment the system's too. A user's
     ~/.local counts only where crate itself is installed there: root must not import what another user wrote.
     """
-    global _done  # noqa: PLW0603
+    global _done  # noqa: PLW0603  sys.path is one for the process too
     if _done or not sys.flags.no_site:
         return
     _done = True

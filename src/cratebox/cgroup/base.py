@@ -106,7 +106,7 @@ class Disabled(Driver):
         self.reason = reason
         self.hint = hint
 
-    def create(self, path: str, resources: dict[str, Any] | None = None) -> Cgroup:  # noqa: ARG002
+    def create(self, path: str, resources: dict[str, Any] | None = None) -> Cgroup:  # noqa: ARG002  the other drivers need it
         """Return a cgroup that is none; raises Unsupported where limits were asked for."""
         from cratebox.cgroup.resources import limits_in
 

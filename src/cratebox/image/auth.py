@@ -225,7 +225,7 @@ class Challenge(Record):
     """One challenge of a WWW-Authenticate header: the scheme and the names of its parameters are lower case."""
 
     scheme: str
-    parameters: dict[str, str] = {}  # noqa: RUF012
+    parameters: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
 
 
 def parse_challenges(header: str) -> tuple[Challenge, ...]:

@@ -73,7 +73,7 @@ class ImageConfig(Record):
     cmd: tuple[str, ...] = ()
     working_dir: str = ""
     user: str = ""
-    labels: dict[str, str] = {}  # noqa: RUF012
+    labels: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
     exposed_ports: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     stop_signal: str = ""

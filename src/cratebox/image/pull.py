@@ -195,7 +195,7 @@ class _Pull:
             return
         # Imported before the forks, which would each do it again.
         import cratebox.image.fetch
-        import cratebox.image.layer  # noqa: F401
+        import cratebox.image.layer  # noqa: F401  for the workers
 
         jobs = [workers.Job(key=each.digest, work=self._job(each, diff_ids[each.digest])) for each in missing]
         workers.run(jobs, worker_count(), self._heard)

@@ -47,7 +47,7 @@ _EINVAL, _ENOEXEC = 22, 8
 MARK = b"\x01cr8"
 
 
-def build(report_fd: int, filter: bytes = b"", filter_flags: int = 0, machine: str = const.MACHINE) -> bytes:  # noqa: A002
+def build(report_fd: int, filter: bytes = b"", filter_flags: int = 0, machine: str = const.MACHINE) -> bytes:  # noqa: A002  seccomp(2) calls it so
     """Return the stub as an ELF image for `machine` ("x86_64" or "aarch64").
 
     `report_fd` is where a failure is written, or negative for nowhere. `filter` is an array of struct sock_filter, loaded

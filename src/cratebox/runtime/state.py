@@ -32,7 +32,7 @@ class State(Record):
     boot_id: str
     created: float
     cgroup: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
-    annotations: dict[str, str] = {}  # noqa: RUF012
+    annotations: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
     started_at: float | None = None
     owner: int = 0
     cgroups_path: str = ""
