@@ -22,19 +22,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 WATCHED = ("startup", "kernel", "runtime", "engine", "cli", "peers")
-RUN = "CRATE_TEST_RUN"  # the word of this whole run, which the workers inherit
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        os.environ[RUN] = os.urandom(4).hex()
-        config.pluginmanager.register(leaks.Run(os.environ[RUN]), "crate-leaks")
+        os.environ[leaks.RUN] = os.urandom(4).hex()  # the workers inherit it
+        config.pluginmanager.register(leaks.Run(os.environ[leaks.RUN]), "crate-leaks")
 
 
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
     """A directory for this run that ordinary users can reach; pytest's own is root's alone."""
-    prefix = f"crate-tests-{os.environ[RUN]}-"
+    prefix = f"crate-tests-{os.environ[leaks.RUN]}-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir="/var/tmp", ignore_cleanup_errors=True) as name:
         os.chmod(name, 0o755)
         yield Path(name)

@@ -24,9 +24,16 @@ _TESTS = "/var/tmp/crate-tests-*/t-*"
 _PATIENCE = 10.0  # seconds: a network namespace and a cgroup go a moment after their last process, or after the answer
 
 
+RUN = "CRATE_TEST_RUN"  # the environment's: the word of this whole run, eight hexadecimal digits
+
+
 def new_word() -> str:
-    """Return a word for one test, that is nowhere else on the machine."""
-    return "t-" + os.urandom(6).hex()
+    """Return a word for one test, that is nowhere else on the machine. All of a run begin alike."""
+    return f"t-{os.environ[RUN][:4]}{os.urandom(4).hex()}"
+
+
+def _is_of_another_run(path: Path, run: str) -> bool:
+    return any(not word.startswith(f"t-{run[:4]}") for word in re.findall("t-[0-9a-f]{12}", str(path)))
 
 
 _WORD = pytest.StashKey[str]()
@@ -100,11 +107,12 @@ class Run:
     """The machine as it was before all tests, and what none of them has taken away: a plugin of pytest, for the process that
     all workers report to. Anything that stays fails the run.
 
-    Another run on this machine, of another checkout, makes cgroups as well: what is empty for longer than any test leaves
-    it, and belongs to no container that is written down, is nobody's.
+    Another run on this machine, of another checkout, makes cgroups as well. Those of crate-oci have a word of their run; of
+    the others, what is empty for longer than any test leaves it and belongs to no container that is written down is nobody's.
     """
 
     def __init__(self, word: str) -> None:
+        self._word = word
         self._scratch = f"crate-tests-{word}-"  # in the name of each worker's directory
         self._cgroups = set(_crate_cgroups())
         self._netns = set(_crate_netns())
@@ -133,7 +141,8 @@ class Run:
         return _what_stays(self._now)
 
     def _now(self) -> list[str]:
-        left = [path for path in set(_crate_cgroups()) - self._cgroups if _is_empty(path) and not _has_a_home(path)]
+        new = [path for path in set(_crate_cgroups()) - self._cgroups if not _is_of_another_run(path, self._word)]
+        left = [path for path in new if _is_empty(path) and not _has_a_home(path)]
         found = [f"cgroup without a process: {path}, first seen after {self._seen.get(path, 'the last test')}" for path in left]
         found += [f"mount: {line}" for line in _lines("/proc/self/mountinfo") if self._scratch in line]
         found += [f"network namespace: {name}" for name in set(_crate_netns()) - self._netns]

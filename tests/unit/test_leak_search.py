@@ -83,11 +83,11 @@ def test_after_the_run_a_cgroup_that_is_nobodys_is_left_and_told_with_a_test(tmp
     empty("old")
     run = leaks.Run("0" * 8)
     (tmp_path / "t-beside/crate/root/containers/abc").mkdir(parents=True)
-    (tmp_path / "t-0123456789ab").mkdir()
-    empty("old", "abc", "012", "t-0123456789ab-0")
+    (tmp_path / "t-000056789abc").mkdir()
+    empty("old", "abc", "012", "t-000056789abc-0", "t-123456789abc-0")
     for name in ("first", "second"):
         run.pytest_runtest_logreport(pytest.TestReport(name, ("", 0, ""), {}, "passed", None, "teardown"))
-    empty("old", "abc", "012", "345")
+    empty("old", "abc", "012", "345", "t-000056789abc-0", "t-123456789abc-0")
     told = [
         f"cgroup without a process: {CGROUPS / name}, first seen after {when}"
         for name, when in (("012", "first"), ("345", "the last test"))
