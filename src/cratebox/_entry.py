@@ -165,8 +165,9 @@ _STARTING = {"run", "create", "start"}  # commands that need nearly all of a bun
 
 def _use_bundle(package: str, command: str) -> None:
     """Not where the sources are being worked on: a checkout or an editable installation, which the launcher tells of."""
-    global _to_bundle  # noqa: PLW0603  once in a process, written where it begins and read where it ends
-    if os.environ.get("CRATE_DEBUG") or "cratebox-site" in sys._xoptions or not package.endswith("-packages/cratebox"):  # noqa: SLF001
+    global _to_bundle  # noqa: PLW0603
+    debugging = os.environ.get("CRATE_DEBUG") or not {"-D", "--debug"}.isdisjoint(sys.argv[2:4])
+    if debugging or "cratebox-site" in sys._xoptions or not package.endswith("-packages/cratebox"):  # noqa: SLF001
         return
     path = f"{package}/__pycache__/{command}.{sys.implementation.cache_tag}.bundle"
     modules = _fresh(package, path)

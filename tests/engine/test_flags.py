@@ -157,7 +157,7 @@ def test_the_host_keeps_its_name(box) -> None:
     assert os.uname().nodename == before
 
 
-@pytest.mark.parametrize("name", ["a b", "-a", "a..b", "x" * 65, "", "a\nb", "a/b"])
+@pytest.mark.parametrize("name", ["a b", "-a", "a..b", "x" * 65, "a\nb", "a/b"])
 def test_what_is_no_host_name_is_said(root_box, name: str) -> None:
     assert "host name" in root_box.fails(f"--hostname={name}", "@", "true")
 

@@ -73,7 +73,9 @@ def _json_safe(text: str, keep: str) -> str:
         return text
     found = {char for char in text if (char in _DANGEROUS or 0xD800 <= ord(char) < 0xE000) and char not in keep}
     for character in found:
-        text = text.replace(character, f"\\u{ord(character):04x}")
+        # A byte that is no UTF-8 has no form in JSON: what Go prints, and readers take, is the replacement character.
+        code = 0xFFFD if 0xD800 <= ord(character) < 0xE000 else ord(character)
+        text = text.replace(character, f"\\u{code:04x}")
     return text
 
 

@@ -32,6 +32,7 @@ def resolve(user: str, directories: tuple[str, ...]) -> Account:
     `directories` are overlay layers, highest first. Raises InvalidValue for a user or group that is not there.
     """
     name, colon, group = user.partition(":")
+    # Docker takes an empty name for root, which is what a script gets whose variable is not set.
     if "\0" in user or (colon and not group) or (user and not name):
         raise InvalidValue(f"not a user: {user!a}", "write USER, UID, USER:GROUP or UID:GID")
     passwd = _rows(read(directories, "etc/passwd"), 7)

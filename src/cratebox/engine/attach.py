@@ -25,6 +25,7 @@ DETACH_KEYS = b"\x10\x11"  # ctrl-p ctrl-q, as Docker's
 FORWARDED = tuple(
     number for number in range(1, 65) if number not in {4, 5, 7, 8, 9, 11, 13, 17, 18, 19, 20, 21, 22, 23, 28, 31, 32, 33}
 )
+_PIPE_CLOSED = 141  # 128 + SIGPIPE
 _IMPATIENT = 3  # as many SIGINT or SIGTERM as end the client, where the container does not listen
 
 
@@ -174,6 +175,8 @@ class _Client:
                         return int(message[1:])
                     if message[:1] == supervisor.ERROR:
                         raise supervisor.failure_of(message)
+                    if message == supervisor.BROKEN:
+                        return _PIPE_CLOSED
                     raise RuntimeFailure("the container's supervisor died", "crate ps -a tells what became of the container")
 
     def _signals(self, numbers: bytes) -> bool:

@@ -165,7 +165,7 @@ def parse_env_file(raw: bytes, path: str, host: Mapping[str, str]) -> tuple[str,
             continue
         key = text.partition("=")[0]
         if not key or "\0" in text or any(character.isspace() for character in key):
-            why = "a space in the variable's name" if key else "no name before ="
+            why = "a NUL byte" if "\0" in text else "a space in the variable's name" if key else "no name before ="
             raise InvalidValue(f"{where}: {why}: {shown(text)}", "write KEY=VALUE; there is no `export` here")
         variable = parse_env(text, host)
         if variable is not None:

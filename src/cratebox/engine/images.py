@@ -173,7 +173,7 @@ class Images:
         """
         used = self._used()
         image = self.store.find(name)
-        if image.id in used and len(image.names) < 2:
+        if image.id in used and len(image.names) < 2 and not force:
             user = used[image.id][:12]
             raise Conflict(f"image {name} is used by container {user}", f"crate rm {user} first")
         removed = self.store.remove(name, force=force, in_use=lambda: set(self._used()))

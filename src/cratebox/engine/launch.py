@@ -7,8 +7,8 @@ import os
 from cratebox.engine import accounts, attach, ending, host, hostfiles, records, specgen, supervisor
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.idmaps import Identity
-from cratebox.errors import Conflict, InvalidValue, OverlayRefused, RuntimeFailure, StorageError
-from cratebox.linux import fdpass
+from cratebox.errors import CommandNotFound, Conflict, InvalidValue, OverlayRefused, RuntimeFailure, StorageError, Unsupported
+from cratebox.linux import caps, fdpass
 from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
 from cratebox.runtime import create as runtime
@@ -221,7 +221,10 @@ def _prepare(start: Start) -> Prepared:
     where = records.directory(start.paths, container.id)
     if start.command:
         config = config.replace(command=start.command)
+    _check_capabilities(start.identity, config)
     spec = _spec(start, config, where)
+    if not spec.process or not spec.process.args[0]:
+        raise CommandNotFound('exec: "": executable file not found in $PATH')
     validate.validate(spec)
     try:
         hostfiles.write(where, spec.hostname, config.network == "host")
@@ -236,6 +239,19 @@ def _prepare(start: Start) -> Prepared:
         raise StorageError(f"cannot write to {where}: {error.strerror}", _full_hint(error)) from None
     wish = runtime.Wish(spec=spec, bundle=where, stdio=(stdin_read, -1, -1), overlay=overlay, filter=filter_)
     return Prepared(wish, stdin_write)
+
+
+def _check_capabilities(identity: Identity, config: ContainerConfig) -> None:
+    """What was asked for by name must be there to give. Raises Unsupported."""
+    wanted = set(config.cap_add) - {"ALL"}
+    if not wanted or identity.rootless:
+        return
+    own = caps.get()[1]
+    for name in sorted(wanted):
+        if not caps.mask((name,)) & own:
+            raise Unsupported(
+                f"--cap-add {name}: crate does not have it itself", "root in a container of another engine has few"
+            )
 
 
 def _full_hint(error: OSError) -> str | None:

@@ -10,21 +10,40 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import BinaryIO
 
+MOST = 16 << 20  # bytes of one file of a log; there are two
 PART = 16384  # bytes: a longer line is written in parts
 _AT_ONCE = 1 << 20  # bytes that a follower reads and holds
 
 
 class LogWriter:
-    """Writes a container's output to the file `path`, which is appended to. Its only writer is the supervisor."""
+    """Writes a container's output to the file `path`, which is appended to. Its only writer is the supervisor.
 
-    def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    Where the file has grown to `most` bytes it becomes PATH.1, in place of an older one, and a new one begins.
+    """
+
+    def __init__(self, path: str, most: int = MOST) -> None:
+        self._path, self._most = path, most
         self._rest: dict[str, bytes] = {}
+        self._open()
+
+    def _open(self) -> None:
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._size = os.fstat(self._fd).st_size
+
+    def _put(self, data: bytes) -> None:
+        if self._size and self._size + len(data) > self._most:
+            os.rename(self._path, self._path + ".1")
+            os.close(self._fd)
+            self._open()
+        _write_all(self._fd, data)
+        self._size += len(data)
 
     def write(self, stream: str, data: bytes) -> None:
         """Take the next bytes of `stream`; whole lines are written at once. Raises OSError."""
@@ -40,12 +59,12 @@ class LogWriter:
         if rest:
             self._rest[stream] = rest
         if out:
-            _write_all(self._fd, b"".join(out))
+            self._put(b"".join(out))
 
     def close(self) -> None:
         """Write what has no end of line yet, and close the file. Raises OSError."""
         for stream, rest in self._rest.items():
-            _write_all(self._fd, _head(stream) + b"P " + rest + b"\n")
+            self._put(_head(stream) + b"P " + rest + b"\n")
         self._rest = {}
         os.close(self._fd)
 
@@ -99,45 +118,81 @@ def read(path: str, tail: int | None = None) -> Iterator[tuple[str, int, bytes]]
 
     `tail` bounds it to the last lines. Raises OSError.
     """
-    from collections import deque
-
+    files = [file for file in (_opened(path + ".1"), _opened(path)) if file]
     try:
-        file = open(path, "rb")  # noqa: SIM115  closed below, whatever the reader does
+        yield from _entries(_last(chain(*files), tail))
+    finally:
+        for file in files:
+            file.close()
+
+
+def _opened(path: str) -> BinaryIO | None:
+    try:
+        return open(path, "rb")
     except FileNotFoundError:
-        return
-    with file:
-        lines = file if tail is None else deque(file, maxlen=tail)
-        for line in lines:
-            if line.endswith(b"\n"):
-                entry = parse(line)
-                if entry:
-                    yield entry
+        return None
+
+
+def _last(lines: Iterable[bytes], count: int | None) -> Iterable[bytes]:
+    if count is None:
+        return lines
+    from collections import deque  # not for the supervisor, which only writes
+
+    return deque(lines, maxlen=count)
+
+
+def _entries(lines: Iterable[bytes]) -> Iterator[tuple[str, int, bytes]]:
+    for line in lines:
+        entry = parse(line) if line.endswith(b"\n") else None
+        if entry:
+            yield entry
 
 
 def follow(path: str, alive: Callable[[], bool], tail: int | None = None) -> Iterator[tuple[str, int, bytes]]:
     """Yield what is in the log, then what comes, until `alive()` is false and all has been read. Raises OSError.
 
-    `tail` bounds what was there before to its last lines.
+    `tail` bounds what was there before to its last lines. Holds a bounded piece of the log in memory.
     """
-    position, rest = 0, b""
-    if tail is not None:
-        yield from read(path, tail)
-        position = os.stat(path).st_size if os.path.exists(path) else 0
-    while True:
-        going = alive()
-        try:
-            with open(path, "rb") as file:
-                file.seek(position)
-                fresh = file.read(_AT_ONCE)
-                position = file.tell()
-        except FileNotFoundError:
-            return
-        *lines, rest = (rest + fresh).split(b"\n")
-        for line in lines:
-            entry = parse(line + b"\n")
-            if entry:
-                yield entry
-        if not fresh:
-            if not going:
+    file = _opened(path)
+    if file is None:
+        return
+    try:
+        older = _opened(path + ".1")
+        there = os.fstat(file.fileno()).st_size
+        before = chain(older or (), _lines(file, there))
+        yield from _entries(_last(before, tail))
+        if older:
+            older.close()
+        rest = b""
+        while True:
+            going = alive()
+            fresh = file.read(_AT_ONCE)
+            *lines, rest = (rest + fresh).split(b"\n")
+            yield from _entries(line + b"\n" for line in lines)
+            if fresh:
+                continue
+            following = _successor(path, file)
+            if following:
+                file.close()
+                file = following
+            elif not going:
                 return
-            time.sleep(0.1)
+            else:
+                time.sleep(0.1)
+    finally:
+        file.close()
+
+
+def _lines(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yield the lines of the first `size` bytes of a file."""
+    while file.tell() < size:
+        yield file.readline()
+
+
+def _successor(path: str, file: BinaryIO) -> BinaryIO | None:
+    """Return the file that has been begun at `path` since `file` was, if one has."""
+    following = _opened(path)
+    if following and os.path.samestat(os.fstat(following.fileno()), os.fstat(file.fileno())):
+        following.close()
+        return None
+    return following

@@ -73,12 +73,14 @@ def _bind_options(text: str, words: str) -> tuple[bool, tuple[str, ...]]:
 
 
 def _source(text: str, cwd: str) -> str:
-    if text.startswith("/"):
-        path = text
-    elif text.startswith("."):
-        path = f"{cwd}/{text}"
-    else:
+    """-v takes a word without a slash for the name of a volume."""
+    if not text.startswith(("/", ".")):
         raise Unsupported(f"no volume {shown(text)}: named volumes are not there yet", f"for a directory write ./{text}")
+    return _bind_source(text, cwd)
+
+
+def _bind_source(text: str, cwd: str) -> str:
+    path = text if text.startswith("/") else f"{cwd}/{text}"
     if "\0" in path:
         raise InvalidValue(f"not a path: {shown(text)}")
     return _clean(path)
@@ -141,7 +143,7 @@ def _mount(text: str, given: dict[str, str], cwd: str) -> MountWish:
         return _tmpfs(given["target"], ["ro", *words] if read_only else words)
     return MountWish(
         kind="bind",
-        source=_source(given["source"], cwd),
+        source=_bind_source(given["source"], cwd),
         target=_target(given["target"]),
         read_only=read_only,
         options=_mount_options(given),

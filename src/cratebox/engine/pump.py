@@ -30,13 +30,19 @@ class Stream:
 
 
 class Pump:
-    """Streams, the log, and the poll(2) set they share with the supervisor's other descriptors."""
+    """Streams, the log, and the poll(2) set they share with the supervisor's other descriptors.
 
-    def __init__(self, streams: list[Stream], log: LogWriter | None) -> None:
+    `nobody_else`: the log goes with the container, so what the attached side does not read any more, nobody will. Its pipe
+    is then closed for the container as well, which ends as it would behind a shell's pipe.
+    """
+
+    def __init__(self, streams: list[Stream], log: LogWriter | None, nobody_else: bool = False) -> None:
         self.streams = streams
         self._log = log
         self.poll = select.poll()
         self.log_error = ""
+        self.broken = False  # whoever was attached has closed one of his ends
+        self._nobody_else = nobody_else
         for stream in streams:
             self.poll.register(stream.source, select.POLLIN)
 
@@ -125,7 +131,13 @@ class Pump:
     def _pass_on(self, stream: Stream) -> None:
         try:
             written = os.write(stream.sink, stream.pending[:_PIPE_BUF])
-        except OSError:  # EPIPE, EIO: whoever was attached does not listen any more
+        except BrokenPipeError:  # whoever was attached does not listen any more
+            self.broken = True
+            self._drop(stream)
+            if self._nobody_else and stream.source >= 0:
+                self._end(stream)
+            return
+        except OSError:  # EIO, ENOSPC: it cannot be written there, whoever listens
             self._drop(stream)
             return
         stream.pending = stream.pending[written:]

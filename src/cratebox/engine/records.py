@@ -2,9 +2,9 @@
 
     ROOT/containers/ID/container.json   what it is: written once, when it is created
     ROOT/containers/ID/config.json      the OCI spec of its last start
-    ROOT/containers/ID/exit.json        how that ended: written by its supervisor
+    ROOT/containers/ID/exit.json        how that ended: written by its supervisor, into the room of exit.reserve
     ROOT/containers/ID/lock             held by whoever makes, runs or removes it; the kernel frees it, whatever happens
-    ROOT/containers/ID/log              what it said
+    ROOT/containers/ID/log, log.1       what it said
     ROOT/containers/ID/rw/{upper,work}  its own changes, over the image's layers; or copy/, the layers and the changes in one
     ROOT/containers/ID/rootfs           where its root is mounted, in its own mount namespace alone
     ROOT/containers/ID/{hosts,hostname,resolv.conf}  made at each start, bound into its /etc
@@ -106,6 +106,40 @@ def write_json(path: str, value: Record, durable: bool = False) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+_RESERVED = 4096
+
+
+def begin_run(where: str) -> Exit | None:
+    """A new run begins: how the last one ended does not count any more, and is returned. Makes room for the record of how this
+    one will end while there is room: a container may fill the disk. Raises OSError.
+    """
+    try:
+        before = read_json(where + "/exit.json", Exit)
+    except StorageError:
+        before = None
+    fd = os.open(where + "/exit.reserve", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.pwrite(fd, b" " * _RESERVED, 0)
+    finally:
+        os.close(fd)
+    try:
+        os.unlink(where + "/exit.json")
+    except FileNotFoundError:
+        pass
+    return before
+
+
+def write_exit(where: str, ended: Exit) -> None:
+    """Write down how a run ended, into the room that was reserved, and give it its name. Raises OSError."""
+    text = jsontext.dumps(document.encode(ended.replace(error=ended.error[:1000]))).encode()
+    fd = os.open(where + "/exit.reserve", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.pwrite(fd, text.ljust(_RESERVED), 0)
+    finally:
+        os.close(fd)
+    os.rename(where + "/exit.reserve", where + "/exit.json")
 
 
 def read_json(path: str, kind: type[R]) -> R | None:
@@ -291,14 +325,6 @@ def _untold(where: str, base: ContainerStatus) -> ContainerStatus:
         finished_at=begun,
         error="its supervisor was killed, or the machine stopped",
     )
-
-
-def forget_exit(where: str) -> None:
-    """A new run begins: how the last one ended does not count any more."""
-    try:
-        os.unlink(where + "/exit.json")
-    except OSError:
-        pass
 
 
 def delete_tree(images: Images, path: str) -> None:

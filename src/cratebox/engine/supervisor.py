@@ -7,6 +7,7 @@
          <------------------------------ STARTED (+ the terminal's master)
     signals, detaching ----------------> passed on                     ------->
                                          copies output: log, and the client's own standard output
+         <------------------------------ BROKEN, where its standard output has been closed: it ends, as by SIGPIPE
          <------------------------------ EXITED code, after all is written
                                          with --rm: its files are deleted
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from cratebox.cgroup.base import Cgroup
 
-STARTED, EXITED, ERROR = b"S", b"X", b"E"
+STARTED, EXITED, ERROR, BROKEN = b"S", b"X", b"E", b"P"
 DETACH, SIGNAL, STDIN_ENDED = b"D", b"K", b"I"
 _SIGKILL = 9
 _SECONDS_AFTER_EXIT = 2.0  # for output on its way through a terminal, which a descriptor elsewhere could keep open for ever
@@ -88,6 +89,7 @@ def _close_others(ours: tuple[int, ...]) -> None:
 
 def _main(watch: Watch, sock: _socket.socket, stdin_write: int) -> int:
     gc.enable()  # a long life from here on
+    supervision = _Supervision(watch, sock, stdin_write if watch.keep_stdin else -1)
     try:
         os.setsid()
         os.chdir("/")  # nor is his directory ours: it could not be unmounted
@@ -95,25 +97,25 @@ def _main(watch: Watch, sock: _socket.socket, stdin_write: int) -> int:
         _default_signals()
         if not watch.keep_stdin and stdin_write >= 0:
             os.close(stdin_write)
-        return _Supervision(watch, sock, stdin_write if watch.keep_stdin else -1).run()
+        return supervision.run()
     except (CrateError, OSError, MemoryError) as failed:
         error = failed if isinstance(failed, CrateError) else RuntimeFailure(f"the container's supervisor failed: {failed}")
-        watch_failed(watch, error)
+        watch_failed(watch, error, supervision.before)
         os.close(watch.lock)  # before the client hears of it: it may start or remove the container at once
         _say(sock, ERROR + "\0".join((type(error).__name__, error.message, error.hint or "")).encode(errors="replace"))
         return error.exit_code
 
 
-def watch_failed(watch: Watch, error: CrateError) -> None:
-    """Write down why the container did not start, or remove it where it was to be removed."""
+def watch_failed(watch: Watch, error: CrateError, before: records.Exit | None) -> None:
+    """Write down why the container did not start, or remove it where it was to be removed. One that has run `before` has."""
     if isinstance(error, OverlayRefused):
         return  # it will be tried in another way
     try:
         if watch.container.config.remove:
             watch.remove()()
         else:
-            now = time.time()
-            records.write_json(watch.directory + "/exit.json", records.Exit(error.exit_code, 0.0, now, error.message))
+            started_at = before.started_at if before else 0.0
+            records.write_exit(watch.directory, records.Exit(error.exit_code, started_at, time.time(), error.message))
     except (OSError, CrateError):
         pass  # the error that is being told counts
 
@@ -143,6 +145,7 @@ class _Supervision:
         self.status: int | None = None
         self.cgroup: Cgroup | None = None
         self._deadline = 0.0
+        self.before: records.Exit | None = None  # how it ended the last time
 
     def run(self) -> int:
         watch = self.watch
@@ -198,10 +201,9 @@ class _Supervision:
 
     def _record_exit(self, ended: records.Exit) -> None:
         try:
-            records.write_json(self.watch.directory + "/exit.json", ended)
-        except OSError as error:
-            if self.sock:
-                _say(self.sock, ERROR + f"StorageError\0cannot write down how the container ended: {error.strerror}\0".encode())
+            records.write_exit(self.watch.directory, ended)
+        except OSError:
+            pass  # who is attached hears the code; to others it is lost, as after a crash
 
     def _start(self, started_at: float) -> None:
         watch, wish = self.watch, self.watch.wish
@@ -210,7 +212,8 @@ class _Supervision:
             wish = wish.replace(cgroup=self.cgroup)
         else:
             wish = wish.replace(make_cgroup=watch.make_cgroup)
-        records.forget_exit(watch.directory)
+        if not watch.container.config.remove:
+            self.before = records.begin_run(watch.directory)
         sources: tuple[tuple[str, int, int], ...] = ()
         who = wish.spec.process
         assert who
@@ -229,7 +232,8 @@ class _Supervision:
             runtime.await_ready(created)
             if who.terminal:
                 sources = (("stdout", created.console, 1),)
-            self.pump = Pump([Stream(name, source, self._sink(number)) for name, source, number in sources], log)
+            streams = [Stream(name, source, self._sink(number)) for name, source, number in sources]
+            self.pump = Pump(streams, log, nobody_else=self.watch.container.config.remove and not who.terminal)
             runtime.start(created, who.args[0])
         except BaseException:
             runtime.end(created)
@@ -289,6 +293,9 @@ class _Supervision:
                     self._hear()
                 else:
                     self.pump.turn(fd)
+            if self.pump.broken and self.sock:
+                _say(self.sock, BROKEN)
+                self._let_client_go()
         self.pump.close()
 
     def _patience(self) -> float | None:
@@ -321,10 +328,14 @@ class _Supervision:
             os.close(self.stdin_write)
             self.stdin_write = -1
         elif kind in {DETACH, b""}:
-            self.pump.poll.unregister(self.sock.fileno())
-            self.pump.detach()
-            self.sock.close()
-            self.sock = None
+            self._let_client_go()
+
+    def _let_client_go(self) -> None:
+        assert self.sock
+        self.pump.poll.unregister(self.sock.fileno())
+        self.pump.detach()
+        self.sock.close()
+        self.sock = None
 
 
 def _let_go_of_standard_streams() -> None:

@@ -64,8 +64,9 @@ LATER_FLAGS = (
     "shm-size", "storage-opt", "sysctl", "userns", "uts", "volume-driver", "volumes-from",
 )  # fmt: skip
 
-IMAGES = """IMAGE is a name in a registry (alpine, ghcr.io/owner/name:tag, name@sha256:...), or oci:DIR[:TAG], oci-archive:FILE,
-docker-archive:FILE, or rootfs:DIR: a directory of this machine, / included, that stays as it is."""
+STORED = """IMAGE is a name in a registry (alpine, ghcr.io/owner/name:tag, name@sha256:...), or oci:DIR[:TAG], oci-archive:FILE,
+or docker-archive:FILE"""
+IMAGES = f"""{STORED}, or rootfs:DIR: a directory of this machine, / included, that stays as it is."""
 
 COMMAND = Command(
     name="create",
@@ -88,7 +89,7 @@ COMMAND = Command(
 
 def config_from(words: Words) -> ContainerConfig:
     """Return what the flags and arguments of create and run ask for. Raises UsageError, InvalidValue, Unsupported."""
-    cwd = os.getcwd()
+    cwd = _working_directory()
     no_new_privileges, seccomp = wish.parse_security_opt(words.all("security-opt"), cwd)
     entrypoint = words.text("entrypoint")
     stop_signal = words.text("stop-signal")
@@ -123,9 +124,16 @@ def config_from(words: Words) -> ContainerConfig:
     )
 
 
+def _working_directory() -> str:
+    """What a relative path is below. A directory that was deleted is in nobody's way who names none."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/proc/self/cwd"
+
+
 def _checked(words: Words, name: str, check: Callable[[str], str]) -> str | None:
-    text = words.text(name)
-    return None if text is None else check(text)
+    return check(text) if (text := words.text(name)) else None  # empty, as scripts give it, is not given: as with Docker
 
 
 def _working_dir(text: str) -> str:

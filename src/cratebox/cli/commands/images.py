@@ -102,9 +102,13 @@ def _names(image: StoredImage) -> list[tuple[str, str]]:
 
 
 def _matches(row: dict[str, Any], wanted: str) -> bool:
-    """REPOSITORY alone means each of its tags."""
+    """REPOSITORY alone means each of its tags; it may be a pattern of fnmatch(3)."""
     from cratebox.image import reference
 
+    if set("*?[").intersection(wanted):
+        from fnmatch import fnmatchcase
+
+        return fnmatchcase(row["Repository"], wanted) or fnmatchcase(f"{row['Repository']}:{row['Tag']}", wanted)
     parsed = reference.parse(wanted)
     tagged = ":" in wanted.rpartition("/")[2]
     return row["Repository"] == parsed.familiar_name and (not tagged or row["Tag"] == parsed.tag)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from cratebox.cli.commands import PullProgress, open_engine
-from cratebox.cli.commands.create import IMAGES
+from cratebox.cli.commands.create import STORED
 from cratebox.cli.options import Command, Flag, Words
 from cratebox.cli.render import line
 
@@ -24,7 +24,7 @@ COMMAND = Command(
     description=f"""Fetch what is not there yet of an image, check it against its digests, and keep it. Layers come side by
 side; a pull that was cut off goes on where it stopped. Without a tag, :latest is meant.
 
-{IMAGES}""",
+{STORED}.""",
     examples=(
         ("crate pull alpine", "docker.io/library/alpine:latest"),
         ("crate pull --platform linux/arm64 debian:12", "another platform's"),
