@@ -49,7 +49,7 @@ def create(driver):
 
 
 def inside(cgroup, action, clone=False):
-    pid = namespaces.clone(0, cgroup.fd_for_clone()) if clone else os.fork()
+    pid, pidfd = namespaces.clone(0, cgroup.fd_for_clone()) if clone else (os.fork(), -1)
     if pid == 0:
         code = 255
         try:
@@ -59,6 +59,8 @@ def inside(cgroup, action, clone=False):
             code = error.errno
         finally:
             os._exit(code)
+    if pidfd >= 0:
+        os.close(pidfd)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -219,7 +221,7 @@ def test_an_ordinary_user_works_in_a_delegated_cgroup(delegated_cgroup):
         cgroup = driver.create("crate/x", {"devices": [DENY_ALL]})
         victims = []
         for clone in (False, True):
-            pid = namespaces.clone(0, cgroup.fd_for_clone()) if clone else os.fork()
+            pid = namespaces.clone(0, cgroup.fd_for_clone())[0] if clone else os.fork()
             if pid == 0:
                 cgroup.join()
                 os.execv("/bin/sleep", ["sleep", "60"])

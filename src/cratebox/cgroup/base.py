@@ -15,6 +15,7 @@ import os
 import time
 
 from cratebox.errors import Conflict, InvalidValue, RuntimeFailure, Unsupported
+from cratebox.linux import process
 from cratebox.linux.procfs import read_text
 
 TYPE_CHECKING = False
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _EBUSY = 16
 _SECONDS_TO_EMPTY = 5.0
 _SIGKILL = 9
+_HELD_AT_ONCE = 64  # pidfds: a process may have 1024 descriptors
 
 
 class Cgroup:
@@ -43,7 +45,7 @@ class Cgroup:
         """Return descriptors that take the calling process inside when it writes "0" to each, for one that cannot open
         them itself. `close` closes them. Raises OSError.
         """
-        return ()
+        raise NotImplementedError
 
     def fd_for_clone(self) -> int | None:
         """Return a directory for clone3's CLONE_INTO_CGROUP, whose child need not join any more; None where there is none."""
@@ -59,6 +61,10 @@ class Cgroup:
     def pids(self) -> list[int]:
         """Return the processes inside, those in cgroups below included, as this process's PID namespace numbers them."""
         return processes(self._tracked()) if self.directories else []
+
+    def signal(self, number: int) -> int:
+        """Send signal `number` to the processes that are inside now; return to how many. Raises OSError."""
+        return signal_each(self._tracked(), number) if self.directories else 0
 
     def kill(self) -> None:
         """Send SIGKILL to every process inside, also to those that are being born. Does not wait. Raises OSError."""
@@ -82,10 +88,14 @@ class Cgroup:
 
 
 class Driver:
-    """Makes cgroups. `name` is "v1", "v2" or "disabled", then `reason` says why."""
+    """Makes cgroups. `name` is "v1", "v2" or "disabled", then `reason` says why.
+
+    `born_inside`: a child of clone3 begins its life in the cgroup (`Cgroup.fd_for_clone`), which is then made before it.
+    """
 
     name = ""
     reason = ""
+    born_inside = False
 
     def create(self, path: str, resources: dict[str, Any] | None = None) -> Cgroup:
         """Make the cgroup `path` ("crate/<id>") with the limits and device rules of an OCI linux.resources.
@@ -123,6 +133,10 @@ class Disabled(Driver):
 class _NoCgroup(Cgroup):
     def join(self) -> None:
         """Stay where we are."""
+
+    def join_fds(self) -> tuple[int, ...]:
+        """There is nothing to be written to."""
+        return ()
 
     def kill(self) -> None:
         """Nobody is inside."""
@@ -245,19 +259,56 @@ def processes(directory: str) -> list[int]:
     return [pid for pid in found if pid]  # 0: of a PID namespace that we do not see
 
 
+def signal_each(cgroup: str, number: int) -> int:
+    """Send signal `number` to the processes in `cgroup` and below; return how many were there.
+
+    A number from cgroup.procs may be another process's by the time it is used. So each is held by a pidfd first, and must then
+    still be listed. Raises PermissionError.
+    """
+    found = processes(cgroup)
+    for first in range(0, len(found), _HELD_AT_ONCE):
+        held = _hold(found[first : first + _HELD_AT_ONCE])
+        try:
+            inside = set(processes(cgroup))
+            for pid, pidfd in held:
+                if pid in inside:
+                    _signal(pidfd, number)
+        finally:
+            for _pid, pidfd in held:
+                os.close(pidfd)
+    return len(found)
+
+
+def _hold(pids: list[int]) -> list[tuple[int, int]]:
+    held = []
+    for pid in pids:
+        try:
+            held.append((pid, os.pidfd_open(pid)))
+        except ProcessLookupError:
+            pass
+        except OSError:
+            for _pid, pidfd in held:
+                os.close(pidfd)
+            raise
+    return held
+
+
+def _signal(pidfd: int, number: int) -> None:
+    try:
+        process.send_signal(pidfd, number)
+    except ProcessLookupError:
+        pass  # it has just ended
+
+
 def kill_each(cgroup: str) -> None:
     """Send SIGKILL to the processes in `cgroup` until no new ones appear. For kernels without cgroup.kill."""
     killed: set[int] = set()
     for _ in range(100):
-        fresh = [pid for pid in processes(cgroup) if pid not in killed]
-        if not fresh:
+        listed = set(processes(cgroup))
+        if listed <= killed:
             return
-        for pid in fresh:
-            try:
-                os.kill(pid, _SIGKILL)
-            except ProcessLookupError:
-                pass
-        killed.update(fresh)
+        signal_each(cgroup, _SIGKILL)
+        killed |= listed
 
 
 def _children(directory: str) -> list[str]:

@@ -22,6 +22,7 @@ class V2(base.Driver):
     """`place`: the directory below which cgroups are made; the root or one delegated to an ordinary user."""
 
     name = "v2"
+    born_inside = True
 
     def __init__(self, place: str, rootless: bool = False) -> None:
         self.place = place
@@ -108,6 +109,7 @@ class V2Cgroup(base.Cgroup):
         super().__init__(directories)
         self.directory = directories["unified"]
         self._fd = -1
+        self._procs = -1
         self._born_inside = False
 
     def open(self) -> int:
@@ -126,11 +128,18 @@ class V2Cgroup(base.Cgroup):
         if not self._born_inside:
             base.write(self.directory, "cgroup.procs", "0")
 
+    def join_fds(self) -> tuple[int, ...]:
+        """Return the open cgroup.procs: what counts is who has opened it."""
+        if self._procs < 0:
+            self._procs = os.open(f"{self.directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        return (self._procs,)
+
     def close(self) -> None:
-        """Close the descriptor of the directory."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._born_inside = -1, False
+        """Close the descriptors of the directory and of cgroup.procs."""
+        for fd in (self._fd, self._procs):
+            if fd >= 0:
+                os.close(fd)
+        self._fd, self._procs, self._born_inside = -1, -1, False
 
     def kill(self) -> None:
         """Let the kernel kill them all (cgroup.kill, Linux 5.14); before that freeze, kill, thaw."""

@@ -21,7 +21,7 @@ def runner(identity: Identity) -> Callable[[Callable[[], bytes]], bytes]:
         go_read, go_write = os.pipe()
         out_read, out_write = os.pipe()
         try:
-            pid = namespaces.clone(const.CLONE_NEWUSER)
+            pid, pidfd = namespaces.clone(const.CLONE_NEWUSER)
         except OSError as error:
             from cratebox.runtime.create import userns_hint
 
@@ -30,8 +30,8 @@ def runner(identity: Identity) -> Callable[[Callable[[], bytes]], bytes]:
             os.close(go_write)
             os.close(out_read)
             _child(go_read, out_write, work)
-        os.close(go_read)
-        os.close(out_write)
+        for fd in (pidfd, go_read, out_write):
+            os.close(fd)
         try:
             _map(pid, identity)
             os.write(go_write, b"G")

@@ -6,30 +6,31 @@ import os
 import struct
 
 from cratebox.linux import const
-from cratebox.linux._libc import after_fork_child, after_fork_parent, before_fork, checked, failure, syscall
+from cratebox.linux._libc import after_fork_child, after_fork_parent, before_fork, checked, failure, pinned, syscall
 
 _SIGCHLD = 17
 
 
-def clone(flags: int, cgroup_fd: int = -1) -> int:
-    """Fork into the namespaces named by `flags` (CLONE_NEW*): 0 in the child, the child's pid in the parent.
+def clone(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
+    """Fork into the namespaces named by `flags` (CLONE_NEW*): (0, -1) in the child; its pid and a pidfd in the parent.
 
     With `cgroup_fd`, a directory of cgroup v2, the child is born in that cgroup. Raises OSError: EPERM or ENOSPC where
-    namespaces are forbidden or used up, EBUSY and others for the cgroup.
+    namespaces are forbidden or used up, EMFILE, EBUSY and others for the cgroup; there is no child then.
     """
     if cgroup_fd >= 0:
         flags |= const.CLONE_INTO_CGROUP
-    args = struct.pack("=11Q", flags, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, max(cgroup_fd, 0))
+    pidfd, address = pinned(bytes(4))
+    args = struct.pack("=11Q", flags | const.CLONE_PIDFD, address, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, max(cgroup_fd, 0))
     before_fork()
     pid = syscall(const.SYS_clone3, args, len(args))
     if pid == 0:
         after_fork_child()
-        return 0
+        return 0, -1
     error = failure(f"clone3({name_flags(flags)})") if pid < 0 else None
     after_fork_parent()
     if error:
         raise error
-    return pid
+    return pid, struct.unpack("=i", pidfd.raw)[0]
 
 
 def unshare(flags: int) -> None:

@@ -27,6 +27,7 @@ _FLAGS = {
     "uts": const.CLONE_NEWUTS,
     "user": const.CLONE_NEWUSER,
 }
+_EXHAUSTED = (11, 12, 23, 24)  # EAGAIN, ENOMEM, ENFILE, EMFILE: no fault of the namespaces
 
 
 class Wish(Record):
@@ -78,22 +79,53 @@ def begin(wish: Wish) -> Created:
     Raises RuntimeFailure and its kin; nothing stays then. Later failures are the caller's to clean up after: `end`, and the
     cgroup.
     """
-    linux = wish.spec.linux
-    assert linux
     if wish.spec.process and wish.spec.process.rlimits:
         import resource  # noqa: F401  init cannot import any more
     ours, theirs = fdpass.pair()
+    try:
+        pid, pidfd = _fork(wish, ours, theirs)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    try:
+        return Created(pid, pidfd, ours, _lead_on(wish, pid, ours))
+    except BaseException:
+        _end(pid, pidfd)
+        ours.close()
+        raise
+
+
+def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int, int]:
+    """Clone the container's first process, which becomes init; return its pid and a pidfd of it."""
     report = wish.report if wish.report >= 0 else theirs.fileno()
     late_filter = wish.filter if wish.filter and wish.spec.process and wish.spec.process.no_new_privileges else (b"", 0)
     stub_fd = stub.sealed(stub.build(report, *late_filter))
-    flags = sum(_FLAGS.get(namespace.type, 0) for namespace in linux.namespaces)
-    order = init.Order(
+    try:
+        order = _order(wish, theirs, report, stub_fd)
+        pid, pidfd = _clone(wish)
+        if pid == 0:
+            ours.close()
+            init.main(order)
+    finally:
+        os.close(stub_fd)
+    return pid, pidfd
+
+
+def _flags(wish: Wish) -> int:
+    assert wish.spec.linux
+    return sum(_FLAGS.get(namespace.type, 0) for namespace in wish.spec.linux.namespaces)
+
+
+def _order(wish: Wish, sock: _socket.socket, report: int, stub_fd: int) -> init.Order:
+    return init.Order(
         spec=wish.spec,
         bundle=wish.bundle,
         overlay=wish.overlay,
         stdio=wish.stdio,
-        sock=theirs,
-        gate=wish.gate if wish.gate >= 0 else theirs.fileno(),
+        sock=sock,
+        gate=wish.gate if wish.gate >= 0 else sock.fileno(),
         report=report,
         stub=stub_fd,
         filter=wish.filter,
@@ -103,38 +135,28 @@ def begin(wish: Wish) -> Created:
         mount_cgroup=mount_cgroup,
         last_cap=caps.last(),
         preserve_fds=wish.preserve_fds,
-        new_userns=bool(flags & const.CLONE_NEWUSER),
+        new_userns=bool(_flags(wish) & const.CLONE_NEWUSER),
         new_keyring=wish.new_keyring,
     )
-    try:
-        pid = _clone(flags, wish)
-        if pid == 0:
-            ours.close()
-            init.main(order)
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-        os.close(stub_fd)
-    pidfd = os.pidfd_open(pid)
+
+
+def _lead_on(wish: Wish, pid: int, sock: _socket.socket) -> Cgroup | None:
+    """Do what init waits for: write its ID maps, make its cgroup. Return the cgroup; where this fails, none is left."""
     group = wish.cgroup
-    try:
-        if group:
-            group.close()  # the child has descriptors of its own
-        if flags & const.CLONE_NEWUSER:
-            _map_ids(pid, linux)
-            fdpass.send(ours, sync.MAPPED)
-        if wish.make_cgroup:
-            group = wish.make_cgroup()
-            _hand_over(ours, group)
-        return Created(pid, pidfd, ours, group)
-    except BaseException:
-        _end(pid, pidfd)
-        ours.close()
-        if wish.make_cgroup and group:
+    if group:
+        group.close()  # the child has descriptors of its own
+    if _flags(wish) & const.CLONE_NEWUSER:
+        assert wish.spec.linux
+        _map_ids(pid, wish.spec.linux)
+        fdpass.send(sock, sync.MAPPED)
+    if wish.make_cgroup:
+        group = wish.make_cgroup()
+        try:
+            _hand_over(sock, group)
+        except BaseException:
             group.remove()
-        raise
+            raise
+    return group
 
 
 def _hand_over(sock: _socket.socket, group: Cgroup) -> None:
@@ -150,11 +172,14 @@ def _nothing() -> None:
     """A container without a cgroup of its own joins none."""
 
 
-def _clone(flags: int, wish: Wish) -> int:
+def _clone(wish: Wish) -> tuple[int, int]:
+    flags = _flags(wish)
     into = wish.cgroup.fd_for_clone() if wish.cgroup else None
     try:
         return namespaces.clone(flags, -1 if into is None else into)
     except OSError as error:
+        if error.errno in _EXHAUSTED:
+            raise RuntimeFailure(f"cannot make the container's first process: {error.strerror}") from None
         if flags & const.CLONE_NEWUSER:
             raise Unsupported(f"cannot make a user namespace: {error.strerror}", userns_hint()) from None
         hint = "making namespaces takes root, or a user namespace: run crate as an ordinary user" if error.errno == 1 else None
@@ -246,8 +271,6 @@ def end(created: Created) -> None:
     """Kill a container that was created and is not to be started; reaps it and closes what is open."""
     created.sock.close()
     if created.console >= 0:
-        try:
-            os.close(created.console)
-        except OSError:
-            pass
+        os.close(created.console)
+        created.console = -1
     _end(created.pid, created.pidfd)
