@@ -14,7 +14,9 @@ import pytest
 
 from cratebox.cgroup import base, mounts
 from cratebox.cgroup.v2 import V2
+from cratebox.errors import RuntimeFailure
 from cratebox.linux import namespaces
+from cratebox.runtime import lifecycle
 
 UNIFIED = mounts.find()[1]
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -110,6 +112,20 @@ def test_who_is_in_the_cgroup_gets_the_signal(victim, monkeypatch):
     assert victim.wait(5) == -signal.SIGTERM
 
 
+def test_a_number_that_is_not_of_the_pid_namespace_any_more_gets_no_signal(victim, monkeypatch):
+    seen: list[str] = []
+
+    def is_link(path: str, _target: str) -> bool:
+        seen.append(path)
+        return seen.count(path) == 1 and path == f"/proc/{victim.pid}/ns/pid"
+
+    monkeypatch.setattr(lifecycle, "_is_link", is_link)
+    lifecycle._signal_namespace(os.getpid(), signal.SIGTERM)
+    assert seen.count(f"/proc/{victim.pid}/ns/pid") == 2
+    with pytest.raises(subprocess.TimeoutExpired):
+        victim.wait(0.2)
+
+
 def test_a_child_comes_with_its_pidfd():
     pid, pidfd = namespaces.clone(0)
     if pid == 0:
@@ -142,3 +158,18 @@ os._exit(2)
 def test_without_a_descriptor_for_the_pidfd_there_is_no_child():
     done = subprocess.run([sys.executable, "-c", _NO_DESCRIPTORS, str(SOURCE)], capture_output=True, text=True)
     assert done.returncode == 0, (done.returncode, done.stderr)
+
+
+def test_a_cgroup_that_stays_in_use_is_an_error(monkeypatch):
+    from cratebox.errors import Conflict
+    from cratebox.runtime import place
+
+    class Driver(base.Driver):
+        def create(self, path, resources=None):
+            raise Conflict(f"cgroup {path} is in use by process 7")
+
+    monkeypatch.setattr(place, "driver", Driver)
+    monkeypatch.setattr(place, "_TRIES", 2, raising=False)
+    state = place.saved.State("", "x", "", 0, 0, "", 0.0, cgroups_path="crate-oci/x")
+    with pytest.raises(RuntimeFailure, match="in use by process 7"):
+        place.remove_cgroup(state)

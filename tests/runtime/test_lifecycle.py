@@ -535,8 +535,9 @@ def test_a_damaged_state_file_is_named_and_deleted_by_force(oci):
         assert f"damaged: {path}" in told
         assert "delete the container by force" in told
     assert '"damaged"' in oci.ok("list", "--format", "json")
-    _kill(pid)
+    assert _alive(pid)
     oci.ok("delete", "--force", name)
+    assert not _alive(pid)
     assert oci.left() == []
 
 

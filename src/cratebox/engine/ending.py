@@ -201,7 +201,10 @@ def vanish(paths: Paths, images: Images, container: Container) -> Callable[[], N
         records.release_name(paths, name, container.id)
     from cratebox.runtime import state
 
-    state.forget(f"{paths.running}/{container.id}")
+    try:
+        state.forget(f"{paths.running}/{container.id}")
+    except StorageError:
+        pass  # the container is gone already, and its ID never comes again
     return lambda: records.delete_tree(images, gone)
 
 

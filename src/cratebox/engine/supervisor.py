@@ -155,14 +155,14 @@ class _Supervision:
             self._start(started_at)
         except BaseException:
             self._remove_cgroup()
-            runtime_state.forget(watch.state_directory)
+            self._forget_state()
             raise
         failed = self._stay()
         code = process.waited_status(self.status or 0)
         if not removing:  # before the state is forgotten: it is never unknown how it is
             self._record_exit(records.Exit(code, started_at, time.time(), failed or self.pump.log_error))
             self._remove_cgroup()
-        runtime_state.forget(watch.state_directory)
+        self._forget_state()
         delete = watch.remove() if removing else None
         if not removing:
             os.close(watch.lock)  # before the client hears of it: it may start or remove the container at once
@@ -190,6 +190,13 @@ class _Supervision:
         if self.status is None:
             process.send_signal(self.pidfd, _SIGKILL)
             self.status = os.waitpid(self.pid, 0)[1]
+
+    def _forget_state(self) -> None:
+        """A state that cannot be deleted is that of a process which has ended: it must not hide how."""
+        try:
+            runtime_state.forget(self.watch.state_directory)
+        except StorageError:
+            pass
 
     def _remove_cgroup(self) -> None:
         """What cannot be removed (a process that does not die) must not hide how the container ended: `rm` tries again."""

@@ -95,7 +95,7 @@ def _blank(name: str, bundle: str, document: spec.Spec) -> saved.State:
         created=time.time(),
         annotations=document.annotations or {},
         owner=os.geteuid(),
-        cgroups_path=(document.linux.cgroups_path if document.linux else "") or f"crate-oci/{name}",
+        cgroups_path=(document.linux.cgroups_path if document.linux else "") or saved.default_cgroup(name),
         rootfs=os.path.normpath(os.path.join(bundle, document.root.path)),
         command=document.process.args[0],
     )
@@ -109,10 +109,12 @@ def _make(root: str, directory: str, state: saved.State, document: spec.Spec, se
         ends = place.make_fifos(directory)
         created = creation.create(_wish(root, state, document, settings).replace(cgroup=group, gate=ends[0], report=ends[1]))
         state = state.replace(pid=created.pid, started=created.started, cgroup=group.paths())
+        saved.save_identity(directory, state)
         saved.save(directory, state)
         if settings.pid_file:
             _write_pid(settings.pid_file, created.pid)
-        master = _hand_over(created.console, settings)
+        if settings.console_socket:
+            _send_console(created, settings.console_socket)
         creation.keep(created)
     except BaseException as error:
         if created:
@@ -125,7 +127,7 @@ def _make(root: str, directory: str, state: saved.State, document: spec.Spec, se
         for fd in ends:
             if fd >= 0:
                 os.close(fd)
-    return created.pid, master
+    return created.pid, created.console
 
 
 def _wish(root: str, state: saved.State, document: spec.Spec, settings: Settings) -> creation.Wish:
@@ -152,21 +154,19 @@ def _write_pid(path: str, pid: int) -> None:
         raise StorageError(f"cannot write the pid file {path}: {error.strerror}") from None
 
 
-def _hand_over(master: int, settings: Settings) -> int:
-    if master < 0 or not settings.console_socket:
-        return master
-    console.send(settings.console_socket, master)
-    os.close(master)
-    return -1
+def _send_console(created: creation.Created, path: str) -> None:
+    console.send(path, created.console)
+    os.close(created.console)
+    created.console = -1
 
 
 def _undo(directory: str, group: cgroups.Cgroup | None, pid_file: str | None) -> None:
     """Remove what a failed create made. What cannot be removed must not hide why it failed."""
-    if group:
-        try:
-            group.remove()
-        except CrateError:
-            pass
     if pid_file:
         place.unlink("", pid_file)
-    saved.forget(directory)
+    try:
+        if group:
+            group.remove()
+        saved.forget(directory)  # not where its cgroup is still there: deleting it again removes both
+    except (CrateError, OSError):
+        pass

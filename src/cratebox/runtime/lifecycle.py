@@ -47,7 +47,6 @@ def start(root: str, name: str) -> None:
         error = _open_gate(directory, state)
         if error:
             raise error
-        saved.save(directory, state.replace(started_at=time.time()))
     except OSError as error:
         raise RuntimeFailure(f"cannot start container {name}: {error.strerror}") from None
     finally:
@@ -56,23 +55,29 @@ def start(root: str, name: str) -> None:
 
 def _open_gate(directory: str, state: saved.State) -> CrateError | None:
     """Let the process through; return what kept its program from running, once the process is gone."""
-    pidfd = process.open_pidfd(state.pid, state.started)
-    # A FIFO's reader may open it before there is a writer, its writer only where there is a reader: ENXIO, if it has died.
-    report = os.open(directory + "/report", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    gate = os.open(directory + "/gate", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fds = [process.open_pidfd(state.pid, state.started)]
     try:
-        os.set_blocking(report, True)
-        os.write(gate, sync.GO)
-        message = b""
-        while part := os.read(report, 65536):
-            message += part
-        error = sync.read_report(message, state.command)
-        if error:
-            _wait_for_end(pidfd)
+        # A FIFO's reader may open it before there is a writer, its writer only where there is a reader: ENXIO, if it has died.
+        for name, mode in (("report", os.O_RDONLY), ("gate", os.O_WRONLY)):
+            fds.append(os.open(f"{directory}/{name}", mode | os.O_NONBLOCK | os.O_CLOEXEC))
+        pidfd, report, gate = fds
+        error = _go(pidfd, report, gate, state.command)
     finally:
-        for fd in (pidfd, report, gate):
+        for fd in fds:
             os.close(fd)
     place.unlink(directory, "gate", "report")
+    return error
+
+
+def _go(pidfd: int, report: int, gate: int, command: str) -> CrateError | None:
+    os.set_blocking(report, True)
+    os.write(gate, sync.GO)
+    message = b""
+    while part := os.read(report, 65536):
+        message += part
+    error = sync.read_report(message, command)
+    if error:
+        _wait_for_end(pidfd)
     return error
 
 
@@ -172,25 +177,34 @@ def _signal_all(found: saved.State, signal: int) -> None:
     if signal == _SIGKILL:
         _signal_one(found, signal)  # the end of its PID namespace
         group.kill()
-        return
-    for pid in group.pids() or _of_namespace(found.pid):
+    elif not group.signal(signal):
+        _signal_namespace(found.pid, signal)
+
+
+def _signal_namespace(leader: int, signal: int) -> None:
+    """Send `signal` to the processes in the PID namespace of `leader`, for a container without a cgroup of its own."""
+    wanted = os.readlink(f"/proc/{leader}/ns/pid")
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or not _is_link(f"/proc/{entry}/ns/pid", wanted):
+            continue
         try:
-            os.kill(pid, signal)
+            pidfd = os.pidfd_open(int(entry))
+        except ProcessLookupError:
+            continue
+        try:
+            if _is_link(f"/proc/{entry}/ns/pid", wanted):  # still: the number may be another process's by now
+                process.send_signal(pidfd, signal)
         except ProcessLookupError:
             pass
+        finally:
+            os.close(pidfd)
 
 
-def _of_namespace(leader: int) -> list[int]:
-    """Return the processes in the PID namespace of `leader`, for a container without a cgroup of its own."""
-    wanted = os.readlink(f"/proc/{leader}/ns/pid")
-    found = []
-    for entry in os.listdir("/proc"):
-        try:
-            if entry.isdigit() and os.readlink(f"/proc/{entry}/ns/pid") == wanted:
-                found.append(int(entry))
-        except OSError:
-            continue
-    return found
+def _is_link(path: str, target: str) -> bool:
+    try:
+        return os.readlink(path) == target
+    except OSError:
+        return False
 
 
 def delete(root: str, name: str, *, force: bool = False) -> None:
@@ -200,18 +214,14 @@ def delete(root: str, name: str, *, force: bool = False) -> None:
     """
     directory = place.directory_of(root, name)
     if force:
-        _kill_early(directory)
+        _kill_early(directory, name)
     lock = place.lock(directory)
     try:
         try:
-            found = saved.load(directory)
+            found = _known(directory, name, force)
         except NotFound:
             saved.forget(directory)  # its create died before it wrote anything: we have its lock
             raise
-        except StorageError:
-            if not force:
-                raise
-            found = _blank_of_damaged(name)
         now = saved.status(found, directory)
         if now == "running" and not force:
             raise Conflict(f"cannot delete container {name} that is not stopped: {now}", "kill it first, or delete by force")
@@ -225,18 +235,24 @@ def delete(root: str, name: str, *, force: bool = False) -> None:
         os.close(lock)
 
 
-def _kill_early(directory: str) -> None:
+def _known(directory: str, name: str, force: bool) -> saved.State:
+    """Return the state of a container; with `force`, where that is damaged, what its identity tells."""
+    try:
+        return saved.load(directory)
+    except StorageError:
+        if not force:
+            raise
+        return saved.load_identity(directory, name)
+
+
+def _kill_early(directory: str, name: str) -> None:
     """Kill before waiting for the lock: a `start` that waits for the process would hold it for ever."""
     try:
-        found = saved.load(directory)
+        found = _known(directory, name, force=True)
         if saved.status(found, directory) in {"created", "running"}:
             _signal_all(found, _SIGKILL)
     except (CrateError, OSError):
         pass  # what is to be said about it is said under the lock
-
-
-def _blank_of_damaged(name: str) -> saved.State:
-    return saved.State(spec.VERSION, name, "", 0, 0, "", 0.0, cgroups_path=f"crate-oci/{name}")
 
 
 def _end(found: saved.State) -> None:
@@ -262,26 +278,43 @@ def run(root: str, name: str, bundle: str, *, detach: bool = False, **settings: 
     signal N) once the container has ended and is deleted. Raises as create and start; nothing is left then.
     """
     before = console.hold_signals()
+    master = -1
     try:
         pid, master = bundles.create(root, name, bundle, bundles.Settings(**settings), detached=detach)
         try:
             start(root, name)
             if detach:
                 return 0
-            pidfd = os.pidfd_open(pid)
-            console.stay(pidfd, master, before)
-            status = os.waitpid(pid, 0)[1]
+            code = _stay(pid, master, before)
         except BaseException:
-            _delete_quietly(root, name)
+            _delete_after_error(root, name)
             raise
-        _delete_quietly(root, name)
-        return process.waited_status(status)
+        _delete_ended(root, name)
+        return code
     finally:
+        if master >= 0:
+            os.close(master)
         console.release_signals(before)
 
 
-def _delete_quietly(root: str, name: str) -> None:
+def _stay(pid: int, master: int, before: Any) -> int:
+    pidfd = os.pidfd_open(pid)  # our child, and not waited for: the number is still its own
+    try:
+        console.stay(pidfd, master, before)
+    finally:
+        os.close(pidfd)
+    return process.waited_status(os.waitpid(pid, 0)[1])
+
+
+def _delete_ended(root: str, name: str) -> None:
     try:
         delete(root, name, force=True)
     except NotFound:
         pass  # somebody else was faster
+
+
+def _delete_after_error(root: str, name: str) -> None:
+    try:
+        delete(root, name, force=True)
+    except (CrateError, OSError):
+        pass  # what went wrong before is what is told; `delete --force` says the rest

@@ -1,8 +1,9 @@
 """The place of a container, ROOT/ID: its name, its lock, and what a `create` that was killed has left there.
 
-    state.json   what is known about the container (state.py)
-    gate         a FIFO: the container's process waits for a byte from it, see sync.py
-    report       a FIFO: what keeps its program from running is written there
+    state.json      what is known about the container (state.py)
+    identity.json   what it takes to end the container, should that file be damaged
+    gate            a FIFO: the container's process waits for a byte from it, see sync.py
+    report          a FIFO: what keeps its program from running is written there
 
 Whoever changes a container holds a flock on its directory, so that verbs which meet behave as if one came after the other.
 """
@@ -14,13 +15,15 @@ import os
 import time
 
 from cratebox.cgroup import base as cgroups
-from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError
+from cratebox.errors import Conflict, InvalidValue, NotFound, RuntimeFailure, StorageError
+from cratebox.linux import process
 from cratebox.paths import private_directory
 from cratebox.runtime import state as saved
 
 CACHE = "@cache"  # beside the containers, under a name that none can have
 _ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
-_FILES = ("state.json", "state.json.new", "gate", "report")
+_FILES = ("identity.json", "identity.json.new", "state.json", "state.json.new", "gate", "report")
+_TRIES = 200  # of 10 ms
 
 
 def check_id(name: str) -> None:
@@ -121,19 +124,34 @@ def make_fifos(directory: str) -> tuple[int, int]:
 
 def remove_cgroup(state: saved.State) -> None:
     """Kill what is left in the container's cgroup and remove it. Raises RuntimeFailure where something does not die."""
-    if state.cgroup:
-        group = cgroups.from_paths(state.cgroup)
-        group.kill()
-        group.remove()
+    if state.boot_id and state.boot_id != process.boot_id():
+        return  # what is there under that name by now is another container's
+    if not state.cgroup:
+        _remove_unknown(state.cgroups_path)
         return
-    # Its create died before it could write down which directories it had made: making them again finds them.
-    for _ in range(200):
+    group = cgroups.from_paths(state.cgroup)
+    group.kill()
+    group.remove()
+
+
+def _remove_unknown(path: str) -> None:
+    """Remove the cgroup of a container whose create died before it could write down which directories it had made.
+
+    Making them again finds them. Its process is dying, if there is one, and nobody is killed here: a process that stays may
+    as well be another container's, which had that path before. Raises RuntimeFailure then.
+    """
+    for _ in range(_TRIES):
         try:
-            driver().create(state.cgroups_path).remove()
-        except Conflict:
-            time.sleep(0.01)  # its process is dying
+            driver().create(path).remove()
+        except Conflict as error:
+            in_use = error.message
+            time.sleep(0.01)
         else:
             return
+    raise RuntimeFailure(
+        f"cannot remove cgroup {path}: {in_use}",
+        "if that is a process of this container: kill it and delete again; if not: delete the other container first",
+    )
 
 
 def driver() -> cgroups.Driver:

@@ -1,6 +1,7 @@
 """What is written down about a container's process, so that another command, or one after a crash, finds it.
 
 ROOT/ID/state.json lives where a reboot forgets it. Whether the container runs is not in it: that is asked of the kernel.
+Beside it is identity.json, as much as it takes to end the container where the other file is damaged.
 """
 
 from __future__ import annotations
@@ -12,8 +13,16 @@ from cratebox.errors import InvalidValue, NotFound, StorageError
 from cratebox.linux import process
 from cratebox.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    _R = TypeVar("_R", bound=Record)
+
 _MOST = 16 << 20  # bytes, of which nearly all would be annotations
 _ENOSPC = 28
+_BY_FORCE = "delete the container by force"
 
 
 class State(Record):
@@ -40,10 +49,29 @@ class State(Record):
     command: str = ""
 
 
+class Identity(Record):
+    """What never changes once there is a process, with the meaning it has in State."""
+
+    pid: int
+    started: int
+    boot_id: str
+    cgroup: dict[str, str] = {}  # noqa: RUF012
+    cgroups_path: str = ""
+
+
 def save(directory: str, state: State) -> None:
     """Replace state.json in `directory`, whole or not at all. Raises OSError. Not synced: a reboot forgets it anyway."""
-    path = directory + "/state.json"
-    raw = jsontext.dumps(document.encode(state)).encode()
+    _replace(directory + "/state.json", state)
+
+
+def save_identity(directory: str, state: State) -> None:
+    """Write identity.json, once, from a state that has its process. Raises OSError."""
+    known = Identity(state.pid, state.started, state.boot_id, state.cgroup, state.cgroups_path)
+    _replace(directory + "/identity.json", known)
+
+
+def _replace(path: str, record: Record) -> None:
+    raw = jsontext.dumps(document.encode(record)).encode()
     fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         if os.write(fd, raw) != len(raw):  # the last free bytes of the disk are given before it says ENOSPC
@@ -55,17 +83,42 @@ def save(directory: str, state: State) -> None:
 
 def load(directory: str) -> State:
     """Return the state in `directory`. Raises NotFound, StorageError where the file is damaged."""
-    path = directory + "/state.json"
+    try:
+        return _read(directory + "/state.json", State)
+    except FileNotFoundError:
+        if os.path.exists(directory + "/identity.json"):
+            raise StorageError(f"damaged: {directory}/state.json is gone", _BY_FORCE) from None
+        raise NotFound("container does not exist") from None
+
+
+def load_identity(directory: str, name: str) -> State:
+    """Return what identity.json knows of the container `name`, whose state.json is damaged; that it has no process and the
+    cgroup that it would have been given, where this file is damaged as well.
+    """
+    try:
+        known = _read(directory + "/identity.json", Identity)
+    except (FileNotFoundError, StorageError):
+        known = Identity(0, 0, "", cgroups_path=default_cgroup(name))
+    return State("", name, "", known.pid, known.started, known.boot_id, 0.0, known.cgroup, cgroups_path=known.cgroups_path)
+
+
+def default_cgroup(name: str) -> str:
+    """Return the path of the cgroup of a container whose spec names none."""
+    return f"crate-oci/{name}"
+
+
+def _read(path: str, kind: type[_R]) -> _R:
+    """Return the record in the file `path`. Raises FileNotFoundError, StorageError where it is damaged."""
     try:
         with open(path, "rb") as file:
             raw = file.read(_MOST)
-        return document.decode(State, jsontext.loads(raw), path)
+        return document.decode(kind, jsontext.loads(raw), path)
     except FileNotFoundError:
-        raise NotFound("container does not exist") from None
+        raise
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from None
     except (jsontext.JSONError, InvalidValue) as error:
-        raise StorageError(f"damaged: {path}: {error}", "delete the container by force") from None
+        raise StorageError(f"damaged: {path}: {error}", _BY_FORCE) from None
 
 
 def status(state: State, directory: str) -> str:
@@ -103,10 +156,20 @@ def _is_locked(directory: str) -> bool:
 
 
 def forget(directory: str) -> None:
-    """Delete the directory of a container that is gone; what is gone already is no error."""
+    """Delete the directory of a container that is gone; what is gone already is no error. Raises StorageError."""
     try:
-        for name in os.listdir(directory):
-            os.unlink(f"{directory}/{name}")
-        os.rmdir(directory)
-    except OSError:
+        # The identity first: alone it would stand for a container whose state is damaged.
+        for name in sorted(os.listdir(directory), key=lambda name: name != "identity.json"):
+            _gone(os.unlink, f"{directory}/{name}")
+        _gone(os.rmdir, directory)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StorageError(f"cannot delete {directory}: {error.strerror}") from None
+
+
+def _gone(remove: Callable[[str], None], path: str) -> None:
+    try:
+        remove(path)
+    except FileNotFoundError:
         pass
