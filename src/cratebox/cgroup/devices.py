@@ -96,17 +96,19 @@ def _insn(code: int, target: int = 0, source: int = 0, offset: int = 0, immediat
     return struct.pack("=BBhi", code, target | source << 4, offset, immediate)
 
 
-def _checked(rule: dict[str, Any]) -> _Rule:
+def _checked(rule: Any) -> _Rule:
+    if not isinstance(rule, dict):
+        raise InvalidValue(f"resources.devices: {rule!r} is not a rule: an object with allow, type, major, minor, access")
     kind = rule.get("type") or "a"
     access = rule.get("access") or "rwm"
     major, minor = (_ANY if rule.get(field) is None else rule[field] for field in ("major", "minor"))
-    if kind not in {"a", "b", "c", "u"} or not isinstance(rule.get("allow"), bool):
-        raise InvalidValue(f"devices: a rule needs allow and a type of a, b, c or u: {rule!r}")
+    if kind not in ("a", "b", "c", "u") or not isinstance(rule.get("allow"), bool):
+        raise InvalidValue(f"resources.devices: a rule needs allow and a type of a, b, c or u: {rule!r}")
     if not isinstance(access, str) or not set(access) <= set("rwm") or len(set(access)) < len(access):
-        raise InvalidValue(f"devices: access {access!r} is not made of r, w and m")
+        raise InvalidValue(f"resources.devices: access {access!r} is not made of r, w and m")
     for number, most in ((major, 0xFFF), (minor, 0xFFFFF)):  # dev_t of the kernel: 12 and 20 bits
         if isinstance(number, bool) or not isinstance(number, int) or not _ANY <= number <= most:
-            raise InvalidValue(f"devices: {number!r} is not a device number")
+            raise InvalidValue(f"resources.devices: {number!r} is not a device number")
     return rule["allow"], "c" if kind == "u" else kind, major, minor, access
 
 

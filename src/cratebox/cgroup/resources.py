@@ -30,6 +30,18 @@ def limits_in(resources: dict[str, Any] | None) -> list[str]:
     return [name for name in found if name not in {"memory.useHierarchy", "memory.checkBeforeUpdate"}]
 
 
+def check(resources: dict[str, Any]) -> None:
+    """Raise InvalidValue or Unsupported for what no cgroup can be given, of whichever version. Device rules included."""
+    from cratebox.cgroup.devices import v1_lines
+
+    for_v1({**resources, "unified": None})
+    _unified(resources)
+    rules = resources.get("devices")
+    if rules is not None and not isinstance(rules, list):
+        raise InvalidValue("resources.devices is not a list")
+    v1_lines(rules or [])
+
+
 def for_v1(resources: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return (controller, file, value) in the order of writing. Raises InvalidValue, Unsupported."""
     memory, cpu, pids = _groups(resources)
@@ -45,7 +57,7 @@ def for_v1(resources: dict[str, Any]) -> list[tuple[str, str, str]]:
     ):
         if value is not None:
             writes.append(("memory", file, str(value)))
-    if memory.get("disableOOMKiller"):
+    if _boolean(memory, "memory", "disableOOMKiller"):
         writes.append(("memory", "memory.oom_control", "1"))
     for file, value in (
         ("cpu.shares", _integer(cpu, "cpu", "shares", 0) or None),
@@ -139,6 +151,13 @@ def _integer(fields: dict[str, Any], group: str, field: str, least: int) -> int 
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**64:
         raise InvalidValue(f"resources.{group}.{field}: {value!r} is not a number of at least {least}")
     return value
+
+
+def _boolean(fields: dict[str, Any], group: str, field: str) -> bool:
+    value = fields.get(field)
+    if value is not None and not isinstance(value, bool):
+        raise InvalidValue(f"resources.{group}.{field}: {value!r} is not true or false")
+    return bool(value)
 
 
 def _swap(memory: dict[str, Any]) -> int | None:

@@ -169,6 +169,9 @@ def main(argv: list[str]) -> int:
         name = f"{error.filename}: " if error.filename is not None else ""
         log.tell(f"{name}{error.strerror or error}", None)
         trouble = error
+    except Exception as error:  # noqa: BLE001  an engine reads the log and this exit code; a traceback is no answer
+        log.tell(f"internal error: {type(error).__name__}: {error}", "crate-oci --debug shows where; please report it")
+        trouble = error
     if os.environ.get("CRATE_DEBUG"):
         import traceback
 

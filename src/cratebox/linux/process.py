@@ -98,13 +98,13 @@ def load_seccomp(program: bytes, flags: int) -> None:
 
 def set_hostname(name: str) -> None:
     """Set the host name of this UTS namespace. Raises OSError."""
-    raw = name.encode()
+    raw = os.fsencode(name)
     checked(f"sethostname({name})", const.SYS_sethostname, raw, len(raw))
 
 
 def set_domainname(name: str) -> None:
     """Set the NIS domain name of this UTS namespace. Raises OSError."""
-    raw = name.encode()
+    raw = os.fsencode(name)
     checked(f"setdomainname({name})", const.SYS_setdomainname, raw, len(raw))
 
 

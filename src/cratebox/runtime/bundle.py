@@ -13,10 +13,12 @@ from cratebox import jsontext
 from cratebox.cgroup import base as cgroups
 from cratebox.errors import CrateError, InvalidValue, RuntimeFailure, StorageError, Unsupported
 from cratebox.linux import process
+from cratebox.paths import private_directory
 from cratebox.record import Record
 from cratebox.runtime import console, place, seccomp, spec, validate
 from cratebox.runtime import create as creation
 from cratebox.runtime import state as saved
+from cratebox.runtime.mount_options import is_new
 
 _MOST_OF_SPEC = 16 << 20  # bytes
 
@@ -42,9 +44,10 @@ def create(root: str, name: str, bundle: str, settings: Settings, detached: bool
     document = read(bundle)
     validate.validate(document)
     _check(document, settings, detached)
+    wish = _wish(root, bundle, document, settings)
     directory, lock = place.claim(root, name)
     try:
-        return _make(root, directory, _blank(name, bundle, document), document, settings)
+        return _make(directory, _blank(name, bundle, document), wish, settings)
     finally:
         os.close(lock)
 
@@ -101,13 +104,14 @@ def _blank(name: str, bundle: str, document: spec.Spec) -> saved.State:
     )
 
 
-def _make(root: str, directory: str, state: saved.State, document: spec.Spec, settings: Settings) -> tuple[int, int]:
+def _make(directory: str, state: saved.State, wish: creation.Wish, settings: Settings) -> tuple[int, int]:
     group, created, ends = None, None, (-1, -1)
+    linux = wish.spec.linux
     try:
         saved.save(directory, state)
-        group = place.driver().create(state.cgroups_path, document.linux.resources if document.linux else None)
+        group = place.driver().create(state.cgroups_path, linux.resources if linux else None)
         ends = place.make_fifos(directory)
-        created = creation.create(_wish(root, state, document, settings).replace(cgroup=group, gate=ends[0], report=ends[1]))
+        created = creation.create(wish.replace(cgroup=group, gate=ends[0], report=ends[1]))
         state = state.replace(pid=created.pid, started=created.started, cgroup=group.paths())
         saved.save_identity(directory, state)
         saved.save(directory, state)
@@ -130,15 +134,22 @@ def _make(root: str, directory: str, state: saved.State, document: spec.Spec, se
     return created.pid, created.console
 
 
-def _wish(root: str, state: saved.State, document: spec.Spec, settings: Settings) -> creation.Wish:
+def _wish(root: str, bundle: str, document: spec.Spec, settings: Settings) -> creation.Wish:
+    """Work out all that can be before anything of the container exists; what a profile contradicts itself in is found here."""
     profile = document.linux.seccomp if document.linux else None
+    private_directory(root)
     return creation.Wish(
-        spec=document,
-        bundle=state.bundle,
+        spec=document.replace(mounts=tuple(_from_bundle(one, bundle) for one in document.mounts)),
+        bundle=bundle,
         filter=seccomp.cached_filter(f"{root}/{place.CACHE}", profile) if profile else None,
         preserve_fds=settings.preserve_fds,
         new_keyring=not settings.no_new_keyring,
     )
+
+
+def _from_bundle(one: spec.Mount, bundle: str) -> spec.Mount:
+    """A relative source of a bind mount is below the bundle (config.md, Mounts)."""
+    return one if is_new(one) or one.source.startswith("/") else one.replace(source=os.path.join(bundle, one.source))
 
 
 def _write_pid(path: str, pid: int) -> None:

@@ -47,9 +47,7 @@ def make(root: int, devices: tuple[Device, ...]) -> None:
 
 
 def _make_one(root: int, device: Device) -> None:
-    kind = _KINDS.get(device.type)
-    if kind is None:
-        raise RuntimeFailure(f"cannot make {device.path}: no kind of device is called {device.type!a}")
+    kind = _KINDS[device.type]
     directory, name = os.path.split(device.path)
     parent = make_directories(root, directory)
     try:

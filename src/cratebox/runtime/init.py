@@ -15,6 +15,7 @@ from cratebox.linux import const, fdpass, mount, namespaces, process, stub, tty
 from cratebox.linux.beneath import make_directories, open_beneath
 from cratebox.record import Record
 from cratebox.runtime import devices, rootfs, sync
+from cratebox.runtime.mount_options import is_new
 from cratebox.runtime.security import Privileges, set_limits
 from cratebox.runtime.spec import Linux, Mount, Process, Spec
 
@@ -160,7 +161,7 @@ def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[
     directories = _enter_cgroup(order, linux)
     rootfs.mount_all(root, spec.mounts[first:], lambda one: order.mount_cgroup(root, one, directories))
     at_dev = [one for one in spec.mounts if os.path.normpath(one.destination) == "/dev"]
-    if at_dev and rootfs.is_new(at_dev[-1]):  # a directory of the host's, bound there, is not ours to fill
+    if at_dev and is_new(at_dev[-1]):  # a directory of the host's, bound there, is not ours to fill
         devices.make(root, linux.devices)
     own_null = devices.open_own_null(root)
     console = _make_console(order, root, who) if who.terminal else -1
@@ -174,6 +175,7 @@ def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[
         mount.set_attributes(root, const.MOUNT_ATTR_RDONLY)
     rootfs.pivot(root)
     os.close(root)
+    rootfs.set_propagation(root, spec)
     return console, own_null
 
 
@@ -191,7 +193,7 @@ def _write_file(path: str, text: str) -> None:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(fd, text.encode())
+            os.write(fd, os.fsencode(text))
         finally:
             os.close(fd)
     except OSError as error:

@@ -10,50 +10,17 @@ from __future__ import annotations
 import os
 import stat
 
-from cratebox.errors import InvalidValue, OverlayRefused, RuntimeFailure
+from cratebox.errors import OverlayRefused, RuntimeFailure
 from cratebox.linux import const, mount
 from cratebox.linux.beneath import make_directories, open_beneath, open_in_root
 from cratebox.record import Record
+from cratebox.runtime.mount_options import PROPAGATION, is_new, split
 from cratebox.runtime.spec import Mount, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# mount(8)'s words: what they set, and what they clear.
-_ATTRIBUTES = {
-    "ro": (const.MOUNT_ATTR_RDONLY, 0), "rw": (0, const.MOUNT_ATTR_RDONLY),
-    "nosuid": (const.MOUNT_ATTR_NOSUID, 0), "suid": (0, const.MOUNT_ATTR_NOSUID),
-    "nodev": (const.MOUNT_ATTR_NODEV, 0), "dev": (0, const.MOUNT_ATTR_NODEV),
-    "noexec": (const.MOUNT_ATTR_NOEXEC, 0), "exec": (0, const.MOUNT_ATTR_NOEXEC),
-    "noatime": (const.MOUNT_ATTR_NOATIME, const.MOUNT_ATTR__ATIME), "atime": (0, const.MOUNT_ATTR__ATIME),
-    "strictatime": (const.MOUNT_ATTR_STRICTATIME, const.MOUNT_ATTR__ATIME),
-    "nostrictatime": (0, const.MOUNT_ATTR__ATIME),
-    "relatime": (const.MOUNT_ATTR_RELATIME, const.MOUNT_ATTR__ATIME), "norelatime": (0, const.MOUNT_ATTR__ATIME),
-    "nodiratime": (const.MOUNT_ATTR_NODIRATIME, 0), "diratime": (0, const.MOUNT_ATTR_NODIRATIME),
-    "nosymfollow": (const.MOUNT_ATTR_NOSYMFOLLOW, 0), "symfollow": (0, const.MOUNT_ATTR_NOSYMFOLLOW),
-}  # fmt: skip
-_PROPAGATION = {
-    "private": (const.MS_PRIVATE, False), "rprivate": (const.MS_PRIVATE, True),
-    "slave": (const.MS_SLAVE, False), "rslave": (const.MS_SLAVE, True),
-    "shared": (const.MS_SHARED, False), "rshared": (const.MS_SHARED, True),
-    "unbindable": (const.MS_UNBINDABLE, False), "runbindable": (const.MS_UNBINDABLE, True),
-}  # fmt: skip
-_REFUSED = ("idmap", "ridmap", "tmpcopyup", "copy-symlink", "remount")
-# Words that are flags of the superblock where a new file system is made, and mean nothing to a bind mount.
-_SUPERBLOCK = {
-    "sync",
-    "async",
-    "dirsync",
-    "mand",
-    "nomand",
-    "lazytime",
-    "nolazytime",
-    "silent",
-    "loud",
-    "iversion",
-    "noiversion",
-}
 # Their place decides what they hide or show, so it must be a directory of that very name.
 _KERNEL_TYPES = ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue")
 _EINVAL, _EPERM, _ELOOP = 22, 1, 40
@@ -74,14 +41,9 @@ class Overlay(Record):
 
 def mount_root(spec: Spec, bundle: str, overlay: Overlay | None) -> int:
     """Mount the container's root at root.path of `bundle`; return its descriptor. Raises RuntimeFailure."""
-    propagate = (spec.linux.rootfs_propagation if spec.linux else "") or "rprivate"
     # Nothing mounted here may ever reach the host; what the host mounts later reaches us only where that was asked for.
-    mount.mount(
-        "none",
-        "/",
-        "",
-        const.MS_REC | (const.MS_SLAVE if propagate in ("rslave", "slave", "rshared", "shared") else const.MS_PRIVATE),
-    )
+    kind = const.MS_SLAVE if _kind_of_root(spec) in (const.MS_SLAVE, const.MS_SHARED) else const.MS_PRIVATE
+    mount.mount("none", "/", "", const.MS_REC | kind)
     path = os.path.join(bundle, spec.root.path if spec.root else "rootfs")
     try:
         if overlay and not overlay.upper:
@@ -161,11 +123,6 @@ def mount_all(root: int, mounts: tuple[Mount, ...], cgroup: Callable[[Mount], No
             ) from None
 
 
-def is_new(one: Mount) -> bool:
-    """Tell whether a mount makes a file system of the container's own, and does not show one of the host's."""
-    return one.type != "bind" and "bind" not in one.options and "rbind" not in one.options
-
-
 def _hint(one: Mount, error: OSError) -> str | None:
     if one.type == "proc" and error.errno == _EPERM:
         return "the kernel lets a user namespace mount /proc only where all of the outer one is visible: not inside of a container that masks it"
@@ -174,41 +131,18 @@ def _hint(one: Mount, error: OSError) -> str | None:
     return None
 
 
-def _split(one: Mount) -> tuple[int, int, int, int, list[tuple[int, bool]], tuple[str, ...]]:
-    """Sort a mount's options: attributes to set and clear, the same for the whole tree below, propagation, the rest."""
-    plus, minus, deep_plus, deep_minus = 0, 0, 0, 0
-    propagation, rest = [], []
-    for option in one.options:
-        if option in _ATTRIBUTES:
-            set_, clear = _ATTRIBUTES[option]
-            plus, minus = (plus & ~clear | set_, minus & ~set_ | clear)
-        elif option[:1] == "r" and option[1:] in _ATTRIBUTES:
-            set_, clear = _ATTRIBUTES[option[1:]]
-            deep_plus, deep_minus = (deep_plus & ~clear | set_, deep_minus & ~set_ | clear)
-        elif option in _PROPAGATION:
-            propagation.append(_PROPAGATION[option])
-        elif option in _REFUSED:
-            raise InvalidValue(f"mount option {option} at {one.destination} is not done by this version of crate")
-        elif option not in {"bind", "rbind", "defaults"}:
-            rest.append(option)
-    return plus, minus, deep_plus, deep_minus, propagation, tuple(rest)
-
-
 def _finish(tree: int, one: Mount, target: int) -> None:
-    plus, minus, deep_plus, deep_minus, propagation, _rest = _split(one)
-    if deep_plus or deep_minus:
-        mount.set_attributes(tree, deep_plus, deep_minus, recursive=True)
-    if plus or minus:
-        mount.set_attributes(tree, plus, minus)
+    options = split(one)
+    if options.deep_plus or options.deep_minus:
+        mount.set_attributes(tree, options.deep_plus, options.deep_minus, recursive=True)
+    if options.plus or options.minus:
+        mount.set_attributes(tree, options.plus, options.minus)
     mount.attach(tree, target, f"{one.source} -> {one.destination}")
-    for kind, deep in propagation:
+    for kind, deep in options.propagation:
         mount.set_attributes(tree, propagation=kind, recursive=deep)
 
 
 def _bind(root: int, one: Mount) -> None:
-    rest = [word for word in _split(one)[5] if word not in _SUPERBLOCK]
-    if rest:
-        raise RuntimeFailure(f"cannot bind {one.source} at {one.destination}: unknown option {rest[0]!a}")
     tree = mount.clone_tree(one.source, recursive="rbind" in one.options or "bind" not in one.options)
     try:
         target = _target(root, one.destination, stat.S_ISDIR(os.fstat(tree).st_mode))
@@ -262,10 +196,9 @@ def _make_file(root: int, path: str) -> int:
 
 
 def _new(root: int, one: Mount) -> None:
-    plus, _minus, _dp, _dm, _propagation, rest = _split(one)
-    tree = mount.new_filesystem(
-        one.type, (*(("ro",) if plus & const.MOUNT_ATTR_RDONLY and one.type != "sysfs" else ()), *rest), 0, one.source
-    )
+    options = split(one)
+    readonly = ("ro",) if options.plus & const.MOUNT_ATTR_RDONLY and one.type != "sysfs" else ()
+    tree = mount.new_filesystem(one.type, (*readonly, *options.rest), 0, one.source)
     try:
         target = open_kernel_place(root, one.destination) if _own_place(one) else _target(root, one.destination, True)
         _finish(tree, one, target)
@@ -293,43 +226,68 @@ def hide(root: int, paths: tuple[str, ...], null: int) -> None:
 
     A path that is not there needs no hiding. Raises RuntimeFailure.
     """
+
+    def nothing(target: int) -> int:
+        if stat.S_ISDIR(os.fstat(target).st_mode):
+            return mount.new_filesystem("tmpfs", ("ro", "size=0", "nr_inodes=1"), const.MOUNT_ATTR_RDONLY)
+        tree = mount.clone_tree("", directory=null)
+        mount.set_attributes(tree, const.MOUNT_ATTR_RDONLY)  # it is the host's node: its mode and owner must stay
+        return tree
+
     for path in paths:
-        try:
-            target = open_beneath(root, path.strip("/"))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise RuntimeFailure(f"cannot mask {path}: {error.strerror}") from None
-        try:
-            if stat.S_ISDIR(os.fstat(target).st_mode):
-                tree = mount.new_filesystem("tmpfs", ("ro", "size=0", "nr_inodes=1"), const.MOUNT_ATTR_RDONLY)
-            else:
-                tree = mount.clone_tree("", directory=null)
-                mount.set_attributes(tree, const.MOUNT_ATTR_RDONLY)  # it is the host's node: its mode and owner must stay
-            mount.attach(tree, target, f"mask -> {path}")
-            os.close(tree)
-        except OSError as error:
-            raise RuntimeFailure(f"cannot mask {path}: {error.strerror}") from None
-        finally:
-            os.close(target)
+        _cover(root, path, nothing, "mask")
 
 
 def make_readonly(root: int, paths: tuple[str, ...]) -> None:
     """Make each of `paths` read-only, whatever is mounted on it included (linux.readonlyPaths). Raises RuntimeFailure."""
+
+    def the_same(target: int) -> int:
+        tree = mount.clone_tree("", directory=target)
+        mount.set_attributes(tree, const.MOUNT_ATTR_RDONLY, recursive=True)
+        return tree
+
     for path in paths:
-        try:
-            target = open_beneath(root, path.strip("/"))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        try:
-            tree = mount.clone_tree("", directory=target)
-            mount.set_attributes(tree, const.MOUNT_ATTR_RDONLY, recursive=True)
-            mount.attach(tree, target, f"read-only -> {path}")
-            os.close(tree)
-        except OSError as error:
-            raise RuntimeFailure(f"cannot make {path} read-only: {error.strerror}") from None
-        finally:
-            os.close(target)
+        _cover(root, path, the_same, "make read-only")
+
+
+def _cover(root: int, path: str, make: Callable[[int], int], what: str) -> None:
+    """Mount on `path` what `make` makes for a descriptor of it. A path that is not there is passed over."""
+    try:
+        target = open_beneath(root, path.strip("/") or ".")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise RuntimeFailure(f"cannot {what} {ascii(path)[1:-1]}: {error.strerror}") from None
+    try:
+        tree = make(target)
+        mount.attach(tree, target, f"{what} {path}")
+        os.close(tree)
+    except OSError as error:
+        raise RuntimeFailure(f"cannot {what} {ascii(path)[1:-1]}: {error.strerror}") from None
+    finally:
+        os.close(target)
+
+
+def _kind_of_root(spec: Spec) -> int:
+    word = spec.linux.rootfs_propagation if spec.linux else ""
+    return PROPAGATION[word or "rprivate"][0]
+
+
+def set_propagation(root: int, spec: Spec) -> None:
+    """Do the part of linux.rootfsPropagation that comes last: a root that is shared, or that cannot be bound.
+
+    A shared root is in a peer group of its own, so that what is mounted on it reaches the containers inside of this one, never
+    the host. Before pivot_root(2) it must not be shared. Raises RuntimeFailure.
+    """
+    if _kind_of_root(spec) not in (const.MS_SHARED, const.MS_UNBINDABLE):
+        return
+    assert spec.linux
+    word = spec.linux.rootfs_propagation
+    kind, deep = PROPAGATION[word]
+    try:
+        mount.set_attributes(root, propagation=kind, recursive=deep)
+    except OSError as error:
+        raise RuntimeFailure(f"cannot make the root file system {word}: {error.strerror}") from None
 
 
 def pivot(root: int) -> None:

@@ -106,7 +106,8 @@ def _library() -> Any:
     except OSError as error:
         raise Unsupported(
             f"seccomp: cannot load libseccomp.so.2: {error}",
-            "apt-get install libseccomp2 (dnf install libseccomp), or run with --security-opt seccomp=unconfined",
+            "apt-get install libseccomp2 (dnf install libseccomp), or do without a filter: no linux.seccomp in a spec,"
+            " --security-opt seccomp=unconfined with crate",
         ) from None
     library.seccomp_init.argtypes = [ctypes.c_uint32]
     library.seccomp_init.restype = ctypes.c_void_p

@@ -155,7 +155,7 @@ def _rule(rule: Any, where: str) -> dict[str, Any]:
 
 def _argument(value: Any, where: str) -> dict[str, Any]:
     _object(value, where, frozenset({"index", "value", "valueTwo", "op"}))
-    if value.get("op") not in _OPERATORS:
+    if not isinstance(value.get("op"), str) or value["op"] not in _OPERATORS:
         raise InvalidValue(f"seccomp: {where}.op: {value.get('op')!r} is not an operator (SCMP_CMP_EQ, ...)")
     return {
         "index": _number(value.get("index"), f"{where}.index", 5),

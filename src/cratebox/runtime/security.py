@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 
-from cratebox.errors import InvalidValue, RuntimeFailure
+from cratebox.errors import RuntimeFailure
 from cratebox.linux import caps, const, process
 from cratebox.linux.procfs import read_text
 from cratebox.runtime.spec import Capabilities, Process, Rlimit
 
-_RLIMITS = {
+RLIMITS = {
     f"RLIMIT_{name}": number
     for number, name in enumerate(
         ("CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS", "SIGPENDING",
@@ -23,16 +23,14 @@ _RLIMITS = {
 
 
 def set_limits(limits: tuple[Rlimit, ...]) -> None:
-    """Set the resource limits (getrlimit(2)). Raises InvalidValue for an unknown one, RuntimeFailure where it is refused."""
+    """Set the resource limits (getrlimit(2)), which `validate` has let pass. Raises RuntimeFailure where one is refused."""
     if not limits:
         return
     import resource  # whoever forked us has loaded it: see create.py
 
     for limit in limits:
-        number = _RLIMITS.get(limit.type)
-        if number is None:
-            raise InvalidValue(f"process.rlimits: {limit.type!a} is no resource limit")
-        soft, hard = (-1 if one in {-1, 2**64 - 1} else one for one in (limit.soft, limit.hard))
+        number = RLIMITS[limit.type]
+        soft, hard = (-1 if one == 2**64 - 1 else one for one in (limit.soft, limit.hard))
         try:
             resource.setrlimit(number, (soft, hard))
         except (OSError, ValueError, OverflowError) as error:
@@ -86,7 +84,10 @@ class Privileges:
         except OSError as error:
             raise RuntimeFailure(
                 f"cannot load the filter of system calls: {error.strerror}",
-                "with --security-opt no-new-privileges it needs no privilege" if not self._held >> 21 & 1 else None,
+                "without CAP_SYS_ADMIN it takes no new privileges: process.noNewPrivileges in a spec, --security-opt"
+                " no-new-privileges with crate"
+                if not self._held >> 21 & 1
+                else None,
             ) from None
 
     def finish(self) -> None:
