@@ -10,7 +10,7 @@ import os
 import struct
 
 from cratebox.linux import const
-from cratebox.linux._libc import checked, failure, path_bytes, syscall
+from cratebox.linux._libc import buffer, checked, failure, path_bytes, syscall
 
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
@@ -97,6 +97,13 @@ def set_attributes(
     if syscall(const.SYS_mount_setattr, fd, path_bytes(path), flags, attr, len(attr)) == -1:
         named = f"+{name_flags(set_, 'MOUNT_ATTR_')}, {name_flags(propagation, 'MS_')}"
         raise failure(f"mount_setattr({path or fd}, {named})")
+
+
+def filesystem_type(fd: int) -> int:
+    """Return the magic number of the file system that `fd` is on (f_type of fstatfs(2)). Raises OSError."""
+    answer = buffer(120)  # struct statfs, the same on x86-64 and arm64; f_type is its first word
+    checked("fstatfs", const.SYS_fstatfs, fd, answer)
+    return int.from_bytes(answer.raw[:8], "little")
 
 
 def name_flags(flags: int, prefix: str) -> str:

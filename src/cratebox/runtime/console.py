@@ -53,24 +53,22 @@ def stay(pidfd: int, master: int, before: Any) -> None:
     `before` is what `hold_signals` returned: signals are let in here. Our own terminal is restored whatever happens.
     """
     wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    old = _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    numbers = (*_FORWARDED, _signal.SIGWINCH)
-    # Handlers that do nothing: the wakeup descriptor brings the signal's number into the loop.
-    handlers = [_signal.signal(number, lambda *_: None) for number in numbers]
-    saved = None
+    handlers: dict[int, Any] = {}
+    old, saved = -1, None
     try:
+        old = _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        for number in (*_FORWARDED, _signal.SIGWINCH):
+            # A handler that does nothing: the wakeup descriptor brings the signal's number into the loop.
+            handlers[number] = _signal.signal(number, lambda *_: None)
         release_signals(before)
         if master >= 0:
             saved = _raw_mode()
             _pass_size(master)
-        _copy(pidfd, wake, master)
+        _Copying(pidfd, wake, master).run()
     finally:
-        if saved is not None:
-            import termios
-
-            termios.tcsetattr(0, termios.TCSADRAIN, saved)
+        _restore_mode(saved)
         _signal.set_wakeup_fd(old)
-        for number, handler in zip(numbers, handlers, strict=True):
+        for number, handler in handlers.items():
             _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
         os.close(wake)
         os.close(wake_write)
@@ -89,6 +87,17 @@ def _raw_mode() -> Any:
     return saved
 
 
+def _restore_mode(saved: Any) -> None:
+    if saved is None:
+        return
+    import termios
+
+    try:
+        termios.tcsetattr(0, termios.TCSADRAIN, saved)
+    except termios.error:
+        pass  # it was hung up
+
+
 def _pass_size(master: int) -> None:
     try:
         tty.set_size(master, *tty.size(0))
@@ -96,33 +105,93 @@ def _pass_size(master: int) -> None:
         pass  # we have no terminal, or the container's is closed
 
 
-def _copy(pidfd: int, wake: int, master: int) -> None:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.register(wake, select.POLLIN)
-    pending = b""  # typed, and not taken by the container yet
-    if master >= 0:
-        os.set_blocking(master, False)
-        poll.register(0, select.POLLIN)
-    while True:
-        if master >= 0:
-            poll.register(master, select.POLLIN | (select.POLLOUT if pending else 0))
-        ready = dict(poll.poll())
-        if wake in ready:
-            _forward(os.read(wake, 64), pidfd, master)
-        if 0 in ready and not pending:
-            pending = os.read(0, 4096)
-            if not pending:
-                poll.unregister(0)
-        if master in ready:
-            pending = _written(master, pending)
-            if not _printed(master):
-                poll.unregister(master)
-                master = -1
-        if pidfd in ready:
-            while master >= 0 and _printed(master, once=True):
-                pass
+class _Copying:
+    """The loop between the container's terminal, if it has one that is ours, our standard streams, and signals."""
+
+    def __init__(self, pidfd: int, wake: int, master: int) -> None:
+        self.pidfd = pidfd
+        self.wake = wake
+        self.master = master  # -1: none, or closed
+        self.pending = b""  # typed, and not taken by the container yet
+        self.typing = master >= 0  # our standard input has not ended
+        self.printing = True  # somebody reads our standard output
+
+    def run(self) -> None:
+        """Return when the process of `pidfd` has ended and what it wrote is printed."""
+        if self.master >= 0:
+            os.set_blocking(self.master, False)
+        while True:
+            ready = dict(self._poll().poll())
+            if self.wake in ready:
+                _forward(os.read(self.wake, 64), self.pidfd, self.master)
+            if 0 in ready:
+                self._read_typed()
+            if self.master in ready:
+                self._write_typed()
+                self._print()
+            if self.pidfd in ready:
+                while self.master >= 0 and self._print():
+                    pass
+                return
+
+    def _poll(self) -> select.poll:
+        """What is waited for changes from turn to turn: no more is read than the container has taken."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        poll.register(self.wake, select.POLLIN)
+        if self.master >= 0:
+            poll.register(self.master, select.POLLIN | (select.POLLOUT if self.pending else 0))
+            if self.typing and not self.pending:
+                poll.register(0, select.POLLIN)
+        return poll
+
+    def _read_typed(self) -> None:
+        try:
+            self.pending = os.read(0, 4096)
+        except BlockingIOError:
             return
+        except OSError:  # EIO: our terminal was hung up, or is another job's
+            self.pending = b""
+        self.typing = bool(self.pending)
+
+    def _write_typed(self) -> None:
+        try:
+            self.pending = self.pending[os.write(self.master, self.pending) :] if self.pending else b""
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.pending = b""
+
+    def _print(self) -> bool:
+        """Print what the container has written; False where there is nothing now."""
+        try:
+            data = os.read(self.master, 65536)
+        except BlockingIOError:
+            return False
+        except OSError:  # EIO: nobody has the other side open
+            data = b""
+        if not data:
+            self.master = -1
+        elif self.printing:
+            self.printing = _printed(data)
+        return bool(data)
+
+
+def _printed(data: bytes) -> bool:
+    """Write `data` to our standard output, however long that takes; False where nobody reads it any more.
+
+    Its end is no reason to end the container, which would wait for ever on a terminal that nobody empties.
+    """
+    while data:
+        try:
+            data = data[os.write(1, data) :]
+        except BlockingIOError:  # somebody else has made it so: it is theirs as well
+            poll = select.poll()
+            poll.register(1, select.POLLOUT)
+            poll.poll()
+        except OSError:
+            return False
+    return True
 
 
 def _forward(numbers: bytes, pidfd: int, master: int) -> None:
@@ -134,26 +203,3 @@ def _forward(numbers: bytes, pidfd: int, master: int) -> None:
             process.send_signal(pidfd, number)
         except OSError:
             pass  # it has just ended
-
-
-def _written(master: int, data: bytes) -> bytes:
-    """Write what the terminal takes of `data`; return the rest."""
-    try:
-        return data[os.write(master, data) :] if data else data
-    except BlockingIOError:
-        return data
-    except OSError:
-        return b""
-
-
-def _printed(master: int, once: bool = False) -> bool:
-    """Print what the container has written; False at its end. With `once`, False also where there is nothing now."""
-    try:
-        data = os.read(master, 65536)
-    except BlockingIOError:
-        return not once
-    except OSError:  # EIO: nobody has the other side open
-        return False
-    while data:
-        data = data[os.write(1, data) :]
-    return True

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+_NEEDS_DEVPTS = "the container needs a devpts at /dev/pts"
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -174,8 +175,8 @@ def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[
     if spec.root and spec.root.readonly:
         mount.set_attributes(root, const.MOUNT_ATTR_RDONLY)
     rootfs.pivot(root)
-    os.close(root)
     rootfs.set_propagation(root, spec)
+    os.close(root)
     return console, own_null
 
 
@@ -214,18 +215,31 @@ def _raise_loopback() -> None:
 def _make_console(order: Order, root: int, who: Process) -> int:
     """Make the terminal in the container's own devpts and send its master to the parent."""
     try:
-        # Opened below the root, in the file system just mounted: a /dev/ptmx of the image's own is never asked.
-        ptmx = open_beneath(root, "dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
-        master, slave, _number = tty.open_pair(ptmx)
+        master, slave, _number = tty.open_pair(_open_ptmx(root))
         if who.console_size:
             tty.set_size(master, who.console_size.height, who.console_size.width)
         _bind_console(root, slave)
+        os.fchown(slave, who.user.uid, who.user.gid)
     except OSError as error:
-        raise RuntimeFailure(f"cannot make a terminal: {error.strerror}", "the container needs a devpts at /dev/pts") from None
-    os.fchown(slave, who.user.uid, who.user.gid)
+        raise RuntimeFailure(f"cannot make a terminal: {error.strerror}", _NEEDS_DEVPTS) from None
     fdpass.send(order.sock, sync.CONSOLE, (master,))
     os.close(master)
     return slave
+
+
+def _open_ptmx(root: int) -> int:
+    """Open the multiplexer of the devpts at /dev/pts below `root`. Raises RuntimeFailure where it is none, OSError.
+
+    What an image has there instead is looked at before it is opened: that alone may do something (CVE-2025-52565).
+    """
+    found = open_beneath(root, "dev/pts/ptmx")
+    try:
+        info = os.fstat(found)
+        if mount.filesystem_type(found) != const.DEVPTS_SUPER_MAGIC or info.st_rdev != os.makedev(5, 2):
+            raise RuntimeFailure("cannot make a terminal: /dev/pts/ptmx is not that of a devpts file system", _NEEDS_DEVPTS)
+        return os.open(f"/proc/self/fd/{found}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    finally:
+        os.close(found)
 
 
 def _bind_console(root: int, slave: int) -> None:
