@@ -250,6 +250,16 @@ def test_what_an_image_has_at_dev_pts_is_no_terminal(root_oci, trick):
     assert root_oci.left() == []
 
 
+def test_a_multiplexer_of_the_images_finds_no_devpts_beside_it(root_oci):
+    """The kernel asks the directory "pts" beside a node 5:2 which is on no devpts itself."""
+    bundle = _terminal(root_oci, "tty").without("/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")
+    bundle.mount("/dev/pts/pts", "devpts", "newinstance", "ptmxmode=0666", kind="devpts").write()
+    (bundle.rootfs / "dev/pts").mkdir()
+    _the_hosts(bundle.rootfs / "dev/pts/ptmx")
+    told = root_oci.fails("run", "--bundle", bundle.directory, root_oci.name(), timeout=10)
+    assert "cannot make a terminal: /dev/pts/ptmx is not that of a devpts file system" in told
+
+
 @pytest.mark.parametrize("kind", ["tmpfs", "proc"])
 def test_another_file_system_at_dev_pts_is_no_terminal(root_oci, kind):
     bundle = _terminal(root_oci, "tty").without("/dev/pts")

@@ -51,7 +51,7 @@ def _make_one(root: int, device: Device) -> None:
     directory, name = os.path.split(device.path)
     parent = make_directories(root, directory)
     try:
-        mode = device.file_mode if device.file_mode is not None else 0o666
+        mode = 0o666 if device.file_mode is None else device.file_mode & 0o7777  # some write the kind into it as well
         # mknod obeys the umask; a chmod afterwards could be led through a symlink that took the node's place.
         umask = os.umask(0)
         try:

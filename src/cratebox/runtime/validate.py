@@ -159,7 +159,7 @@ def _check_device(where: str, device: Device) -> None:
         raise InvalidValue(f"spec: {where}.type {device.type!a} is none of {', '.join(DEVICE_TYPES)}")
     _check_range(f"{where}.major", device.major, 0, _MAJOR_MAX)
     _check_range(f"{where}.minor", device.minor, 0, _MINOR_MAX)
-    _check_range(f"{where}.fileMode", device.file_mode, 0, 0o7777)
+    _check_range(f"{where}.fileMode", device.file_mode, 0, 2**32 - 1)
     _check_range(f"{where}.uid", device.uid, 0, _ID_MAX)
     _check_range(f"{where}.gid", device.gid, 0, _ID_MAX)
 
