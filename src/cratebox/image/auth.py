@@ -18,9 +18,9 @@ import stat
 
 from cratebox import jsontext
 from cratebox.errors import InvalidValue
-from cratebox.image.digest import shown
 from cratebox.paths import config_home, home, xdg
 from cratebox.record import Record
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

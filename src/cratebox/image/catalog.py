@@ -10,11 +10,11 @@ import os
 
 from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, StorageError, Untrusted
 from cratebox.image import blobs, index, snapshot
-from cratebox.image import digest as digests
 from cratebox.image import manifest as manifests
 from cratebox.image import reference as references
 from cratebox.image.manifest import Descriptor, ImageConfig, Manifest
 from cratebox.record import Record
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ class Catalog:
                     return entry
         found = self._by_id(entries, text) if isinstance(name, str) else {}
         if len(found) > 1:
-            raise Conflict(f"image {digests.shown(text)}: {len(found)} images have an ID that begins so")
+            raise Conflict(f"image {shown(text)}: {len(found)} images have an ID that begins so")
         if not found:
-            shown = text if reference is not None else digests.shown(text)
-            raise NotFound(f"image {shown}: not in the store", f"crate pull {shown}" if reference is not None else None)
+            called = text if reference is not None else shown(text)
+            raise NotFound(f"image {called}: not in the store", f"crate pull {called}" if reference is not None else None)
         return next(iter(found.values()))
 
     def _by_id(self, entries: list[Descriptor], text: str) -> dict[str, Descriptor]:

@@ -7,7 +7,7 @@ checked in the end. RFC 1952 (gzip, members may follow each other), RFC 8878 (zs
 from __future__ import annotations
 
 from cratebox.errors import Unsupported, Untrusted
-from cratebox.image.digest import shown
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ Format: OCI image-spec, descriptor.md, "Digests". Of the algorithms it registers
 from __future__ import annotations
 
 from cratebox.errors import Untrusted
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,9 +63,3 @@ def verify(content: bytes, digest: str, what: str) -> None:
     found = of(content, split(digest)[0])
     if found != digest:
         raise Untrusted(f"{what} is not what its digest says: expected {digest}, got {found}")
-
-
-def shown(value: object, limit: int = 100) -> str:
-    """Return hostile text as it may stand in a message: quoted, cut, no control byte or escape sequence left alive."""
-    text = value if isinstance(value, str) else repr(value)
-    return repr(text if len(text) <= limit else text[:limit] + "...")

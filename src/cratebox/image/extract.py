@@ -11,8 +11,8 @@ import os
 from cratebox.errors import StorageError, Untrusted
 from cratebox.image import tar
 from cratebox.image.below import Below, join, normal
-from cratebox.image.digest import shown
 from cratebox.linux.beneath import open_in_root
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

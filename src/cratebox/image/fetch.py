@@ -20,11 +20,11 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from cratebox.errors import RegistryError
-from cratebox.image.digest import shown
 from cratebox.image.origin import Origin, is_forbidden, parse_url, redact
 from cratebox.image.proxies import proxy_for, through_proxy
 from cratebox.image.settings import Settings
 from cratebox.image.tls import is_plain, load_certificates, ssl_cause
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

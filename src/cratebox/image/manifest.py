@@ -9,9 +9,9 @@ from __future__ import annotations
 from cratebox import jsontext
 from cratebox.errors import Unsupported, Untrusted
 from cratebox.image import digest as digests
-from cratebox.image.digest import shown
 from cratebox.image.platform import Platform
 from cratebox.record import Record
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

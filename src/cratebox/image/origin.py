@@ -6,8 +6,8 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from cratebox.errors import RegistryError
-from cratebox.image.digest import shown
 from cratebox.record import Record
+from cratebox.text import shown
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Where clouds answer any process with secrets, besides link-local addresses: AWS over IPv6, Alibaba, Oracle.

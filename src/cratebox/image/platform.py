@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 
 from cratebox.errors import InvalidValue, NotFound
-from cratebox.image.digest import shown
 from cratebox.record import Record
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from cratebox.errors import NotFound, StorageError, Unsupported, Untrusted
 from cratebox.image import manifest as manifests
 from cratebox.image import platform as platforms
 from cratebox.image import workers
-from cratebox.image.digest import shown
 from cratebox.image.manifest import CONFIG_TYPES, MAX_DOCUMENT, Descriptor, ImageConfig, Index, Manifest
 from cratebox.image.registry import Registry, Resolved
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from cratebox.errors import InvalidValue, Untrusted
 from cratebox.image import digest as digests
-from cratebox.image.digest import shown
 from cratebox.record import Record
+from cratebox.text import shown
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"

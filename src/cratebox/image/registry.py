@@ -11,10 +11,10 @@ import time
 from cratebox import jsontext
 from cratebox.errors import CrateError, NotFound, RegistryError, Untrusted
 from cratebox.image import digest as digests
-from cratebox.image.digest import shown
 from cratebox.image.manifest import DOCKER_INDEX, DOCKER_MANIFEST, MAX_DOCUMENT, OCI_INDEX, OCI_MANIFEST, Descriptor
 from cratebox.image.origin import Origin, is_loopback, parse_url
 from cratebox.record import Record
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -35,13 +35,13 @@ import os
 
 from cratebox.errors import Conflict, NotFound, StorageError, Untrusted
 from cratebox.image import across, blobs, index, locks
-from cratebox.image import digest as digests
 from cratebox.image import manifest as manifests
 from cratebox.image.across import call_directly
 from cratebox.image.catalog import Catalog, StoredImage, entry_of, is_called
 from cratebox.image.manifest import Descriptor, Manifest
 from cratebox.paths import private_directory
 from cratebox.record import Record
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Store(Catalog):
             entries = index.read(self.directory)
             entry = next((entry for entry in entries if index.name_of(entry) == name), None)
             if entry is None:
-                raise NotFound(f"image {digests.shown(name)}: not in the store")
+                raise NotFound(f"image {shown(name)}: not in the store")
             rest = [other for other in entries if other is not entry]
             index.write(self.directory, index.named(rest, "", index.unnamed(entry)))
 
@@ -227,10 +227,10 @@ class Store(Catalog):
             index.write(self.directory, [other for other in entries if other is not entry])
             return (index.name_of(entry),)
         if len(names) > 1 and not force:
-            raise Conflict(f"image {digests.shown(name)} has {len(names)} names: {', '.join(names)}", f"crate rmi -f {name}")
+            raise Conflict(f"image {shown(name)} has {len(names)} names: {', '.join(names)}", f"crate rmi -f {name}")
         in_use = bool(used) and self._manifest(entry).config.digest in used
         if in_use and not force:
-            raise Conflict(f"image {digests.shown(name)} is in use by a container", "remove the container first: crate rm")
+            raise Conflict(f"image {shown(name)} is in use by a container", "remove the container first: crate rm")
         rest = [other for other in entries if other.digest != entry.digest]
         if in_use:
             rest = index.named(rest, "", index.unnamed(entry))

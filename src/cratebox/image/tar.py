@@ -14,7 +14,7 @@ from struct import Struct
 from zlib import adler32
 
 from cratebox.errors import Untrusted
-from cratebox.image.digest import shown
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

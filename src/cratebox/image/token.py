@@ -16,8 +16,8 @@ import time
 from cratebox import jsontext
 from cratebox.errors import RegistryError
 from cratebox.image import auth
-from cratebox.image.digest import shown
 from cratebox.image.origin import Origin, is_loopback, parse_url, redact
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

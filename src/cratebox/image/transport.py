@@ -13,9 +13,9 @@ import os
 
 from cratebox.errors import InvalidValue
 from cratebox.image import reference as references
-from cratebox.image.digest import shown
 from cratebox.image.reference import Reference
 from cratebox.record import Record
+from cratebox.text import shown
 
 TRANSPORTS = ("oci", "docker-archive", "oci-archive", "rootfs")
 
