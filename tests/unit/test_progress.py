@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cratebox.cli import progress
+
+if TYPE_CHECKING:
+    from cratebox.image.progress import Progress
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
@@ -19,7 +23,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def bars(monkeypatch: pytest.MonkeyPatch) -> tuple[progress.Quiet, Terminal]:
+def bars(monkeypatch: pytest.MonkeyPatch) -> tuple[Progress, Terminal]:
     pytest.importorskip("rich", reason="bars need rich")
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()
@@ -59,7 +63,7 @@ def test_standard_output_is_for_pull_alone(monkeypatch: pytest.MonkeyPatch) -> N
     assert (sys.stdout.getvalue(), sys.stderr.getvalue()) == ("b\n", "a\n")  # type: ignore[attr-defined]
 
 
-def test_a_terminal_gets_a_bar_a_layer(bars: tuple[progress.Quiet, Terminal]) -> None:
+def test_a_terminal_gets_a_bar_a_layer(bars: tuple[Progress, Terminal]) -> None:
     shown, terminal = bars
     shown.layer(A, 1000)
     shown.layer(B, 1000)
@@ -70,14 +74,14 @@ def test_a_terminal_gets_a_bar_a_layer(bars: tuple[progress.Quiet, Terminal]) ->
     assert "bbbbbbbbbbbb Already exists" in terminal.getvalue()
 
 
-def test_the_last_layer_gives_the_cursor_back(bars: tuple[progress.Quiet, Terminal]) -> None:
+def test_the_last_layer_gives_the_cursor_back(bars: tuple[Progress, Terminal]) -> None:
     shown, terminal = bars
     shown.layer(A, 0)
     shown.done(A, "Pull complete")
     assert terminal.getvalue().rindex("\x1b[?25h") > terminal.getvalue().rindex("\x1b[?25l")
 
 
-def test_closing_gives_the_cursor_back_half_way(bars: tuple[progress.Quiet, Terminal]) -> None:
+def test_closing_gives_the_cursor_back_half_way(bars: tuple[Progress, Terminal]) -> None:
     shown, terminal = bars
     shown.layer(A, 10)
     shown.close()
@@ -85,7 +89,7 @@ def test_closing_gives_the_cursor_back_half_way(bars: tuple[progress.Quiet, Term
     assert terminal.getvalue().endswith("\x1b[?25h")
 
 
-def test_no_thread_is_left_or_made(bars: tuple[progress.Quiet, Terminal]) -> None:
+def test_no_thread_is_left_or_made(bars: tuple[Progress, Terminal]) -> None:
     shown, _ = bars
     before = threading.active_count()
     shown.layer(A, 10)
@@ -93,7 +97,7 @@ def test_no_thread_is_left_or_made(bars: tuple[progress.Quiet, Terminal]) -> Non
     shown.close()
 
 
-def test_bars_begin_again_for_another_pull(bars: tuple[progress.Quiet, Terminal]) -> None:
+def test_bars_begin_again_for_another_pull(bars: tuple[Progress, Terminal]) -> None:
     shown, terminal = bars
     for digest in (A, B):
         shown.layer(digest, 10)
@@ -101,7 +105,7 @@ def test_bars_begin_again_for_another_pull(bars: tuple[progress.Quiet, Terminal]
     assert "bbbbbbbbbbbb Pull complete" in terminal.getvalue()
 
 
-def test_layers_side_by_side_do_not_disturb_each_other(bars: tuple[progress.Quiet, Terminal]) -> None:
+def test_layers_side_by_side_do_not_disturb_each_other(bars: tuple[Progress, Terminal]) -> None:
     shown, terminal = bars
     digests = [f"sha256:{number:064x}" for number in range(1, 9)]
     failures: list[BaseException] = []

@@ -1,6 +1,6 @@
 """What a pull shows: a bar for each layer on a terminal, plain lines elsewhere, nothing where it shall be quiet.
 
-All three have the methods of the progress protocol (layer, advance, done, message) and `close`.
+All three are an `image.progress.Progress`.
 """
 
 from __future__ import annotations
@@ -10,34 +10,18 @@ import time
 from threading import RLock
 
 from cratebox.cli.render import safe, short_id
+from cratebox.image.progress import Silent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TextIO
 
+    from cratebox.image.progress import Progress
+
 _REDRAW = 0.1  # seconds
 
 
-class Quiet:
-    """Shows nothing, save what a person must know (`message`)."""
-
-    def layer(self, digest: str, total_bytes: int) -> None:
-        """A layer of `total_bytes` is about to be fetched."""
-
-    def advance(self, digest: str, n_bytes: int) -> None:
-        """`n_bytes` more of it have come."""
-
-    def done(self, digest: str, note: str) -> None:
-        """It is there."""
-
-    def message(self, text: str) -> None:
-        """Say one line."""
-
-    def close(self) -> None:
-        """Leave the terminal as it was found."""
-
-
-class Lines(Quiet):
+class Lines(Silent):
     """Says a line when a layer begins and one when it is there, as Docker does where no terminal is."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -144,11 +128,11 @@ def _rich_progress(stream: TextIO) -> Any:
     )
 
 
-def choose(quiet: bool, to_stdout: bool = False) -> Quiet:
+def choose(quiet: bool, to_stdout: bool = False) -> Progress:
     """Return the progress that fits: `run` and `create` keep standard output for what they are asked for."""
     stream = sys.stdout if to_stdout else sys.stderr
     if quiet:
-        return Quiet()
+        return Silent()
     return Bars(stream) if stream.isatty() and _has_rich() else Lines(stream)
 
 
