@@ -15,6 +15,7 @@ from cratebox.image import reference as references
 from cratebox.image import workers
 from cratebox.image.archive_file import ArchiveFile, Found, Span
 from cratebox.image.manifest import Descriptor
+from cratebox.image.progress import Silent
 from cratebox.text import shown
 
 TYPE_CHECKING = False
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.image.platform import Platform
+    from cratebox.image.progress import Progress
     from cratebox.image.store import Store, StoredImage
     from cratebox.image.transport import Source
 
 
 def load(
-    store: Store, source: Source, platform: Platform | None = None, *, names: bool = False, progress: Any = None
+    store: Store, source: Source, platform: Platform | None = None, *, names: bool = False, progress: Progress | None = None
 ) -> StoredImage:
     """Take the one image that `source` names into the store and return it. Raises Conflict where it has several.
 
@@ -45,7 +47,7 @@ def load(
             )
         if platform is not None:
             _check_platform(source, found[0], platform)
-        return _take(store, found[0], names, progress)
+        return _take(store, found[0], names, progress or Silent())
 
 
 def _check_platform(source: Source, image: Found, platform: Platform) -> None:
@@ -55,14 +57,17 @@ def _check_platform(source: Source, image: Found, platform: Platform) -> None:
 
 
 def load_all(
-    store: Store, source: Source, platform: Platform | None = None, *, names: bool = True, progress: Any = None
+    store: Store, source: Source, platform: Platform | None = None, *, names: bool = True, progress: Progress | None = None
 ) -> tuple[StoredImage, ...]:
     """Take every image of an archive into the store, as `docker load` does. Raises as `load` does."""
-    with ArchiveFile(store, source) as opened:
-        return tuple(_take(store, image, names, progress) for image in opened.images(platform or platforms.host()))
+    with store.pulling(), ArchiveFile(store, source) as opened:
+        found = opened.images(platform or platforms.host())
+        taken = tuple(_take(store, image, names, progress or Silent()) for image in found)
+    store.settle_later()
+    return taken
 
 
-def _take(store: Store, image: Found, names: bool, progress: Any) -> StoredImage:
+def _take(store: Store, image: Found, names: bool, progress: Progress) -> StoredImage:
     config = manifests.parse_config(image.raw_config)
     if len(config.diff_ids) != len(image.manifest.layers):
         raise Untrusted(f"the image has {len(image.manifest.layers)} layers, its config {len(config.diff_ids)}")
@@ -78,12 +83,12 @@ def _take(store: Store, image: Found, names: bool, progress: Any) -> StoredImage
     return stored
 
 
-def _take_layers(store: Store, image: Found, diff_ids: tuple[str, ...], progress: Any) -> None:
+def _take_layers(store: Store, image: Found, diff_ids: tuple[str, ...], progress: Progress) -> None:
     """Copy and unpack what is not there yet, a process a layer."""
     jobs: dict[str, workers.Job] = {}
     for layer, span, diff_id in zip(image.manifest.layers, image.spans, diff_ids, strict=True):
         present = store.has_layer(diff_id) and store.has_blob(layer.digest)
-        if progress is not None and layer.digest not in jobs:
+        if layer.digest not in jobs:
             progress.layer(layer.digest, layer.size)
             if present:
                 progress.done(layer.digest, "already exists")
@@ -91,7 +96,7 @@ def _take_layers(store: Store, image: Found, diff_ids: tuple[str, ...], progress
             jobs[layer.digest] = workers.Job(key=layer.digest, work=_job(store, layer, span, diff_id))
 
     def heard(digest: str, message: list[Any]) -> None:
-        if progress is not None and message == ["done"]:
+        if message == ["done"]:
             progress.done(digest, "done")
 
     workers.run(list(jobs.values()), len(os.sched_getaffinity(0)), heard)

@@ -121,6 +121,22 @@ class Blobs:
             raise storage_failure(f"cannot delete blobs of {self.directory}", error) from None
         return deleted, freed
 
+    def sweep_partial(self) -> None:
+        """Delete partial downloads that are older than a day and that nobody goes on with, while others use the store.
+
+        Raises OSError, StorageError.
+        """
+        from time import time
+
+        oldest = time() - _KEEP_PARTIAL
+        for name in os.listdir(self.directory + "/blobs/.partial"):
+            path = f"{self.directory}/blobs/.partial/{name}"
+            lock = locks.try_hold(self.directory + "/locks", name)
+            if lock is not None:
+                with lock:
+                    if os.path.lexists(path) and os.lstat(path).st_mtime < oldest:
+                        os.unlink(path)
+
     def _collect_partial(self, *, all_of_them: bool) -> int:
         from time import time
 

@@ -37,7 +37,9 @@ def read(directory: str) -> list[Descriptor]:
         entries = _entries(raw)
         return [manifests.parse_descriptor(entry) for entry in entries]
     except (Untrusted, jsontext.JSONError) as error:
-        raise StorageError(f"damaged: {path}: {error}", "crate system check tells what can be saved") from None
+        raise StorageError(
+            f"damaged: {path}: {error}", "move that file away and pull the images again: layers that are there are not fetched"
+        ) from None
 
 
 def _entries(raw: bytes) -> list[Any]:

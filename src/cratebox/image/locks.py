@@ -7,9 +7,12 @@
 | `index` | exclusive, for milliseconds | whoever replaces index.json |
 | `layers` | exclusive, for milliseconds | whoever gives an unpacked layer its name |
 | `ALGORITHM-HEX` | exclusive | the one that downloads this blob |
+| `pull` | shared | a pull or an import, from its beginning to its end |
+| `pull` | exclusive, for microseconds | who settles: to learn that nobody pulls |
+| `settle` | exclusive | the process that settles layers after a pull; where nobody has it, nothing is being settled |
 
 The kernel lets go of a flock when the last process that holds its descriptor is gone, so nothing is left by a crash. The
-order is store, digest, index or layers; nobody waits for one on the left while holding one on the right.
+order is settle, pull, store, digest, index or layers; nobody waits for one on the left while holding one on the right.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ import os
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 
 from cratebox.errors import StorageError
+
+_ALWAYS = ("store", "index", "layers", "pull", "settle")
 
 
 class Lock:
@@ -28,6 +33,10 @@ class Lock:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+
+    def fileno(self) -> int:
+        """Return the descriptor that the lock is held by."""
+        return self._fd
 
     def release(self) -> None:
         """Let go. A second call does nothing."""
@@ -63,7 +72,7 @@ def _acquire(directory: str, name: str, how: int) -> Lock | None:
             raise StorageError(f"cannot lock {path}: {error.strerror}") from None
         try:
             flock(fd, how)
-            if _is_still(path, fd):
+            if is_still(path, fd):
                 return Lock(fd)
         except BlockingIOError:
             os.close(fd)
@@ -74,8 +83,11 @@ def _acquire(directory: str, name: str, how: int) -> Lock | None:
         os.close(fd)
 
 
-def _is_still(path: str, fd: int) -> bool:
-    """Collect may have deleted the file between our open and our flock: a lock on it would exclude nobody."""
+def is_still(path: str, fd: int) -> bool:
+    """Tell whether `path` is what was opened as `fd`.
+
+    Collect may have deleted it between our open and our flock: a lock on it would exclude nobody.
+    """
     try:
         return os.path.samestat(os.stat(path), os.fstat(fd))
     except FileNotFoundError:
@@ -85,7 +97,7 @@ def _is_still(path: str, fd: int) -> bool:
 def sweep(directory: str) -> None:
     """Delete the lock files of single digests that nobody holds."""
     for name in os.listdir(directory):
-        if name in ("store", "index", "layers"):
+        if name in _ALWAYS:
             continue
         lock = try_hold(directory, name)
         if lock is not None:

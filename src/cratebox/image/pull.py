@@ -18,83 +18,98 @@ from cratebox.image import manifest as manifests
 from cratebox.image import platform as platforms
 from cratebox.image import workers
 from cratebox.image.manifest import CONFIG_TYPES, MAX_DOCUMENT, Descriptor, ImageConfig, Index, Manifest
+from cratebox.image.progress import Silent
 from cratebox.image.registry import Registry, Resolved
+from cratebox.record import Record
 from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, Protocol
+    from typing import Any
 
     from cratebox.image.platform import Platform
+    from cratebox.image.progress import Progress
     from cratebox.image.reference import Reference
     from cratebox.image.settings import Settings
     from cratebox.image.store import Store, StoredImage
     from cratebox.image.transport import Source
 
-    class Progress(Protocol):
-        """Who wants to know how a pull goes. Sizes are of compressed bytes."""
-
-        def layer(self, digest: str, total_bytes: int) -> None: ...
-        def advance(self, digest: str, n_bytes: int) -> None: ...
-        def done(self, digest: str, note: str) -> None: ...
-        def message(self, text: str) -> None: ...
-
-
 _MOST_WORKERS = 6
 _LEAST_WORKERS = 3  # on one processor too: a worker mostly waits for the network
 _REPORT_EVERY = 0.1  # seconds
 
-_status = ""
+_MOST_LITTER = 8  # half-made layers of killed pulls that are left until after this one
+
+_status = ""  # for last_status
 
 
-def last_status() -> str:
-    """Return what the last pull of this process did: "present" where there was nothing to do, else "downloaded"."""
-    return _status
+class Pulled(Record):
+    """What a pull brought. `status`: "present" where there was nothing to do, else "downloaded"."""
+
+    image: StoredImage
+    status: str
 
 
-class Silent:
-    """The progress of a caller who does not want to know."""
-
-    def layer(self, digest: str, total_bytes: int) -> None:
-        """Ignore it."""
-
-    def advance(self, digest: str, n_bytes: int) -> None:
-        """Ignore it."""
-
-    def done(self, digest: str, note: str) -> None:
-        """Ignore it."""
-
-    def message(self, text: str) -> None:
-        """Ignore it."""
-
-
-def pull(
+def bring(
     store: Store, source: Source, platform: Platform | None, settings: Settings, progress: Progress | None = None
-) -> StoredImage:
+) -> Pulled:
     """Bring the image of `source` into the store; return it, tagged with its name.
 
     `platform` None means this machine's. Raises NotFound (no such image, no such platform), RegistryError, Untrusted,
     Unsupported, StorageError.
     """
-    global _status  # noqa: PLW0603  see last_status
-    _status = "downloaded"
+    if source.kind == "rootfs":
+        raise Unsupported(f"cannot pull {source}: a directory is used as it is")
+    with store.pulling():
+        _sweep_before(store, settings)
+        pulled = _bring(store, source, platform, settings, progress or Silent())
+    if settings.settle == "now":
+        store.settle()
+    elif settings.settle == "later":
+        store.settle_later()
+    return pulled
+
+
+def _sweep_before(store: Store, settings: Settings) -> None:
+    """See to what killed pulls have left. Deleting it now would make this pull slower: it is done after this one ends.
+
+    However it ends: the process that does it is there already. Only much litter is not left to the end.
+    """
+    litter = store.litter()
+    if litter > _MOST_LITTER or (litter and settings.settle != "later"):
+        store.sweep()
+    elif litter:
+        store.settle_later()
+
+
+def _bring(store: Store, source: Source, platform: Platform | None, settings: Settings, progress: Progress) -> Pulled:
     if source.reference is None:
-        if source.kind == "rootfs":
-            raise Unsupported(f"cannot pull {source}: a directory is used as it is")
         from cratebox.image import archive
 
-        return archive.load(store, source, platform, progress=progress)
+        return Pulled(archive.load(store, source, platform, progress=progress), "downloaded")
     with store.using():
-        work = _Pull(store, source.reference, platform or platforms.host(), settings, progress or Silent())
+        work = _Pull(store, source.reference, platform or platforms.host(), settings, progress)
         try:
             image = work.present()
-            if image is not None:
-                _status = "present"
-                return image
-            return work.run()
+            return Pulled(work.run(), "downloaded") if image is None else Pulled(image, "present")
         finally:
             work.registry.close()
+
+
+def pull(
+    store: Store, source: Source, platform: Platform | None, settings: Settings, progress: Progress | None = None
+) -> StoredImage:
+    """Do what `bring` does; return the image alone, and remember the rest for `last_status`."""
+    global _status  # noqa: PLW0603
+    pulled = bring(store, source, platform, settings, progress)
+    _status = pulled.status
+    return pulled.image
+
+
+def last_status() -> str:
+    """Return the status of the last `pull` of this process."""
+    return _status
 
 
 class _Pull:

@@ -1,7 +1,8 @@
 """Unpacked layers: layers/HEX/fs is the tree, layers/HEX/layer.json says that it is whole; HEX is of the diff ID.
 
 A layer is made in layers/.new-XXXX and renamed when it is whole, so a crash leaves garbage and never a half layer under a
-layer's name. `collect` knows such garbage by its flock, which the kernel takes from the dead.
+layer's name; one that is replaced or deleted becomes .old-XXXX first. Whoever makes or deletes such a directory has a flock on
+it, which the kernel takes from the dead: what can be locked is garbage, and is deleted by `sweep`, after a pull.
 
 A rename is not on the disk because it was made, and 39,000 files are not either. Waiting for the disk would take longer
 than all the rest of a pull, so a layer is used at once, and layer.json has the boot ID of the kernel that unpacked it: while
@@ -145,7 +146,7 @@ class Layers:
                     return
                 final = self.path(unpacked.diff_id)
                 if os.path.lexists(final):
-                    os.rename(final, f"{self.directory}/.old-{os.urandom(8).hex()}")
+                    os.rename(final, f"{self.directory}/.old-{os.urandom(8).hex()}")  # `sweep` is for it
                 os.rename(pending.path, final)
                 pending.path = final
         except OSError as error:
@@ -157,13 +158,21 @@ class Layers:
         except StorageError:
             return False
 
+    def young(self) -> list[str]:
+        """Return the names of the layers that are not known to be on the disk. Raises OSError."""
+        try:
+            names = os.listdir(self.directory)
+        except FileNotFoundError:
+            return []
+        return [name for name in names if not name.startswith(".") and self._is_young(name)]
+
     def settle(self) -> None:
         """Put all layers on the disk, then write down that they are. Raises StorageError."""
         from cratebox.linux import const
         from cratebox.linux._libc import checked
 
         try:
-            young = [name for name in os.listdir(self.directory) if not name.startswith(".") and self._is_young(name)]
+            young = self.young()
             if not young:
                 return
             fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -171,18 +180,17 @@ class Layers:
                 checked(f"syncfs({self.directory})", const.SYS_syncfs, fd)
             finally:
                 os.close(fd)
-        except FileNotFoundError:
-            return
         except OSError as error:
             raise storage_failure(f"cannot sync {self.directory}", error) from None
         for name in young:
-            path = f"{self.directory}/{name}/layer.json"
-            with locks.hold(self._locks, "layers"):
-                record = self._record(path)
-                if record is not None and record.boot == self.boot:
-                    replace_file(
-                        path, jsontext.dumps({**record.as_dict(), "boot": "", "skipped": list(record.skipped)}).encode()
-                    )
+            self._write_settled(f"{self.directory}/{name}/layer.json")
+
+    def _write_settled(self, path: str) -> None:
+        with locks.hold(self._locks, "layers"):
+            record = self._record(path)
+            if record is not None and record.boot == self.boot:
+                settled = {**record.as_dict(), "boot": "", "skipped": list(record.skipped)}
+                replace_file(path, jsontext.dumps(settled).encode())
 
     def _is_young(self, name: str) -> bool:
         try:
@@ -191,6 +199,13 @@ class Layers:
             return False
         return record is not None and record.boot == self.boot
 
+    def dead(self) -> list[str]:
+        """Return the names of directories that somebody began to make or to delete who is gone. Raises OSError."""
+        try:
+            return [name for name in os.listdir(self.directory) if name.startswith(_GARBAGE) and not self._is_held(name)]
+        except FileNotFoundError:
+            return []
+
     def unwanted(self, wanted: Collection[str]) -> list[str]:
         """Return the names of directories that are neither a layer of `wanted` (diff IDs) nor being made now."""
         keep = {digests.split(diff_id)[1] for diff_id in wanted}
@@ -198,35 +213,55 @@ class Layers:
             names = os.listdir(self.directory)
         except FileNotFoundError:
             return []
-        return [name for name in names if name not in keep and not self._is_being_made(name)]
+        return [name for name in names if name not in keep and not (name.startswith(_GARBAGE) and self._is_held(name))]
 
-    def _is_being_made(self, name: str) -> bool:
-        if not name.startswith(".new-"):
-            return False
+    def _is_held(self, name: str) -> bool:
+        fd = self._claim(name)
+        if fd is not None:
+            os.close(fd)
+        return fd is None
+
+    def _claim(self, name: str) -> int | None:
+        """Return a descriptor that holds the flock of a directory; None where another has it, or it cannot be had."""
+        path = f"{self.directory}/{name}"
         try:
-            fd = os.open(f"{self.directory}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
-            return False
+            return None
         try:
             flock(fd, LOCK_EX | LOCK_NB)
+            if locks.is_still(path, fd):
+                return fd
         except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-        return False
+            pass
+        os.close(fd)
+        return None
 
     def remove(self, names: Iterable[str]) -> None:
-        """Delete these directories. Each loses its name first: a crash leaves garbage, no half layer. Raises StorageError."""
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for name in names:
-                doomed = name
+        """Delete these directories, save those that somebody else makes or deletes. Raises StorageError.
+
+        Each loses its name first: a crash leaves garbage, no half layer.
+        """
+        for name in names:
+            doomed = name
+            try:
                 if not name.startswith(_GARBAGE):
                     doomed = f".old-{os.urandom(8).hex()}"
-                    os.rename(name, doomed, src_dir_fd=fd, dst_dir_fd=fd)
-                tree.remove(fd, doomed)
-        except OSError as error:
-            raise StorageError(f"cannot delete {self.directory}/{name}: {error.strerror}") from None
+                    os.rename(f"{self.directory}/{name}", f"{self.directory}/{doomed}")
+                held = self._claim(doomed)
+                if held is not None:
+                    try:
+                        self.delete(doomed)
+                    finally:
+                        os.close(held)
+            except OSError as error:
+                raise StorageError(f"cannot delete {self.directory}/{name}: {error.strerror}") from None
+
+    def delete(self, name: str) -> None:
+        """Delete a directory whose flock the caller holds. Raises OSError."""
+        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            tree.remove(fd, name)
         finally:
             os.close(fd)
 
@@ -237,18 +272,31 @@ class PendingLayer:
     def __init__(self, layers: Layers, final: str) -> None:
         self._layers = layers
         self.final = final
-        self.path = f"{layers.directory}/.new-{os.urandom(8).hex()}"
+        self.path = ""
         self.unpacked: Unpacked | None = None
         self.tree = self._mark = -1
         try:
-            os.mkdir(self.path, 0o700)
-            self._mark = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            flock(self._mark, LOCK_EX)
+            while not self._begin():
+                pass
             os.mkdir(self.path + "/fs", 0o755)
             self.tree = os.open(self.path + "/fs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             self.discard()
             raise storage_failure(f"cannot write {self.path}", error) from None
+
+    def _begin(self) -> bool:
+        """Make the directory and take its flock; return False where a sweep took it for garbage before it had one."""
+        self.path = f"{self._layers.directory}/.new-{os.urandom(8).hex()}"
+        os.mkdir(self.path, 0o700)
+        try:
+            self._mark = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        flock(self._mark, LOCK_EX)
+        if locks.is_still(self.path, self._mark):
+            return True
+        self._close()
+        return False
 
     def publish(self) -> None:
         """Make the layer be there under its diff ID. Raises StorageError."""
@@ -259,10 +307,14 @@ class PendingLayer:
             self.discard()
 
     def discard(self) -> None:
-        """Delete what was not published. A second call does nothing."""
-        self._close()
-        if self.path != self.final and os.path.lexists(self.path):
-            self._layers.remove([os.path.basename(self.path)])
+        """Delete what was not published. A second call does nothing. Raises StorageError."""
+        try:
+            if self.path != self.final and os.path.lexists(self.path):
+                self._layers.delete(os.path.basename(self.path))
+        except OSError as error:
+            raise StorageError(f"cannot delete {self.path}: {error.strerror}") from None
+        finally:
+            self._close()
 
     def _close(self) -> None:
         for fd in (self.tree, self._mark):
@@ -272,7 +324,7 @@ class PendingLayer:
 
 
 def _damaged(path: str) -> StorageError:
-    return StorageError(f"damaged: {path}", "crate system check --repair unpacks the layer again")
+    return StorageError(f"damaged: {path}", "pull the image again: the layer is then unpacked anew")
 
 
 def _write(path: str, data: bytes) -> None:

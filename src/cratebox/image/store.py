@@ -32,6 +32,7 @@ delete now is deleted by the next. A pull that stalls is ended by its own timeou
 from __future__ import annotations
 
 import os
+from time import sleep
 
 from cratebox.errors import Conflict, NotFound, StorageError, Untrusted
 from cratebox.image import across, blobs, index, locks
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 __all__ = ["Removed", "Store", "StoredImage", "call_directly"]
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_REST = 1.0  # seconds between a pull and what is done after it: another pull, or the start of a container, comes first
 
 
 class Removed(Record):
@@ -160,7 +162,7 @@ class Store(Catalog):
                         f"layer {diff_id} of image {image.id} is lost: {error}", "remove the image and pull it again"
                     ) from None
         # Once is enough: without this they would be unpacked again after every reboot.
-        self.settle()
+        self.settle_later()
 
     def tag(self, name: str, manifest: Descriptor, source_digest: str | None = None) -> StoredImage:
         """Give an image its canonical `name` ("" for none): the last step of a pull, all or nothing, on the disk on return.
@@ -295,22 +297,58 @@ class Store(Catalog):
         self.prepare()
         self._layers.settle()
 
-    def settle_later(self) -> None:
-        """Do what `settle` does in a process that nobody waits for: a pull is done when its image can run.
+    def pulling(self) -> locks.Lock:
+        """Hold off the work that is done after pulls while the returned context lasts: it would be in the way of one."""
+        self.prepare()
+        return locks.hold(self._locks, "pull", shared=True)
 
-        It holds no descriptor of the caller's, so no lock and no pipe; what fails there is done by `restore`, if ever needed.
-        """
-        pid = os.fork()
-        if pid:
-            os.waitpid(pid, 0)
-            return
+    def litter(self) -> int:
+        """Return how many half-made and half-deleted layers killed pulls have left, which `sweep` deletes."""
+        return len(self._layers.dead())
+
+    def sweep(self) -> None:
+        """Delete what killed pulls have left and nobody holds, save what the next one can go on with. Raises StorageError."""
+        self.prepare()
+        dead = self._layers.dead()
+        if dead:
+            across.run(self.run_inside, lambda: self._layers.remove(dead))
         try:
-            # Before the second fork: the caller waits for the first child, so its locks are its own again when it goes on.
-            os.closerange(0, os.sysconf("SC_OPEN_MAX"))
-            for _ in range(3):
-                os.open("/dev/null", os.O_RDWR)
-            if os.fork() == 0:
-                os.setsid()
-                self.settle()
-        finally:
-            os._exit(0)
+            self._blobs.sweep_partial()
+            locks.sweep(self._locks)
+        except OSError as error:
+            raise blobs.storage_failure(f"cannot sweep {self.directory}", error) from None
+
+    def settle_later(self) -> None:
+        """Do what `settle` and `sweep` do in a process that nobody waits for: a pull is done when its image can run.
+
+        It begins in a moment in which nobody pulls. There is one at a time, which does the work of all who ask; while it
+        lives, somebody has the lock `settle`. What fails there is done after the next pull, or by `restore`.
+        """
+        self.prepare()
+        if not (self._layers.young() or self._layers.dead()):
+            return
+        held = locks.try_hold(self._locks, "settle")
+        if held is None:
+            return
+        from cratebox.image import detached
+
+        with held:
+            try:
+                detached.run(lambda: self._settle_in_turn(held), held.fileno())
+            except OSError:
+                pass  # no more processes: nothing is lost but a layer's second unpacking after a crash
+
+    def _settle_in_turn(self, held: locks.Lock | None) -> None:
+        while held is not None:
+            sleep(_REST)
+            locks.hold(self._locks, "pull").release()
+            self.settle()
+            self.sweep()
+            held.release()
+            # Who asked while the lock was held was sent away, and is served now.
+            held = locks.try_hold(self._locks, "settle") if self._layers.young() else None
+
+    def wait_until_settled(self) -> None:
+        """Wait for the process that `settle_later` started, if there is one."""
+        self.prepare()
+        locks.hold(self._locks, "settle").release()
