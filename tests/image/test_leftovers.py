@@ -12,7 +12,7 @@ import fake_registry as fake
 import pytest
 from craft import CraftedImage, digest, take, tree_tar
 from fake_registry import FakeRegistry
-from pulls import BIG, OTHER, THREE, begin, fetch, kill_with_workers, new_store, wait_until, workers
+from pulls import BIG, OTHER, THREE, begin, fetch, kill_with_workers, new_store, settlers, wait_until, workers
 
 from cratebox.image import blobs, snapshot
 from cratebox.image import store as stores
@@ -75,9 +75,11 @@ def test_pulls_that_are_killed_one_after_the_other_leave_no_more_than_the_last(s
     """What the first has left is cleared by a process that outlives the second."""
     name = server.put("a/c:t", THREE)
     kill_a_pull(server, store, name, 0)
+    before = len(litter(store))
     server.fault(BIG.digest, fake.stall(2_000_000, 3))
     pid = begin(lambda: fetch(store, name))
-    wait_until(lambda: len(litter(store)) > 1 and workers(pid))
+    wait_until(lambda: set(settlers(store)) - set(workers(pid)))
+    wait_until(lambda: workers(pid) and len(litter(store)) > before)
     kill_with_workers(pid)
     store.wait_until_settled()
     assert not litter(store)
