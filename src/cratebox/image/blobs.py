@@ -1,6 +1,7 @@
 """The blobs of the store: blobs/ALGORITHM/HEX of an OCI image layout, named by the digest of their bytes.
 
-A blob has its name only once its bytes are whole, verified and on the disk. Until then it is blobs/.partial/ALGORITHM-HEX,
+A blob has its name only once its bytes are whole, verified and on the disk; the name itself is put there by `sync_names`, once
+for all blobs of an image and before anything refers to them. Until then it is blobs/.partial/ALGORITHM-HEX,
 from whose length an interrupted download goes on. https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 """
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _FIRST = 64 << 10  # bytes; a regular file that gives fewer than it is asked for has no more
 _ENOSPC, _EDQUOT = 28, 122
+_WRITTEN_EARLY = 8 << 20  # bytes; the disk begins with them while the next ones come, and the last fsync is short
 _KEEP_PARTIAL = 24 * 3600  # seconds; an interrupted pull goes on from there
 
 
@@ -95,6 +97,14 @@ class Blobs:
                 writer.write(data)
                 writer.commit()
 
+    def sync_names(self) -> None:
+        """Put the names of the blobs on the disk. Raises StorageError."""
+        try:
+            for algorithm in digests.HEX_LENGTH:
+                fsync_directory(f"{self.directory}/blobs/{algorithm}")
+        except OSError as error:
+            raise storage_failure(f"cannot sync {self.directory}/blobs", error) from None
+
     def _is_whole(self, digest: str, limit: int) -> bool:
         try:
             self.read(digest, limit)
@@ -164,6 +174,7 @@ class BlobWriter:
         self._lock, self._fd = lock, -1
         self._path, self._partial = blobs.path(descriptor.digest), blobs.partial(descriptor.digest)
         self._hash: Any = None
+        self._begun = 0  # up to where the disk was told to begin
         if not self.done:
             self._open()
 
@@ -212,6 +223,9 @@ class BlobWriter:
         except OSError as error:
             raise storage_failure(f"cannot write {self._partial}", error) from None
         self.offset += len(data)
+        if self.offset - self._begun >= _WRITTEN_EARLY:
+            os.posix_fadvise(self._fd, self._begun, self.offset - self._begun, os.POSIX_FADV_DONTNEED)
+            self._begun = self.offset
 
     def verify(self) -> None:
         """Check size and digest. Raises Untrusted; wrong bytes are deleted, but too few of them are kept for a resume."""
@@ -228,12 +242,14 @@ class BlobWriter:
             raise Untrusted(f"blob {self.digest}: the bytes that came have another digest ({found})")
 
     def commit(self) -> None:
-        """Verify, put the bytes on the disk, and give the blob its name. Raises Untrusted and StorageError."""
+        """Verify, put the bytes on the disk, and give the blob its name, see `Blobs.sync_names`.
+
+        Raises Untrusted and StorageError.
+        """
         self.verify()
         try:
             os.fsync(self._fd)
             os.rename(self._partial, self._path)
-            fsync_directory(os.path.dirname(self._path))
         except OSError as error:
             raise storage_failure(f"cannot write {self._path}", error) from None
         self.done = True

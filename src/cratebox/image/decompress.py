@@ -110,6 +110,11 @@ def _gunzip(pending: bytes, source: Iterator[bytes]) -> Iterator[bytes]:
             pending = data.lstrip(b"\0")
 
 
+def prepare() -> None:
+    """Import what inflates most layers, before many processes would each do it."""
+    _inflater()
+
+
 def _inflater() -> tuple[Any, Any]:
     """Return what makes an inflater, and what it raises. isal needs 0.6 of zlib's time; it is not built for every machine."""
     try:

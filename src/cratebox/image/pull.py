@@ -14,9 +14,9 @@ import os
 import time
 
 from cratebox.errors import NotFound, StorageError, Unsupported, Untrusted
+from cratebox.image import decompress, workers
 from cratebox.image import manifest as manifests
 from cratebox.image import platform as platforms
-from cratebox.image import workers
 from cratebox.image.manifest import CONFIG_TYPES, MAX_DOCUMENT, Descriptor, ImageConfig, Index, Manifest
 from cratebox.image.progress import Silent
 from cratebox.image.registry import Registry, Resolved
@@ -210,8 +210,10 @@ class _Pull:
             return
         # Imported before the forks, which would each do it again.
         import cratebox.image.fetch
+        import cratebox.image.intake
         import cratebox.image.layer  # noqa: F401  for the workers
 
+        decompress.prepare()
         jobs = [workers.Job(key=each.digest, work=self._job(each, diff_ids[each.digest])) for each in missing]
         workers.run(jobs, worker_count(), self._heard)
 

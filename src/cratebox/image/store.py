@@ -180,6 +180,7 @@ class Store(Catalog):
             before = index.read(self.directory)
             entries = index.named(before, name, entry)
             if entries != before:
+                self._blobs.sync_names()
                 index.write(self.directory, entries)
         return self._image(entry, entries)
 
