@@ -67,6 +67,7 @@ def _crate(scratch: Path, word: str, name: str) -> Iterator[Crate]:
         pytest.skip(reason)
     directory = scratch / word
     directory.mkdir(mode=0o755)
+    (directory / "settings.toml").write_text('[images]\nsettle = "never"\n')
     person = people.person(name, directory / "home")
     crate = Crate(commands.command("crate", scratch), person, person.directory(directory / "crate"))
     yield crate

@@ -397,3 +397,18 @@ def test_a_bad_flag_is_125_and_says_what_is_right(root_box, words: tuple[str, ..
 
 def test_without_an_image_run_says_what_it_wants(crate: Crate) -> None:
     assert "IMAGE" in crate.fails("run", "--rm")
+
+
+def test_a_command_that_is_not_there_is_said_by_crate_and_not_by_the_reaper(box) -> None:
+    assert "executable file not found" in box.fails("--init", "@", "nosuch", code=127)
+    assert "permission denied" in box.fails("--init", "@", "/etc/passwd", code=126)
+
+
+def test_a_volume_of_the_image_is_there_to_be_written_to(crate: Crate, busybox_base, put) -> None:
+    box = put(crate, busybox_base.changed(Volumes={"/data/made": {}}))
+    assert box.run("sh", "-c", "echo kept > /data/made/file; cat /data/made/file") == "kept"
+
+
+def test_a_volume_of_the_image_that_is_no_directory_is_said(crate: Crate, busybox_base, put) -> None:
+    box = put(crate, busybox_base.changed(Volumes={"/bin/busybox": {}}))
+    assert "cannot use /bin/busybox as a volume of the image" in box.fails("true")

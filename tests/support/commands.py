@@ -75,7 +75,9 @@ class Crate:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"CRATE_ROOT": str(self.root), "CRATE_STATE": str(self.state)} | dict(self.variables)
+        # The file of settings is written where the person is made: what goes on behind a pull's back would outlive its test.
+        settings = {"CRATE_CONFIG": str(self.directory.parent / "settings.toml")}
+        return {"CRATE_ROOT": str(self.root), "CRATE_STATE": str(self.state)} | settings | dict(self.variables)
 
     def argv(self, *args: str | Path) -> list[str]:
         return [*self.prefix, str(self.executable), *map(str, args)]

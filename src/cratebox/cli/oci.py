@@ -196,7 +196,16 @@ def _dispatch(argv: list[str], log: _Log) -> int:
     mine = options.parse(command, rest, verb, "crate-oci")
     if mine.help:
         return _help(verb)
-    return _VERBS[verb](mine, os.path.abspath(words.text("root") or _default_root()))
+    return _VERBS[verb](mine, _trusted(os.path.abspath(words.text("root") or _default_root())))
+
+
+def _trusted(root: str) -> str:
+    """What lies in a directory of somebody else's would be done with our rights: its processes signalled, its cgroups removed."""
+    from cratebox.paths import private_directory
+
+    if os.path.lexists(root):
+        private_directory(root)
+    return root
 
 
 def _command(verb: str) -> Command:

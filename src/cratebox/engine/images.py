@@ -109,6 +109,7 @@ class Images:
             working_dir=config.working_dir,
             user=config.user,
             stop_signal=config.stop_signal,
+            volumes=config.volumes,
             labels=config.labels,
         )
         directories = self._directories[image.id] = self.store.layer_directories(image)

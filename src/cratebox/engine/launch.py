@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cratebox.cgroup import base as cgroups
 from cratebox.engine import accounts, attach, ending, host, hostfiles, records, specgen, supervisor
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.idmaps import Identity
@@ -162,14 +163,15 @@ def _launch(start: Start, prepared: Prepared) -> int | None:
 
 
 def _watch(start: Start, prepared: Prepared) -> supervisor.Watch:
+    driver = cgroups.detect(start.identity.rootless)
     return supervisor.Watch(
         container=start.container,
         directory=records.directory(start.paths, start.container.id),
         state_directory=f"{start.paths.running}/{start.container.id}",
         wish=prepared.wish,
-        make_cgroup=_cgroup_maker(start.identity, prepared.wish.spec),
+        make_cgroup=_cgroup_maker(driver, prepared.wish.spec),
         # Being born in a cgroup of v2 saves a lock over all processes; in v1 joining is cheap, making is not.
-        cgroup_first=os.path.exists("/sys/fs/cgroup/cgroup.controllers"),
+        cgroup_first=driver.born_inside,
         remove=lambda: _vanish(start),
         lock=start.lock,
         attached=start.attach,
@@ -223,7 +225,8 @@ def _prepare(start: Start) -> Prepared:
         config = config.replace(command=start.command)
     _check_capabilities(start.identity, config)
     spec = _spec(start, config, where)
-    if not spec.process or not spec.process.args[0]:
+    assert spec.process
+    if not spec.process.args[0]:
         raise CommandNotFound('exec: "": executable file not found in $PATH')
     validate.validate(spec)
     try:
@@ -231,14 +234,29 @@ def _prepare(start: Start) -> Prepared:
         overlay, root = _overlay(start, where)
         if root:
             spec = spec.replace(root=spec.root.replace(path=root) if spec.root else None)
+        also = spec.process.args[2] if config.init and spec.process else ""  # after the reaper and its --
         filter_ = _filter(start, config, spec)
         _make_state_directory(start.paths, container.id)
         stdin_read, stdin_write = _stdin(start, config)
         records.write_json(where + "/config.json", spec)  # last: it says that the container was started, see `status`
     except OSError as error:
         raise StorageError(f"cannot write to {where}: {error.strerror}", _full_hint(error)) from None
-    wish = runtime.Wish(spec=spec, bundle=where, stdio=(stdin_read, -1, -1), overlay=overlay, filter=filter_)
+    wish = runtime.Wish(
+        spec=spec,
+        bundle=where,
+        stdio=(stdin_read, -1, -1),
+        overlay=overlay,
+        filter=filter_,
+        directories=_volumes(container),
+        also=also,
+    )
     return Prepared(wish, stdin_write)
+
+
+def _volumes(container: records.Container) -> tuple[str, ...]:
+    """Return the image's VOLUMEs, which its programs expect to be there; volumes of their own they are not yet."""
+    taken = {one.target for one in container.config.mounts}
+    return tuple(path for path in container.defaults.volumes if path[:1] == "/" and path not in taken and "\0" not in path)
 
 
 def _check_capabilities(identity: Identity, config: ContainerConfig) -> None:
@@ -298,11 +316,9 @@ def _stdin(start: Start, config: ContainerConfig) -> tuple[int, int]:
     return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
 
 
-def _cgroup_maker(identity: Identity, spec: Spec) -> Callable[[], Cgroup]:
+def _cgroup_maker(driver: cgroups.Driver, spec: Spec) -> Callable[[], Cgroup]:
     def make() -> Cgroup:
-        from cratebox.cgroup import base
-
         assert spec.linux
-        return base.detect(identity.rootless).create(spec.linux.cgroups_path, spec.linux.resources)
+        return driver.create(spec.linux.cgroups_path, spec.linux.resources)
 
     return make

@@ -63,6 +63,7 @@ class ImageDefaults(Record):
     working_dir: str = ""
     user: str = ""
     stop_signal: str = ""
+    volumes: tuple[str, ...] = ()  # directories; they are made where they are missing
     labels: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
 
 

@@ -17,14 +17,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.runtime.spec import Mount
 
+_EPERM = 1
 _SAFE = const.MOUNT_ATTR_NOSUID | const.MOUNT_ATTR_NODEV | const.MOUNT_ATTR_NOEXEC
 
 
-def mount_cgroup(root: int, one: Mount, directories: dict[str, str]) -> None:
+def mount_cgroup(root: int, one: Mount, directories: dict[str, str], own_namespace: bool) -> None:
     """Mount the cgroup hierarchies at `one.destination` below the descriptor `root`. Raises OSError.
 
     `directories` are the container's cgroup, by the controllers of each hierarchy, as the host sees them. In a cgroup
-    namespace a bind of such a directory is the same as a new mount, and made in half of the time.
+    namespace a bind of such a directory is the same as a new mount, and made in half of the time; without one it is the only
+    way not to show the host's: EPERM for a hierarchy that the container has no cgroup in.
     """
     target = rootfs.open_kernel_place(root, one.destination)
     readonly = const.MOUNT_ATTR_RDONLY if "ro" in one.options else 0
@@ -33,13 +35,23 @@ def mount_cgroup(root: int, one: Mount, directories: dict[str, str]) -> None:
         tree = mount.new_filesystem("tmpfs", ("mode=755", "size=64k"), _SAFE)
         mount.attach(tree, target, one.destination)
         for controllers in hierarchies:
-            _mount_v1(tree, controllers, readonly, directories.get(controllers))
+            _mount_v1(tree, controllers, readonly, _source(directories, controllers, own_namespace))
         mount.set_attributes(tree, readonly)
-    else:
+    elif own_namespace:
         tree = mount.new_filesystem("cgroup2", (), _SAFE | readonly)
+        mount.attach(tree, target, one.destination)
+    else:
+        tree = mount.clone_tree(_source(directories, "unified", own_namespace), recursive=False)
+        mount.set_attributes(tree, _SAFE | readonly)
         mount.attach(tree, target, one.destination)
     os.close(tree)
     os.close(target)
+
+
+def _source(directories: dict[str, str], controllers: str, own_namespace: bool) -> str:
+    if controllers not in directories and not own_namespace:
+        raise OSError(_EPERM, "the container has no cgroup of its own to show, and no cgroup namespace")
+    return directories.get(controllers, "")
 
 
 def _hierarchies() -> list[str]:
@@ -48,7 +60,7 @@ def _hierarchies() -> list[str]:
     return [row[1] for row in rows if row[1]]
 
 
-def _mount_v1(directory: int, controllers: str, readonly: int, source: str | None) -> None:
+def _mount_v1(directory: int, controllers: str, readonly: int, source: str) -> None:
     name = controllers.removeprefix("name=")
     os.mkdir(name, 0o755, dir_fd=directory)
     place = open_beneath(directory, name, const.O_PATH | os.O_DIRECTORY)

@@ -40,6 +40,8 @@ class Wish(Record):
     filter: tuple[bytes, int] | None = None  # the compiled linux.seccomp
     cgroup: Cgroup | None = None  # made already, or
     make_cgroup: Callable[[], Cgroup] | None = None  # made while init mounts
+    directories: tuple[str, ...] = ()  # to be made in the root where they are missing
+    also: str = ""  # a second program that must be there, since the first one (a reaper) will execute it
     gate: int = -1  # descriptors of the FIFOs, where another process will start the container
     report: int = -1
     preserve_fds: int = 0
@@ -134,6 +136,8 @@ def _order(wish: Wish, sock: _socket.socket, report: int, stub_fd: int) -> init.
         cgroup_comes=wish.make_cgroup is not None,
         mount_cgroup=mount_cgroup,
         last_cap=caps.last(),
+        directories=wish.directories,
+        also=wish.also,
         preserve_fds=wish.preserve_fds,
         new_userns=bool(_flags(wish) & const.CLONE_NEWUSER),
         new_keyring=wish.new_keyring,
@@ -229,7 +233,7 @@ def await_ready(created: Created) -> None:
         if message[:1] == sync.FAILED:
             raise sync.unpack_error(message)
         raise RuntimeFailure(
-            "the container's first process died while it was being set up", "see dmesg: it may have been out of memory"
+            "the container's first process died while it was being set up", "it was killed, or memory ran out: see dmesg"
         )
 
 

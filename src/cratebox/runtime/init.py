@@ -44,8 +44,10 @@ class Order(Record):
     join_cgroup: Callable[[], None]
     cgroup: dict[str, str]  # its directories, by hierarchy
     cgroup_comes: bool  # it is being made, and the parent will send where it is and what to join it by
-    mount_cgroup: Callable[[int, Mount, dict[str, str]], None]
+    mount_cgroup: Callable[[int, Mount, dict[str, str], bool], None]
     last_cap: int
+    directories: tuple[str, ...] = ()  # to be made in the root where they are missing
+    also: str = ""  # a second program that must be there, since the first one will execute it
     preserve_fds: int = 0
     new_userns: bool = False
     new_keyring: bool = True
@@ -131,7 +133,10 @@ def _set_up(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[Privi
     privileges = Privileges(who.capabilities, order.last_cap)
     privileges.become(who)
     process.set_dumpable(False)  # changing IDs may have changed it back
-    return privileges, _enter_and_find(who)
+    path = _enter_and_find(who)
+    if order.also:
+        find_program(order.also, who.env)
+    return privileges, path
 
 
 def _enter_cgroup(order: Order, linux: Linux) -> dict[str, str]:
@@ -160,13 +165,16 @@ def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[
     first = next((n for n, one in enumerate(spec.mounts) if one.type == "cgroup"), len(spec.mounts))
     rootfs.mount_all(root, spec.mounts[:first])
     directories = _enter_cgroup(order, linux)
-    rootfs.mount_all(root, spec.mounts[first:], lambda one: order.mount_cgroup(root, one, directories))
+    own = any(namespace.type == "cgroup" for namespace in linux.namespaces)
+    rootfs.mount_all(root, spec.mounts[first:], lambda one: order.mount_cgroup(root, one, directories, own))
     at_dev = [one for one in spec.mounts if os.path.normpath(one.destination) == "/dev"]
     if at_dev and is_new(at_dev[-1]):  # a directory of the host's, bound there, is not ours to fill
         devices.make(root, linux.devices)
     own_null = devices.open_own_null(root)
     console = _make_console(order, root, who) if who.terminal else -1
-    os.close(_make_working_directory(root, who.cwd))
+    for path in order.directories:
+        os.close(_make_directory(root, path, "a volume of the image"))
+    os.close(_make_directory(root, who.cwd, "working directory"))
     for name, value in (linux.sysctl or {}).items():
         _write_file("/proc/sys/" + name.replace(".", "/"), value)
     rootfs.make_readonly(root, linux.readonly_paths)
@@ -180,13 +188,12 @@ def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[
     return console, own_null
 
 
-def _make_working_directory(root: int, cwd: str) -> int:
+def _make_directory(root: int, path: str, purpose: str) -> int:
     try:
-        return make_directories(root, cwd)
+        return make_directories(root, path)
     except OSError as error:
         raise RuntimeFailure(
-            f"cannot use {ascii(cwd)[1:-1]} as working directory: {error.strerror}",
-            "it must be a directory inside of the container",
+            f"cannot use {ascii(path)[1:-1]} as {purpose}: {error.strerror}", "it must be a directory inside of the container"
         ) from None
 
 

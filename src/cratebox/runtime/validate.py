@@ -201,9 +201,10 @@ def _check_together(spec: Spec, linux: Linux) -> None:
     kinds = {namespace.type for namespace in linux.namespaces}
     if (spec.hostname or spec.domainname) and "uts" not in kinds:
         raise InvalidValue("spec: hostname or domainname without a uts namespace of the container's own")
-    if "cgroup" not in kinds and any(one.type in {"cgroup", "cgroup2"} for one in spec.mounts):
+    if "cgroup" not in kinds and any(one.type == "cgroup2" for one in spec.mounts):
         raise Unsupported(
-            "spec: a mount of type cgroup without a cgroup namespace is not done by this version: it would show the host's"
+            "spec: a mount of type cgroup2 without a cgroup namespace would show the host's cgroups",
+            "type cgroup shows the container's own, on either version",
         )
     for name in linux.sysctl or {}:
         space = (
