@@ -16,7 +16,6 @@ from pulls import BIG, OTHER, THREE, begin, fetch, kill_with_workers, new_store,
 
 from cratebox.image import blobs, snapshot
 from cratebox.image import store as stores
-from cratebox.image.snapshot import PendingLayer
 from cratebox.image.store import Store
 
 
@@ -105,7 +104,8 @@ def test_without_settling_litter_is_cleared_before_a_pull_begins(server: FakeReg
 
 def test_what_is_being_made_is_left_alone(store: Store) -> None:
     store.prepare()
-    pending = PendingLayer(store._layers, store._layers.path("sha256:" + "a" * 64))
+    pending = store._layers.pending("sha256:" + "a" * 64)
+    pending.make()
     os.makedirs(f"{store.directory}/layers/.old-{1:016x}/fs")
     store.sweep()
     assert litter(store) == [os.path.basename(pending.path)]
@@ -124,7 +124,8 @@ def test_a_layer_that_a_sweep_takes_before_it_is_locked_is_begun_again(store: St
         real(fd, how)
 
     monkeypatch.setattr(snapshot, "flock", flock)
-    pending = PendingLayer(store._layers, store._layers.path("sha256:" + "a" * 64))
+    pending = store._layers.pending("sha256:" + "a" * 64)
+    pending.make()
     assert swept
     assert os.path.realpath(pending.path) != swept[0]
     assert os.path.isdir(pending.path + "/fs")

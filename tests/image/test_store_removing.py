@@ -10,7 +10,6 @@ import pytest
 from craft import NAME, CraftedImage, crafted, describe, feed, left, take, tree_tar
 
 from cratebox.errors import Conflict
-from cratebox.image import snapshot
 from cratebox.image.store import Store
 
 
@@ -104,7 +103,8 @@ def test_collect_removes_what_a_crash_left_but_not_what_is_being_made(store: Sto
     store.prepare()
     for name in (".new-dead", ".old-dead"):
         Path(store.directory, "layers", name, "fs/deep").mkdir(parents=True)
-    pending = snapshot.PendingLayer(store._layers, "x")
+    pending = store._layers.pending("sha256:" + "a" * 64)
+    pending.make()
     store.collect()
     assert left(store) == ["layers/" + os.path.basename(pending.path)]
     pending.discard()

@@ -47,28 +47,24 @@ class Intake:
                 pass
             writer.commit()
             return
-        try:
-            pending = self._layers.unpack(
-                chunks, descriptor.media_type, diff_id, userxattr=self._userxattr, owners=self._owners
-            )
-        except Untrusted:
-            # Bytes that were damaged on the way look like a hostile layer. The digest tells which of the two it is.
-            for _ in chunks:
-                pass
-            writer.verify()
-            writer.discard()
-            raise
-        try:
+        with self._layers.pending(diff_id) as pending:
+            try:
+                pending.unpack(chunks, descriptor.media_type, userxattr=self._userxattr, owners=self._owners)
+            except Untrusted:
+                # Bytes that were damaged on the way look like a hostile layer. The digest tells which of the two it is.
+                for _ in chunks:
+                    pass
+                writer.verify()
+                writer.discard()
+                raise
             writer.commit()
             pending.publish()
-        finally:
-            pending.discard()
 
     def unpack_blob(self, descriptor: Descriptor, diff_id: str) -> None:
         """Unpack a layer whose blob is there. Raises NotFound, Untrusted, StorageError."""
-        with open(self._blobs.open(descriptor.digest), "rb", buffering=0) as file:
-            pending = self._layers.unpack(file, descriptor.media_type, diff_id, userxattr=self._userxattr, owners=self._owners)
-        pending.publish()
+        with open(self._blobs.open(descriptor.digest), "rb", buffering=0) as file, self._layers.pending(diff_id) as pending:
+            pending.unpack(file, descriptor.media_type, userxattr=self._userxattr, owners=self._owners)
+            pending.publish()
 
     def _has_layer(self, diff_id: str) -> bool:
         try:

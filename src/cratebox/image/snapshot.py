@@ -100,35 +100,9 @@ class Layers:
             self._boot = read_small("/proc/sys/kernel/random/boot_id", 100).decode("ascii").strip()
         return self._boot
 
-    def unpack(
-        self, stream: Readable | Iterable[bytes], media_type: str, diff_id: str, *, userxattr: bool, owners: str
-    ) -> PendingLayer:
-        """Unpack `stream` next to the layers, and check that it is `diff_id`: `publish` what is returned, or `discard` it.
-
-        Raises Untrusted, StorageError; then nothing is left.
-        """
-        from cratebox.image import layer
-
-        final = self.path(diff_id)
-        pending = PendingLayer(self, final)
-        try:
-            with open(pending.path + "/owners", "wb") as owners_file:
-                pending.unpacked = layer.unpack(
-                    stream, media_type, pending.tree, userxattr=userxattr, owners=owners, owners_file=owners_file
-                )
-            if pending.unpacked.diff_id != diff_id:
-                raise Untrusted(
-                    f"a layer is not what the image's config says: expected {diff_id}, got {pending.unpacked.diff_id}"
-                )
-            if not os.path.getsize(pending.path + "/owners"):
-                os.unlink(pending.path + "/owners")
-        except OSError as error:
-            pending.discard()
-            raise storage_failure(f"cannot write {pending.path}", error) from None
-        except BaseException:
-            pending.discard()
-            raise
-        return pending
+    def pending(self, diff_id: str) -> PendingLayer:
+        """Return what makes a layer, a context manager; nothing is there yet. Raises Untrusted, Unsupported."""
+        return PendingLayer(self, self.path(diff_id), diff_id)
 
     def publish(self, pending: PendingLayer, unpacked: Unpacked) -> None:
         """Give a layer its name. Where somebody else was faster, theirs stays."""
@@ -267,26 +241,54 @@ class Layers:
 
 
 class PendingLayer:
-    """A layer that is being made, under a name that says so."""
+    """A layer that is being made, under a name that says so. What was not published when the context ends is deleted.
 
-    def __init__(self, layers: Layers, final: str) -> None:
+    A signal may raise anything anywhere, so there is nothing on the disk before the context has begun.
+    """
+
+    def __init__(self, layers: Layers, final: str, diff_id: str) -> None:
         self._layers = layers
-        self.final = final
-        self.path = ""
+        self.final, self._diff_id = final, diff_id
+        self.path = f"{layers.directory}/.new-{os.urandom(8).hex()}"
         self.unpacked: Unpacked | None = None
         self.tree = self._mark = -1
+
+    def __enter__(self) -> PendingLayer:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.discard()
+
+    def unpack(self, stream: Readable | Iterable[bytes], media_type: str, *, userxattr: bool, owners: str) -> None:
+        """Unpack `stream` next to the layers, and check that it is what it has to be. Raises Untrusted, StorageError."""
+        from cratebox.image import layer
+
         try:
-            while not self._begin():
-                pass
-            os.mkdir(self.path + "/fs", 0o755)
-            self.tree = os.open(self.path + "/fs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.make()
+            with open(self.path + "/owners", "wb") as owners_file:
+                self.unpacked = layer.unpack(
+                    stream, media_type, self.tree, userxattr=userxattr, owners=owners, owners_file=owners_file
+                )
+            if self.unpacked.diff_id != self._diff_id:
+                raise Untrusted(
+                    f"a layer is not what the image's config says: expected {self._diff_id}, got {self.unpacked.diff_id}"
+                )
+            if not os.path.getsize(self.path + "/owners"):
+                os.unlink(self.path + "/owners")
         except OSError as error:
-            self.discard()
             raise storage_failure(f"cannot write {self.path}", error) from None
 
+    def make(self) -> None:
+        """Make the directory and take its flock, under another name where a sweep took it for garbage before it had one.
+
+        Raises OSError.
+        """
+        while not self._begin():
+            self.path = f"{self._layers.directory}/.new-{os.urandom(8).hex()}"
+        os.mkdir(self.path + "/fs", 0o755)
+        self.tree = os.open(self.path + "/fs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
     def _begin(self) -> bool:
-        """Make the directory and take its flock; return False where a sweep took it for garbage before it had one."""
-        self.path = f"{self._layers.directory}/.new-{os.urandom(8).hex()}"
         os.mkdir(self.path, 0o700)
         try:
             self._mark = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -301,10 +303,7 @@ class PendingLayer:
     def publish(self) -> None:
         """Make the layer be there under its diff ID. Raises StorageError."""
         assert self.unpacked is not None, "published before it was unpacked"
-        try:
-            self._layers.publish(self, self.unpacked)
-        finally:
-            self.discard()
+        self._layers.publish(self, self.unpacked)
 
     def discard(self) -> None:
         """Delete what was not published. A second call does nothing. Raises StorageError."""

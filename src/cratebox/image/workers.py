@@ -25,12 +25,13 @@ from cratebox.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     Report = Callable[[list[Any]], None]
 
 _GRACE = 10.0  # seconds that a worker has to take its half-made tree away
+_HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 _DISK_FULL = (28, 122)  # ENOSPC, EDQUOT
 
 
@@ -76,9 +77,14 @@ class _Worker:
         self._end: list[Any] | None = None
         parent = os.getpid()
         self.fd, writing = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _live(job, writing, (self.fd, *siblings), parent)
+        # Within fork(2) an interrupt would be lost in what libraries do there, and in the child end in the parent's handler.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                _live(job, writing, (self.fd, *siblings), parent, mask)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(writing)
         try:
             os.setpgid(self.pid, self.pid)  # here and there: whoever is first, a signal to the group finds it
@@ -142,12 +148,13 @@ def _reap(worker: _Worker) -> None:
         pass
 
 
-def _live(job: Job, fd: int, foreign: tuple[int, ...], parent: int) -> None:
+def _live(job: Job, fd: int, foreign: tuple[int, ...], parent: int, mask: Iterable[int]) -> None:
     """The life of a worker; does not return."""
     code = 1
     try:
         signal.signal(signal.SIGTERM, _on_term)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.setpgid(0, 0)
         process.prctl("PR_SET_PDEATHSIG", const.PR_SET_PDEATHSIG, signal.SIGTERM)
         for each in foreign:
