@@ -101,7 +101,7 @@ def pull(
     store: Store, source: Source, platform: Platform | None, settings: Settings, progress: Progress | None = None
 ) -> StoredImage:
     """Do what `bring` does; return the image alone, and remember the rest for `last_status`."""
-    global _status  # noqa: PLW0603
+    global _status  # noqa: PLW0603  for those who call last_status
     pulled = bring(store, source, platform, settings, progress)
     _status = pulled.status
     return pulled.image
