@@ -4,8 +4,8 @@ from __future__ import annotations
 
 # Control characters of C0 and C1, DEL, line and paragraph separators, and those that turn the direction of writing: a
 # name or a label must neither move the terminal's cursor nor show something else than it is.
-_DANGEROUS = frozenset(
-    [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u2028", "\u2029", *map(chr, range(0x202A, 0x202F)),
+DANGEROUS = frozenset(
+    [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u061c", "\u200e", "\u200f", *map(chr, range(0x2028, 0x202F)),
      *map(chr, range(0x2066, 0x206A))]
 )  # fmt: skip
 _NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -20,7 +20,7 @@ def safe(text: str, keep: str = "") -> str:
 
 def _escaped(character: str) -> str:
     code = ord(character)
-    if character not in _DANGEROUS and not 0xD800 <= code < 0xE000:
+    if character not in DANGEROUS and not 0xD800 <= code < 0xE000:
         return character
     if 0xDC80 <= code < 0xDD00:  # a byte that is no UTF-8, as Python carries it
         return f"\\x{code - 0xDC00:02x}"

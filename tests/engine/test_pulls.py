@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import random
 import re
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -302,3 +306,24 @@ def test_without_docker_hub_run_says_what_is_missing(rootful: Crate) -> None:
     said = crate.fails("run", "--rm", "alpine", "true", timeout=PATIENCE)
     assert "registry-1.docker.io" in said or "docker.io" in said
     assert len(said.splitlines()) <= 3, said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_pull_that_is_ended_while_it_draws_shows_the_cursor_again(
+    rootful: Crate, registry: Registry, word: str, busybox_base: Image, number: signal.Signals
+) -> None:
+    noise = Tree().file("noise", random.Random(number).randbytes(60_000_000)).layer()
+    name = registry.push(word, "large", Image((*busybox_base.layers, noise), busybox_base.config))
+    master, slave = pty.openpty()
+    process = rootful.start("pull", name, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    drawn = b""
+    with contextlib.suppress(OSError):  # EIO: the last process with the other end has gone
+        while data := os.read(master, 65536):
+            if b"\x1b[?25l" in drawn + data and b"\x1b[?25l" not in drawn:
+                process.send_signal(number)
+            drawn += data
+    os.close(master)
+    assert process.wait(PATIENCE) == 128 + number
+    assert drawn.rindex(b"\x1b[?25h") > drawn.rindex(b"\x1b[?25l")
+    assert rootful.ok("images", "-q") == ""

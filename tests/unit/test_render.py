@@ -8,6 +8,7 @@ import pytest
 
 from cratebox.cli import render
 from cratebox.errors import InvalidValue
+from cratebox.text import safe
 
 
 @pytest.mark.parametrize(
@@ -25,14 +26,14 @@ from cratebox.errors import InvalidValue
     ],
 )
 def test_what_would_move_a_terminal_is_escaped(text: str, expected: str) -> None:
-    assert render.safe(text) == expected
+    assert safe(text) == expected
 
 
 def test_json_is_safe_for_a_terminal_and_still_means_the_same() -> None:
     value = {"a\x9b": "\x1b[2J\u202e\udcff", "ü": "ä"}
     text = render.json_text(value)
     assert json.loads(text) == {"a\x9b": "\x1b[2J\u202e\ufffd", "ü": "ä"}  # a byte that is no UTF-8, as Go shows it
-    assert render.safe(text, "\n") == text
+    assert safe(text, "\n") == text
     assert "ü" in text
 
 

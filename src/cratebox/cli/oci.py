@@ -119,7 +119,7 @@ class _Log:
 
     def tell(self, message: str, hint: str | None) -> None:
         """Write one line to the file, and the message to standard error."""
-        from cratebox.cli.render import safe
+        from cratebox.text import safe
 
         sys.stderr.write(f"{self.who}: {safe(message)}\n" + (f"  hint: {safe(hint)}\n" if hint else ""))
         if self.path is not None:

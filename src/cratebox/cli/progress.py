@@ -5,12 +5,14 @@ All three are an `image.progress.Progress`.
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from threading import RLock
+from threading import RLock, current_thread, main_thread
 
-from cratebox.cli.render import safe, short_id
+from cratebox.cli.render import short_id
 from cratebox.image.progress import Silent
+from cratebox.text import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Bars(Lines):
         self._open: set[str] = set()
         self._last = 0.0
         self._lock = RLock()
+        self._handlers: dict[int, Any] = {}
 
     def layer(self, digest: str, total_bytes: int) -> None:
         with self._lock:
@@ -63,6 +66,7 @@ class Bars(Lines):
                 return
             if self._drawing is None:
                 self._drawing = _rich_progress(self._stream)
+                self._take_signals()
                 self._drawing.start()
             self._tasks[digest] = self._drawing.add_task(short_id(digest), total=max(total_bytes, 1), note="Pulling")
             self._open.add(digest)
@@ -102,12 +106,27 @@ class Bars(Lines):
             if self._drawing is not None:
                 drawing, self._drawing = self._drawing, None
                 drawing.stop()
+                self._give_signals_back()
                 self._tasks.clear()
                 self._open.clear()
+
+    def _take_signals(self) -> None:
+        """While bars are drawn the cursor is hidden: whoever ends us then ends the drawing first."""
+        if current_thread() is main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                self._handlers[number] = signal.signal(number, _leave)
+
+    def _give_signals_back(self) -> None:
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
 
     def _redraw(self) -> None:
         self._last = time.monotonic()
         self._drawing.refresh()
+
+
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _rich_progress(stream: TextIO) -> Any:

@@ -4,36 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from cratebox.text import DANGEROUS, safe
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from cratebox.errors import CrateError
-
-# Control characters of C0 and C1, DEL, line and paragraph separators, and those that turn the direction of
-# writing: a name or a label must neither move the terminal's cursor nor show something else than it is.
-_DANGEROUS = frozenset(
-    [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u061c", "\u200e", "\u200f", *map(chr, range(0x2028, 0x202F)),
-     *map(chr, range(0x2066, 0x206A))]
-)  # fmt: skip
-_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
-
-
-def safe(text: str, keep: str = "") -> str:
-    """Return foreign text fit for a terminal: what could act there is escaped, as in \\x1b; `keep` names exceptions."""
-    if text.isprintable():
-        return text
-    return "".join(_escaped(character) if character not in keep else character for character in text)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if character not in _DANGEROUS and not 0xD800 <= code < 0xE000:
-        return character
-    if 0xDC80 <= code < 0xDD00:  # a byte that is no UTF-8, as Python carries it
-        return f"\\x{code - 0xDC00:02x}"
-    return _NAMED.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
 def line(text: str = "", keep: str = "") -> None:
@@ -71,7 +49,7 @@ def json_line(value: Any) -> str:
 def _json_safe(text: str, keep: str) -> str:
     if text.isprintable():
         return text
-    found = {char for char in text if (char in _DANGEROUS or 0xD800 <= ord(char) < 0xE000) and char not in keep}
+    found = {char for char in text if (char in DANGEROUS or 0xD800 <= ord(char) < 0xE000) and char not in keep}
     for character in found:
         # A byte that is no UTF-8 has no form in JSON: what Go prints, and readers take, is the replacement character.
         code = 0xFFFD if 0xD800 <= ord(character) < 0xE000 else ord(character)

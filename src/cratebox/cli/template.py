@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
-from cratebox.cli.render import json_line, safe
+from cratebox.cli.render import json_line
 from cratebox.errors import InvalidValue, Unsupported
+from cratebox.text import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.engine.images import Images
+    from cratebox.image.progress import Progress
 
 SIGKILL = 9
 
@@ -30,7 +31,7 @@ class Containers:
     # Making and running
 
     def create(
-        self, config: ContainerConfig, pull: str = "missing", progress: Any = None, cidfile: str | None = None
+        self, config: ContainerConfig, pull: str = "missing", progress: Progress | None = None, cidfile: str | None = None
     ) -> Container:
         """Make a container, not running, and return it; its ID goes into the new file `cidfile`.
 
@@ -46,7 +47,7 @@ class Containers:
         config: ContainerConfig,
         detach: bool = False,
         pull: str = "missing",
-        progress: Any = None,
+        progress: Progress | None = None,
         sig_proxy: bool = True,
         detach_keys: bytes | None = None,
         cidfile: str | None = None,
@@ -57,7 +58,7 @@ class Containers:
         Raises what `create` and `start` raise. A container that could not be started stays, save with `remove`.
         """
         container, lock = making.make(self.paths, self.images, config, pull, progress, cidfile)
-        if progress is not None and hasattr(progress, "close"):
+        if progress is not None:
             progress.close()
         code = self._start(
             container,

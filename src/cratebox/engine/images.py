@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.engine.records import Container
+    from cratebox.image.progress import Progress
     from cratebox.image.store import Store, StoredImage
     from cratebox.image.transport import Source
 
@@ -64,7 +65,7 @@ class Images:
 
         return runner(self.identity)(work)
 
-    def tell_notice(self, progress: Any) -> None:
+    def tell_notice(self, progress: Progress | None) -> None:
         """Say once a boot what this machine does not give this user, and how it could."""
         if self.identity.notice and progress is not None:
             from cratebox.engine.notices import once
@@ -80,7 +81,7 @@ class Images:
             return hold(locks, "store", shared=True)
         return self.store.using()
 
-    def provide(self, name: str, platform: str | None, policy: str, progress: Any = None) -> Provided:
+    def provide(self, name: str, platform: str | None, policy: str, progress: Progress | None = None) -> Provided:
         """Return what a container of image `name` is made of, pulled if `policy` ("always", "missing", "never") says so.
 
         Raises InvalidValue, NotFound, RegistryError, Untrusted, StorageError.
@@ -118,7 +119,7 @@ class Images:
             resolved.remember(self.paths, name, known)
         return Provided(image.id, defaults, image.layers)
 
-    def _image(self, source: Source, name: str, platform: str | None, policy: str, progress: Any) -> StoredImage:
+    def _image(self, source: Source, name: str, platform: str | None, policy: str, progress: Progress | None) -> StoredImage:
         if policy != "always" and source.kind == "registry":
             try:
                 found = self.store.find(source.reference if source.reference and not _may_be_id(name) else name)
@@ -130,7 +131,9 @@ class Images:
                 return found
         return self.pull(name, platform, "always", progress)
 
-    def pull(self, name: str, platform: str | None = None, policy: str = "always", progress: Any = None) -> StoredImage:
+    def pull(
+        self, name: str, platform: str | None = None, policy: str = "always", progress: Progress | None = None
+    ) -> StoredImage:
         """Bring an image into the store and return it; what is there already is not fetched again.
 
         Raises InvalidValue, NotFound, RegistryError, Untrusted, StorageError.
@@ -153,9 +156,9 @@ class Images:
         from cratebox.image.settings import load
 
         wanted = parse(platform) if platform else None
-        pulled = pulling.pull(self.store, source, wanted, load(self.paths.config), progress)
-        self.last_status = pulling.last_status()
-        return pulled
+        pulled = pulling.bring(self.store, source, wanted, load(self.paths.config), progress)
+        self.last_status = pulled.status
+        return pulled.image
 
     def get(self, name: str) -> StoredImage:
         """Return the image of that name, digest, ID or beginning of one. Raises NotFound, Conflict, StorageError."""

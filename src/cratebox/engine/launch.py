@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cratebox.cgroup.base import Cgroup
     from cratebox.engine.images import Images
+    from cratebox.image.progress import Progress
     from cratebox.runtime.spec import Spec
 
 
@@ -40,7 +41,7 @@ class Start(Record):
     interactive: bool = False
     forward_signals: bool = True
     detach_keys: bytes | None = None
-    progress: Any = None
+    progress: Progress | None = None
 
 
 def start(wanted: Start) -> int | None:

@@ -14,13 +14,12 @@ from cratebox.paths import Paths, private_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from cratebox.engine.images import Images, Provided
+    from cratebox.image.progress import Progress
 
 
 def make(
-    paths: Paths, images: Images, config: ContainerConfig, pull: str, progress: Any, cidfile: str | None
+    paths: Paths, images: Images, config: ContainerConfig, pull: str, progress: Progress | None, cidfile: str | None
 ) -> tuple[Container, int]:
     """Make a container, not running; return it and the descriptor of its lock, which is held.
 

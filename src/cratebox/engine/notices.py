@@ -8,10 +8,10 @@ from cratebox.paths import Paths, private_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from cratebox.image.progress import Progress
 
 
-def once(paths: Paths, progress: Any, what: str, text: str) -> None:
+def once(paths: Paths, progress: Progress, what: str, text: str) -> None:
     """Say `text` through `progress`, once until the next boot: a file of the state directory remembers."""
     if getattr(progress, "quiet", False):
         return  # it would be remembered as said

@@ -41,8 +41,6 @@ _REPORT_EVERY = 0.1  # seconds
 
 _MOST_LITTER = 8  # half-made layers of killed pulls that are left until after this one
 
-_status = ""  # for last_status
-
 
 class Pulled(Record):
     """What a pull brought. `status`: "present" where there was nothing to do, else "downloaded"."""
@@ -95,21 +93,6 @@ def _bring(store: Store, source: Source, platform: Platform | None, settings: Se
             return Pulled(work.run(), "downloaded") if image is None else Pulled(image, "present")
         finally:
             work.registry.close()
-
-
-def pull(
-    store: Store, source: Source, platform: Platform | None, settings: Settings, progress: Progress | None = None
-) -> StoredImage:
-    """Do what `bring` does; return the image alone, and remember the rest for `last_status`."""
-    global _status  # noqa: PLW0603  for those who call last_status
-    pulled = bring(store, source, platform, settings, progress)
-    _status = pulled.status
-    return pulled.image
-
-
-def last_status() -> str:
-    """Return the status of the last `pull` of this process."""
-    return _status
 
 
 class _Pull:

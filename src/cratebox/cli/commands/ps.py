@@ -7,6 +7,7 @@ import time
 from cratebox.cli import render
 from cratebox.cli.commands import open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.text import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def main(words: Words) -> int:
 
 def _row(status: Any, whole: bool) -> dict[str, Any]:
     now = time.time()
-    command = render.safe(" ".join(status.command))
+    command = safe(" ".join(status.command))
     return {
         "ID": status.id if whole else render.short_id(status.id),
         "Image": status.image,
