@@ -324,6 +324,6 @@ def test_a_pull_that_is_ended_while_it_draws_shows_the_cursor_again(
                 process.send_signal(number)
             drawn += data
     os.close(master)
-    assert process.wait(PATIENCE) == 128 + number
+    assert process.wait(PATIENCE) == 128 + number, drawn[-400:]
     assert drawn.rindex(b"\x1b[?25h") > drawn.rindex(b"\x1b[?25l")
     assert rootful.ok("images", "-q") == ""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cratebox.image.progress import Progress
 
 _REDRAW = 0.1  # seconds
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Lines(Silent):
@@ -61,7 +62,7 @@ class Bars(Lines):
         self._handlers: dict[int, Any] = {}
 
     def layer(self, digest: str, total_bytes: int) -> None:
-        with self._lock:
+        with _Undisturbed(self._lock):
             if digest in self._tasks:
                 return
             if self._drawing is None:
@@ -73,14 +74,14 @@ class Bars(Lines):
             self._redraw()
 
     def advance(self, digest: str, n_bytes: int) -> None:
-        with self._lock:
+        with _Undisturbed(self._lock):
             if self._drawing is not None and digest in self._open:
                 self._drawing.advance(self._tasks[digest], n_bytes)
                 if time.monotonic() - self._last >= _REDRAW:
                     self._redraw()
 
     def done(self, digest: str, note: str) -> None:
-        with self._lock:
+        with _Undisturbed(self._lock):
             if digest not in self._open:
                 self.message(f"{short_id(digest)}: {note}")
                 return
@@ -95,14 +96,14 @@ class Bars(Lines):
         self._redraw()
 
     def message(self, text: str) -> None:
-        with self._lock:
+        with _Undisturbed(self._lock):
             if self._drawing is None:
                 super().message(text)
             else:
                 self._drawing.console.print(safe(text), markup=False, highlight=False)
 
     def close(self) -> None:
-        with self._lock:
+        with _Undisturbed(self._lock):
             if self._drawing is not None:
                 drawing, self._drawing = self._drawing, None
                 drawing.stop()
@@ -123,6 +124,21 @@ class Bars(Lines):
     def _redraw(self) -> None:
         self._last = time.monotonic()
         self._drawing.refresh()
+
+
+class _Undisturbed:
+    """Holds a lock, and holds back the signals that end a program: half of what rich does to a terminal cannot be undone."""
+
+    def __init__(self, lock: RLock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+    def __exit__(self, *_error: object) -> None:
+        self._lock.release()
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)  # what was held back comes now
 
 
 def _leave(number: int, _frame: object) -> None:
