@@ -59,7 +59,7 @@ class Containers:
     """Answers from `answers`, by method; an exception there is raised. Writes down its calls."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Any] = {}
+        self.answers: dict[str, Any] = {"damaged": ()}
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
 
     def __getattr__(self, method: str) -> Callable[..., Any]:

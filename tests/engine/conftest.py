@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +106,15 @@ def until() -> Callable[..., object]:
         return found
 
     return wait
+
+
+@pytest.fixture
+def small_store(rootful: Crate) -> Iterator[Path]:
+    """A file system of 100 MB for a store."""
+    place = rootful.directory / "small"
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m,mode=755", "tmpfs", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)

@@ -32,26 +32,14 @@ def test_a_container_that_stays_goes_on_writing_to_its_log_when_its_reader_has_g
     box.crate.ok("rm", "-f", "stays")
 
 
-def test_a_container_that_fills_the_disk_ends_with_its_own_code(rootful, busybox_image, small_disk) -> None:
-    crate = rootful.within((), CRATE_ROOT=str(small_disk))
+def test_a_container_that_fills_the_disk_ends_with_its_own_code(rootful, busybox_image, small_store) -> None:
+    crate = rootful.within((), CRATE_ROOT=str(small_store))
     crate.ok("pull", "--quiet", str(busybox_image))
     image = crate.ok("images", "-q")
     script = "head -c 200000000 /dev/zero > /x; exit 7"
     assert crate("run", "--name", "full", image, "sh", "-c", script).returncode == 7
     assert crate.json("inspect", "full")[0]["State"]["ExitCode"] == 7
     crate.ok("rm", "full")
-
-
-@pytest.fixture
-def small_disk(tmp_path_factory: pytest.TempPathFactory, rootful):  # type: ignore[no-untyped-def]
-    """A file system of 100 MB for the store."""
-    place = rootful.directory / "small"
-    place.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m,mode=755", "tmpfs", str(place)], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_a_program_that_cannot_be_started_again_leaves_a_container_that_has_run(box) -> None:

@@ -8,7 +8,7 @@ import os
 from cratebox.engine import resolved
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.specgen import ImageDefaults
-from cratebox.errors import Conflict, InvalidValue, NotFound, Unsupported
+from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError, Unsupported
 from cratebox.linux.process import boot_id
 from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
@@ -176,24 +176,28 @@ class Images:
         Raises NotFound, Conflict where a container is made of it (and `force` is not given) or an ID has several names.
         """
         used = self._used()
-        image = self.store.find(name)
-        if image.id in used and len(image.names) < 2 and not force:
+        try:
+            image = self.store.find(name)
+        except StorageError:
+            image = None  # it is damaged, and can be removed all the same
+        if image and image.id in used and len(image.names) < 2 and not force:
             user = used[image.id][:12]
             raise Conflict(f"image {name} is used by container {user}", f"crate rm {user} first")
         removed = self.store.remove(name, force=force, in_use=lambda: set(self._used()))
         return [*(f"Untagged: {text}" for text in removed.untagged), *(f"Deleted: {text}" for text in removed.deleted)]
 
     def _used(self) -> dict[str, str]:
-        """Return the container, by ID, that is made of each image in use."""
+        """Return the container, by ID, that is made of each image and each layer in use."""
         from cratebox.engine import records
-        from cratebox.errors import StorageError
 
-        used = {}
+        used: dict[str, str] = {}
         for identity in records.identities(self.paths):
             try:
-                used[records.load(self.paths, identity).image_id] = identity
+                container = records.load(self.paths, identity)
             except (NotFound, StorageError):
                 continue
+            if container.image_id:
+                used |= dict.fromkeys((container.image_id, *container.layers), identity)
         return used
 
     def layer_directories(self, container: Container) -> tuple[str, ...]:
@@ -205,8 +209,12 @@ class Images:
         return self._directories[container.image_id]
 
     def list(self) -> Sequence[StoredImage]:
-        """Return the images in the store. Raises StorageError."""
+        """Return the images in the store that are whole. Raises StorageError where its index is damaged."""
         return self.store.images()
+
+    def damaged(self) -> Sequence[tuple[str, StorageError]]:
+        """Return (a name or a digest, what is wrong) of each image that is not whole. Raises as `list`."""
+        return self.store.survey()[1]
 
 
 def _is_id(name: str) -> bool:

@@ -152,7 +152,7 @@ def read_json(path: str, kind: type[R]) -> R | None:
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from None
     try:
-        return document.decode(kind, jsontext.loads(raw), path)
+        return document.decode(kind, jsontext.loads(raw), "the record")
     except (jsontext.JSONError, InvalidValue) as error:
         raise StorageError(
             f"damaged: {path}: {error}", f"crate rm -f {os.path.basename(os.path.dirname(path))[:12]} removes the container"

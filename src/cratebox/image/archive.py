@@ -42,8 +42,10 @@ def load(
         found = opened.images(platform or platforms.host())
         if len(found) > 1:
             raise Conflict(
-                f"{source}: it has {len(found)} images: {', '.join(shown(', '.join(image.names)) for image in found[:20])}",
-                f"{source.kind}:{source.path}:TAG names one of them" if source.kind == "oci" else None,
+                f"{source}: it has {len(found)} images: {', '.join(shown(', '.join(image.called or image.names)) for image in found[:20])}",
+                f"{source.kind}:{source.path}:TAG names one of them"
+                if source.kind == "oci"
+                else "a file must have one image: skopeo copy makes such a file of it",
             )
         if platform is not None:
             _check_platform(source, found[0], platform)

@@ -47,6 +47,7 @@ class Found(Record):
     raw_config: bytes
     names: tuple[str, ...]
     spans: tuple[Span, ...]
+    called: tuple[str, ...] = ()  # in an OCI layout, where a name may be a tag alone
 
 
 class Span:
@@ -202,6 +203,7 @@ class ArchiveFile:
             manifest=document,
             raw_config=raw_config,
             names=tuple(name for name in names if _is_full_name(name)),
+            called=tuple(name for name in names if name),
             spans=tuple(self._blob(layer) for layer in document.layers),
         )
 

@@ -49,10 +49,20 @@ class Catalog:
         return self._image(self._resolve(entries, name), entries)
 
     def images(self) -> list[StoredImage]:
-        """Return all images, in the order they came. Raises StorageError."""
+        """Return the images that are whole, in the order they came. Raises StorageError where index.json is damaged."""
+        return self.survey()[0]
+
+    def survey(self) -> tuple[list[StoredImage], list[tuple[str, StorageError]]]:
+        """Return the images that are whole, and (a name or a digest, what is wrong) of those that are damaged."""
         entries = index.read(self.directory)
         first = {entry.digest: entry for entry in reversed(entries) if entry.media_type in manifests.MANIFEST_TYPES}
-        return [self._image(entry, entries) for entry in reversed(first.values())]
+        whole, damaged = [], []
+        for entry in reversed(first.values()):
+            try:
+                whole.append(self._image(entry, entries))
+            except StorageError as error:
+                damaged.append((index.name_of(entry) or entry.digest, error))
+        return whole, damaged
 
     def has_blob(self, digest: str) -> bool:
         """Tell whether the blob is there, whole and verified. Raises Untrusted where `digest` is none."""
@@ -98,10 +108,14 @@ class Catalog:
             return {}
         found: dict[str, Descriptor] = {}
         for entry in entries:
-            if entry.media_type in manifests.MANIFEST_TYPES:
+            if entry.media_type not in manifests.MANIFEST_TYPES:
+                continue
+            try:
                 identity = self._manifest(entry).config.digest
-                if identity.partition(":")[2].startswith(prefix):
-                    found.setdefault(identity, entry)
+            except StorageError:
+                identity = entry.digest  # a damaged one can be removed by what is left of it
+            if identity.partition(":")[2].startswith(prefix):
+                found.setdefault(identity, entry)
         return found
 
     def _manifest(self, entry: Descriptor) -> Manifest:
@@ -126,7 +140,9 @@ class Catalog:
         return config
 
     def _broken(self, digest: str, error: CrateError) -> StorageError:
-        return StorageError(f"damaged: {self._blobs.path(digest)}: {error}", "remove the image and pull it again")
+        return StorageError(
+            f"damaged: {self._blobs.path(digest)}: {error}", "pull the image again, or remove it with crate rmi"
+        )
 
     def _image(self, entry: Descriptor, entries: list[Descriptor]) -> StoredImage:
         manifest = self._manifest(entry)

@@ -83,7 +83,7 @@ class Extractor:
         self.size += stored
         if self._space < 0:
             raise StorageError(
-                f"cannot unpack {tar.shown_name(entry)}: the layer needs more space than the disk has",
+                f"cannot unpack {tar.shown_name(entry)}: the layer needs more space than the disk has, save its last {_MARGIN >> 20} MiB",
                 "remove images with crate rmi, or move the store with --root",
             )
 

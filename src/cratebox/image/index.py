@@ -7,6 +7,8 @@ name (its name went to a newer image) an entry without the annotation.
 
 from __future__ import annotations
 
+import os
+
 from cratebox import jsontext
 from cratebox.errors import StorageError, Untrusted
 from cratebox.image import manifest as manifests
@@ -21,6 +23,7 @@ REF_NAME = "org.opencontainers.image.ref.name"
 SOURCE_DIGEST = "org.cratebox.source.digest"  # what the registry said the name stands for: of an index, or of the manifest
 UNPACKED_SIZE = "org.cratebox.unpacked.size"  # bytes, decimal
 
+_RESERVE, _RESERVED = "/.reserve", 1 << 18  # a file below the store, bytes
 _LIMIT = 64 << 20
 
 
@@ -53,7 +56,32 @@ def _entries(raw: bytes) -> list[Any]:
 def write(directory: str, entries: list[Descriptor]) -> None:
     """Replace index.json. The caller holds the lock `index`. Raises StorageError."""
     document = {"schemaVersion": 2, "mediaType": manifests.OCI_INDEX, "manifests": [_as_json(entry) for entry in entries]}
-    replace_file(directory + "/index.json", jsontext.dumps(document).encode())
+    raw = jsontext.dumps(document).encode()
+    try:
+        replace_file(directory + "/index.json", raw)
+    except StorageError:
+        if not _give_up_reserve(directory):
+            raise
+        replace_file(directory + "/index.json", raw)  # on a full disk an image can be removed only by writing
+
+
+def reserve(directory: str) -> None:
+    """Keep some room for index.json on a disk that gets full. That there is none is no error."""
+    if os.path.exists(directory + _RESERVE):
+        return
+    try:
+        with open(directory + _RESERVE, "xb", 0) as file:
+            file.write(bytes(_RESERVED))
+    except OSError:
+        pass
+
+
+def _give_up_reserve(directory: str) -> bool:
+    try:
+        os.unlink(directory + _RESERVE)
+    except OSError:
+        return False
+    return True
 
 
 def _as_json(entry: Descriptor) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Layers:
         Raises StorageError where its record is damaged.
         """
         record = self._record(self.path(diff_id) + "/layer.json")
-        if record is None or record.boot not in ("", self.boot):
+        if record is None or record.boot not in ("", self.boot) or not os.path.isdir(self.path(diff_id) + "/fs"):
             return None
         if record.diff_id != diff_id:
             raise _damaged(self.path(diff_id) + "/layer.json")

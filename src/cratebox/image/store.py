@@ -107,6 +107,7 @@ class Store(Catalog):
         try:
             for name in ("locks", "layers", "blobs", "blobs/sha256", "blobs/sha512", "blobs/.partial"):
                 os.makedirs(f"{self.directory}/{name}", 0o700, exist_ok=True)
+            index.reserve(self.directory)
             if not os.path.exists(self.directory + "/oci-layout"):
                 with locks.hold(self._locks, "index"):
                     blobs.replace_file(self.directory + "/oci-layout", _LAYOUT)
@@ -215,7 +216,10 @@ class Store(Catalog):
                 untagged = self._drop(name, used, force)
             if exclusive is None:
                 return Removed(untagged=untagged, deferred=True)
-            return self._collect(used).replace(untagged=untagged)
+            try:
+                return self._collect(used).replace(untagged=untagged)
+            except StorageError:  # what another image needs, whose manifest is damaged, nobody knows: all is kept for it
+                return Removed(untagged=untagged, deferred=True)
         finally:
             if exclusive is not None:
                 exclusive.release()
@@ -226,12 +230,15 @@ class Store(Catalog):
         same = [other for other in entries if other.digest == entry.digest]
         names = tuple(found for found in map(index.name_of, same) if found)
         by_name = is_called(entry, name)
+        if by_name and "@" in name and "@" not in index.name_of(entry):
+            tagged = index.name_of(entry)
+            raise Conflict(f"image {shown(name)} has the tag {tagged}, which would be gone with it", f"crate rmi {tagged}")
         if by_name and len(names) > 1:
             index.write(self.directory, [other for other in entries if other is not entry])
             return (index.name_of(entry),)
         if len(names) > 1 and not force:
             raise Conflict(f"image {shown(name)} has {len(names)} names: {', '.join(names)}", f"crate rmi -f {name}")
-        in_use = bool(used) and self._manifest(entry).config.digest in used
+        in_use = bool(used) and self._is_used(entry, used)
         if in_use and not force:
             raise Conflict(f"image {shown(name)} is in use by a container", "remove the container first: crate rm")
         rest = [other for other in entries if other.digest != entry.digest]
@@ -240,10 +247,16 @@ class Store(Catalog):
         index.write(self.directory, rest)
         return names
 
+    def _is_used(self, entry: Descriptor, used: frozenset[str]) -> bool:
+        try:
+            return self._manifest(entry).config.digest in used
+        except StorageError:
+            return False  # `used` names the layers of containers as well: they stay
+
     def collect(self, in_use: InUse = (), *, partial: bool = False) -> Removed:
         """Delete blobs and layers that no image refers to, and what crashes left. Does not wait for pulls: see `deferred`.
 
-        `in_use`: as for `remove`; their layers stay even where nothing else refers to them. `partial`: unfinished
+        `in_use`: as for `remove`, and diff IDs of layers that shall stay; their layers stay even where nothing else refers to them. `partial`: unfinished
         downloads of the last day as well. Raises StorageError where a manifest is damaged, for then nobody knows what it
         needs.
         """
@@ -266,7 +279,7 @@ class Store(Catalog):
 
     def _referenced(self, used: frozenset[str]) -> tuple[set[str], set[str]]:
         """Return the digests of blobs and the diff IDs of layers that something refers to."""
-        kept, diff_ids = set(used), set[str]()
+        kept, diff_ids = set(used), set(used)
         for entry in index.read(self.directory):
             kept.add(entry.digest)
             if entry.media_type in manifests.MANIFEST_TYPES:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from cratebox.cli import render
 from cratebox.cli.commands import open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.errors import StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from cratebox.engine.images import Images
     from cratebox.image.store import StoredImage
 
 _HEADERS = {
@@ -41,13 +44,14 @@ COMMAND = Command(
         ("crate images alpine", "those of one name"),
         ("crate images --format '{{.ID}} {{.Size}}'", "as a script wants it"),
     ),
-    exit_codes=(("0", "always, save where the store cannot be read (125)"),),
+    exit_codes=(("0", "done"), ("1", "an image is damaged; the others are listed"), ("125", "the store cannot be read")),
 )
 
 
 def main(words: Words) -> int:
     """Print the list."""
-    found = sorted(open_engine(words).images.list(), key=lambda image: render.timestamp(image.created) or 0, reverse=True)
+    images = open_engine(words).images
+    found = sorted(images.list(), key=lambda image: render.timestamp(image.created) or 0, reverse=True)
     wanted = words.arguments[0] if words.arguments else None
     rows = [row for image in found for row in _rows(image, words.yes("no-trunc")) if wanted is None or _matches(row, wanted)]
     if words.yes("quiet") and not words.given("format"):
@@ -58,7 +62,16 @@ def main(words: Words) -> int:
     if not words.yes("digests"):
         columns.remove("Digest")
     render.listing(rows, _HEADERS, columns, words.text("format"))
-    return 0
+    return _complain(images)
+
+
+def _complain(images: Images) -> int:
+    """Say which images are damaged; they hide none of the others."""
+    damaged = images.damaged()
+    sys.stdout.flush()
+    for name, error in damaged:
+        render.complain(StorageError(f"{name} is {error.message}", f"crate pull {name}, or crate rmi {name}"), "crate images")
+    return 1 if damaged else 0
 
 
 def _rows(image: StoredImage, whole: bool) -> Iterator[dict[str, Any]]:
