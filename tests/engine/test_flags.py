@@ -412,3 +412,11 @@ def test_a_volume_of_the_image_is_there_to_be_written_to(crate: Crate, busybox_b
 def test_a_volume_of_the_image_that_is_no_directory_is_said(crate: Crate, busybox_base, put) -> None:
     box = put(crate, busybox_base.changed(Volumes={"/bin/busybox": {}}))
     assert "cannot use /bin/busybox as a volume of the image" in box.fails("true")
+
+
+def test_a_file_is_not_mounted_on_a_directory_nor_the_other_way(box) -> None:
+    file = box.crate.directory / "file"
+    file.write_text("x")
+    file.chmod(0o644)
+    assert "the one is a file, the other a directory" in box.fails("-v", f"{file}:/etc", "@", "true")
+    assert "the one is a directory, the other a file" in box.fails("-v", f"{box.crate.directory}:/bin/busybox", "@", "true")

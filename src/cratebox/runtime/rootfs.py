@@ -145,11 +145,21 @@ def _finish(tree: int, one: Mount, target: int) -> None:
 def _bind(root: int, one: Mount) -> None:
     tree = mount.clone_tree(one.source, recursive="rbind" in one.options or "bind" not in one.options)
     try:
-        target = _target(root, one.destination, stat.S_ISDIR(os.fstat(tree).st_mode))
+        directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+        target = _target(root, one.destination, directory)
+        if stat.S_ISDIR(os.fstat(target).st_mode) != directory:
+            raise _mismatch(one, directory)
         _finish(tree, one, target)
         os.close(target)
     finally:
         os.close(tree)
+
+
+def _mismatch(one: Mount, directory: bool) -> RuntimeFailure:
+    ours, theirs = ("a directory", "a file") if directory else ("a file", "a directory")
+    return RuntimeFailure(
+        f"cannot mount {one.source} at {ascii(one.destination)[1:-1]}: the one is {ours}, the other {theirs} in the image"
+    )
 
 
 def _target(root: int, path: str, directory: bool) -> int:
@@ -172,7 +182,7 @@ def _target(root: int, path: str, directory: bool) -> int:
 
 def _open_or_make(root: int, path: str, directory: bool) -> int:
     try:
-        return open_in_root(root, path, const.O_PATH | (os.O_DIRECTORY if directory else 0))
+        return open_in_root(root, path, const.O_PATH)
     except FileNotFoundError:
         pass
     if directory:
