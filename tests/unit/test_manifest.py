@@ -207,3 +207,9 @@ def test_both_algorithms_are_known() -> None:
 def test_wrong_content_does_not_verify() -> None:
     with pytest.raises(Untrusted, match="expected sha256:aaaa"):
         digests.verify(b"x", A, "the thing")
+
+
+def test_keys_that_differ_in_their_case_alone_are_refused() -> None:
+    """Python reads the one, Go the other: what is checked here would not be what is run there."""
+    with pytest.raises(Untrusted, match="differ in their case alone"):
+        manifest.parse(raw(GOOD, Layers=[]), OCI_MANIFEST)

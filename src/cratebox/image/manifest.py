@@ -136,7 +136,9 @@ def _kind(document: dict[str, Any], media_type: str | None) -> str:
 
 
 def _refuse_ambiguity(document: dict[str, Any], foreign: tuple[str, ...]) -> None:
-    """Other readers of JSON ignore the case of keys, so `Layers` must not slip by either."""
+    """Other readers of JSON ignore the case of keys, so `Layers` must not slip by either, nor stand beside `layers`."""
+    if len({key.lower() for key in document}) != len(document):
+        raise Untrusted("the manifest is ambiguous: two of its keys differ in their case alone")
     for key in document:
         if key.lower() in foreign:
             raise Untrusted(f"the manifest is ambiguous: it has {shown(key)}, which belongs to another kind of document")

@@ -14,6 +14,9 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
 
 
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last four bytes
+
+
 class Origin(Record):
     """Where a request goes: what an Authorization belongs to."""
 
@@ -60,14 +63,18 @@ def is_forbidden(address: str) -> bool:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
+    if isinstance(ip, ipaddress.IPv6Address):
+        inside = ipaddress.ip_address(ip.packed[12:]) if ip in _NAT64 else ip.ipv4_mapped
+        ip = inside or ip
     return ip.is_link_local or ip in _METADATA
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether `host` (no port, no brackets) is this machine: localhost, 127.0.0.0/8, ::1."""
-    if host == "localhost" or host.endswith(".localhost"):
+    """Tell whether `host` (no port, no brackets) is this machine: localhost, 127.0.0.0/8, ::1.
+
+    Not NAME.localhost: some resolvers ask the network for it, and what is plain would go wherever that leads.
+    """
+    if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
