@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import ipaddress
 import json
 import socket
 import ssl
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -283,6 +285,22 @@ def stall(after: int, seconds: float, going_on: threading.Event | None = None) -
         handler.wfile.write(answer.body[:after])
         handler.wfile.flush()
         (going_on or threading.Event()).wait(seconds)
+        handler.hang_up()
+
+    return fault
+
+
+def drip(after: int, pause: float, times: int) -> Fault:
+    """Send so many bytes of the body, then a byte at a time with a pause before each; hang up after so many."""
+
+    def fault(handler: Handler, answer: Answer) -> None:
+        handler.begin(answer)
+        with contextlib.suppress(OSError):  # the client has had enough
+            handler.wfile.write(answer.body[:after])
+            for place in range(after, after + times):
+                time.sleep(pause)
+                handler.wfile.write(answer.body[place : place + 1])
+                handler.wfile.flush()
         handler.hang_up()
 
     return fault

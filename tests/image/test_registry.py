@@ -12,7 +12,7 @@ from clients import BLOB, IMAGE, Clock, Connect, descriptor
 from fake_registry import FakeRegistry
 
 from cratebox.errors import NotFound, RegistryError, Untrusted
-from cratebox.image import fetch, manifest, reference
+from cratebox.image import fetch, manifest, reference, registry
 from cratebox.image.manifest import Descriptor
 from cratebox.image.registry import Registry
 from cratebox.image.settings import Settings
@@ -121,6 +121,27 @@ def test_a_stalled_blob_is_resumed_after_the_timeout(
     monkeypatch.setattr(fetch, "READ_TIMEOUT", 0.2)
     server.fault("/blobs/", fake.stall(200_000, 2))
     assert b"".join(connect(server).blob(descriptor())) == BLOB
+
+
+def test_a_blob_that_comes_a_byte_at_a_time_is_given_up(
+    server: FakeRegistry, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_PATIENCE", 0.5)
+    server.fault("/blobs/", fake.drip(100_000, 0.1, 600))
+    got = []
+    with pytest.raises(RegistryError, match="less than 1024 bytes a second"):
+        got.extend(connect(server).blob(descriptor()))
+    assert b"".join(got)[:100_000] == BLOB[:100_000]
+    assert len(server.asked("/blobs/")) == 1
+
+
+def test_a_manifest_that_comes_a_byte_at_a_time_is_given_up(
+    server: FakeRegistry, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "BODY_TIMEOUT", 0.5)
+    server.fault("/manifests/", fake.drip(10, 0.1, 600), times=99)
+    with pytest.raises(RegistryError, match="the answer broke off"):
+        connect(server).resolve()
 
 
 def test_a_blob_that_is_always_cut_is_given_up(server: FakeRegistry, connect: Connect) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 30.0  # seconds without a single byte
+BODY_TIMEOUT = 60.0  # seconds for all of a document: a manifest, a config, a token, an error
 MAX_REDIRECTS = 5
 MAX_WAIT = 60.0  # seconds; a registry that asks for more gets an error instead
 _TRIES = 5
@@ -73,10 +74,12 @@ class Reply:
         return content
 
     def _chunks(self, most: int) -> list[bytes]:
-        chunks = []
-        while most > 0 and (chunk := self.response.read(min(most, 1 << 20))):
+        chunks, began = [], time.monotonic()
+        while most > 0 and (chunk := self.response.read1(min(most, 1 << 20))):
             chunks.append(chunk)
             most -= len(chunk)
+            if time.monotonic() - began > BODY_TIMEOUT:  # a document comes whole, or a byte at a time for ever
+                raise TimeoutError
         return chunks
 
     @property

@@ -28,6 +28,7 @@ _ACCEPT = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_INDEX}, {DOCKER_MANIFEST}"
 _HUB_HOST = "registry-1.docker.io"
 _MAX_ERROR = 64 << 10  # bytes of an error's body that are looked at
 _LEAST_READ, _MOST_READ = 64 << 10, 1 << 20  # bytes
+_PATIENCE, _LEAST_RATE = 30.0, 1024  # seconds over which a body must bring so many bytes a second, for it to go on
 _CUTS = 5  # in a row, without a byte in between
 _CUTS_IN_ALL = 1000
 
@@ -274,14 +275,16 @@ def _body(reply: Reply, descriptor: Descriptor, position: int) -> Iterator[bytes
     left = descriptor.size - position
     drop = position if reply.status == 200 else 0
     amount = _LEAST_READ
+    pace = _Pace(reply)
     while left:
         before = time.monotonic()
         try:
-            chunk = reply.response.read(min(amount, left + drop))
+            chunk = _some(reply, min(amount, left + drop))
         except transport_errors() as error:
             raise _Cut(reason(error)) from None
         if not chunk:
             raise _Cut("the connection was closed")
+        pace.came(len(chunk))
         # Large reads are cheap, small ones show progress on a slow line and lose less where it breaks.
         took = time.monotonic() - before
         amount = min(amount * 2, _MOST_READ) if took < 0.1 else max(amount // 2, _LEAST_READ) if took > 1 else amount
@@ -293,6 +296,38 @@ def _body(reply: Reply, descriptor: Descriptor, position: int) -> Iterator[bytes
             if not left:
                 _check_end(reply, descriptor)
             yield chunk
+
+
+def _some(reply: Reply, amount: int) -> bytes:
+    """Return `amount` bytes of the body, or those that have come within a second, at least one; none at its end."""
+    parts, there, began = [], 0, time.monotonic()
+    while there < amount and (part := reply.response.read1(amount - there)):
+        parts.append(part)
+        there += len(part)
+        if time.monotonic() - began > 1:
+            break
+    return b"".join(parts)
+
+
+class _Pace:
+    """Ends a body that comes a byte at a time, each within the time-out: it would hold a pull for ever."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._began, self._bytes = time.monotonic(), 0
+
+    def came(self, count: int) -> None:
+        """Count what has come. Raises RegistryError where it is too little for too long."""
+        self._bytes += count
+        now = time.monotonic()
+        if now - self._began < _PATIENCE:
+            return
+        if self._bytes < _PATIENCE * _LEAST_RATE:
+            self._reply.close()
+            raise RegistryError(
+                f"{self._reply.described}: it sends less than {_LEAST_RATE} bytes a second", "pull again: it goes on from there"
+            )
+        self._began, self._bytes = now, 0
 
 
 def _check_end(reply: Reply, descriptor: Descriptor) -> None:
