@@ -109,6 +109,7 @@ def write_json(path: str, value: Record, durable: bool = False) -> None:
 
 
 _RESERVED = 4096
+_LONGEST_ERROR = 300  # characters: each may take twelve bytes of JSON
 
 
 def begin_run(where: str) -> Exit | None:
@@ -133,7 +134,7 @@ def begin_run(where: str) -> Exit | None:
 
 def write_exit(where: str, ended: Exit) -> None:
     """Write down how a run ended, into the room that was reserved, and give it its name. Raises OSError."""
-    text = jsontext.dumps(document.encode(ended.replace(error=ended.error[:1000]))).encode()
+    text = jsontext.dumps(document.encode(ended.replace(error=ended.error[:_LONGEST_ERROR]))).encode()
     fd = os.open(where + "/exit.reserve", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.pwrite(fd, text.ljust(_RESERVED), 0)

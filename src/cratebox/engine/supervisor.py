@@ -214,13 +214,13 @@ class _Supervision:
 
     def _start(self, started_at: float) -> None:
         watch, wish = self.watch, self.watch.wish
+        if not watch.container.config.remove:
+            self.before = records.begin_run(watch.directory)  # first: whatever fails, it is known that it has run before
         if watch.cgroup_first:
             self.cgroup = watch.make_cgroup()
             wish = wish.replace(cgroup=self.cgroup)
         else:
             wish = wish.replace(make_cgroup=watch.make_cgroup)
-        if not watch.container.config.remove:
-            self.before = records.begin_run(watch.directory)
         sources: tuple[tuple[str, int, int], ...] = ()
         who = wish.spec.process
         assert who

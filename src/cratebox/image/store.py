@@ -256,9 +256,9 @@ class Store(Catalog):
     def collect(self, in_use: InUse = (), *, partial: bool = False) -> Removed:
         """Delete blobs and layers that no image refers to, and what crashes left. Does not wait for pulls: see `deferred`.
 
-        `in_use`: as for `remove`, and diff IDs of layers that shall stay; their layers stay even where nothing else refers to them. `partial`: unfinished
-        downloads of the last day as well. Raises StorageError where a manifest is damaged, for then nobody knows what it
-        needs.
+        `in_use`: as for `remove`, and diff IDs; those layers stay even where nothing else refers to them. `partial`:
+        unfinished downloads of the last day as well. Raises StorageError where a manifest is damaged, for then nobody knows
+        what it needs.
         """
         self.prepare()
         exclusive = locks.try_hold(self._locks, "store")
