@@ -145,6 +145,7 @@ class Bundle(Engine):
         call(self.run(name, "true"))
 
     def _shape(self, spec: dict[str, object]) -> None:
+        from cratebox import document
         from cratebox.runtime.seccomp import default_profile
 
         process, linux, root = spec["process"], spec["linux"], spec["root"]
@@ -154,7 +155,7 @@ class Bundle(Engine):
         process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), capabilities)
         root["readonly"] = False
         linux["namespaces"] = [{"type": kind} for kind in ("pid", "mount", "uts", "ipc", "cgroup", "network")]
-        linux["seccomp"] = default_profile(frozenset(capabilities))
+        linux["seccomp"] = document.encode(default_profile(frozenset(capabilities)))
 
     def run(self, name: str, *argv: str) -> Command:
         self._turn += 1

@@ -24,6 +24,10 @@ _ODD_KEYS = {
     "host_id": "hostID",
     "exec_cpu_affinity": "execCPUAffinity",
     "io_priority": "ioPriority",
+    "class_": "class",
+    "clos_id": "closID",
+    "enable_cmt": "enableCMT",
+    "enable_mbm": "enableMBM",
 }
 
 
@@ -42,6 +46,8 @@ def encode(value: Any) -> Any:
         return {key(name): encode(one) for name, one in value.__dict__.items() if one is not None and one != ()}
     if isinstance(value, tuple):
         return [encode(one) for one in value]
+    if isinstance(value, dict):
+        return {name: encode(one) for name, one in value.items()}
     return value
 
 
@@ -81,8 +87,10 @@ def _decoder(kind: str, names: dict[str, Any]) -> Decoder:
     if kind.startswith("tuple[") and kind.endswith(", ...]"):
         inner = _decoder(kind[6:-6], names)
         return lambda value, where: tuple(inner(one, f"{where}[{n}]") for n, one in enumerate(_list(value, where)))
-    if kind.startswith("dict["):
-        return _strings if kind == "dict[str, str]" else _object
+    if kind == "dict[str, Any]":
+        return _object
+    if kind.startswith("dict[str, "):
+        return _mapping(_decoder(kind[10:-1], names))
     return _SCALARS.get(kind) or _later(names[kind])
 
 
@@ -133,8 +141,10 @@ def _object(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _strings(value: Any, where: str) -> dict[str, str]:
-    return {name: _string(one, f"{where}.{name}") for name, one in _object(value, where).items()}
+def _mapping(inner: Decoder) -> Decoder:
+    return lambda value, where: {
+        name: inner(one, f"{where}.{ascii(name)[1:-1]}") for name, one in _object(value, where).items()
+    }
 
 
 def _number(value: Any, where: str) -> float:

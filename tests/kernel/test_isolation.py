@@ -256,6 +256,7 @@ print(json.dumps(found))
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of system calls of x86-64")
 @pytest.mark.parametrize("no_new_privileges", [False, True])
 def test_the_default_filter_refuses_calls_that_nobody_needs(oci, no_new_privileges):
+    from cratebox import document
     from cratebox.runtime import seccomp
 
     calls = {"keyctl": (250, 0, 0), "io_uring_setup": (425, 1, 0), "userfaultfd": (323, 0), "bpf": (321, 0, 0, 0),
@@ -264,7 +265,7 @@ def test_the_default_filter_refuses_calls_that_nobody_needs(oci, no_new_privileg
              "setns": (308, 0, 0), "open_by_handle_at": (304, 0, 0, 0), "kexec_load": (246, 0, 0, 0, 0),
              "add_key": (248, 0, 0, 0, 0, 0)}  # fmt: skip
     bundle = _with_python(oci, f"CALLS = {calls!r}\n{_TRY}")
-    bundle.linux["seccomp"] = seccomp.default_profile(frozenset(CAPABILITIES))
+    bundle.linux["seccomp"] = document.encode(seccomp.default_profile(frozenset(CAPABILITIES)))
     bundle.process["noNewPrivileges"] = no_new_privileges
     found = json.loads(oci.output(bundle))
     assert {name: how for name, how in found.items() if how not in {"EPERM", "ENOSYS", "EAFNOSUPPORT"}} == {}

@@ -11,6 +11,7 @@ import pytest
 
 from cratebox.errors import CrateError, InvalidValue, Unsupported
 from cratebox.runtime import seccomp, seccomp_compile
+from cratebox.runtime.spec import Seccomp, Syscall
 
 CAPS = frozenset({"CAP_KILL"})
 
@@ -57,8 +58,10 @@ def test_capabilities_that_make_a_difference_have_filters_of_their_own(cache, co
 
 
 def test_profiles_are_kept_by_their_content(cache, compilations):
-    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["sync"], "action": "SCMP_ACT_ERRNO"}]}
-    other = {**profile, "syscalls": [{"names": ["syncfs"], "action": "SCMP_ACT_ERRNO"}]}
+    profile, other = (
+        Seccomp(default_action="SCMP_ACT_ALLOW", syscalls=(Syscall(names=(name,), action="SCMP_ACT_ERRNO"),))
+        for name in ("sync", "syncfs")
+    )
     first, second = seccomp.cached_filter(cache, profile), seccomp.cached_filter(cache, other)
     assert first != second
     assert seccomp.cached_filter(cache, profile) == first
@@ -66,7 +69,7 @@ def test_profiles_are_kept_by_their_content(cache, compilations):
 
 
 def test_flags_come_from_the_profile(cache):
-    profile = {"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"]}
+    profile = Seccomp(default_action="SCMP_ACT_ALLOW", flags=("SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"))
     assert [seccomp.cached_filter(cache, profile)[1] for _ in range(2)] == [3, 3]
 
 
@@ -144,9 +147,8 @@ def test_a_full_disk_leaves_nothing_behind(cache, monkeypatch):
 
 
 def test_a_profile_that_is_none_is_not_kept(cache):
-    for wrong in ({}, {"defaultAction": object()}):
-        with pytest.raises(InvalidValue):
-            seccomp.cached_filter(cache, wrong)
+    with pytest.raises(InvalidValue):
+        seccomp.cached_filter(cache, Seccomp(default_action="SCMP_ACT_JUNK"))
     assert not os.path.exists(cache) or os.listdir(cache) == []
 
 
@@ -161,7 +163,8 @@ def test_without_libseccomp_the_error_says_what_to_install(monkeypatch):
 
 
 def test_notify_is_said_to_be_unsupported():
-    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}
+    rule = Syscall(names=("mkdir",), action="SCMP_ACT_NOTIFY")
+    profile = Seccomp(default_action="SCMP_ACT_ALLOW", syscalls=(rule,))
     with pytest.raises(Unsupported, match="NOTIFY"):
         seccomp.compile_filter(profile)
 
@@ -169,7 +172,7 @@ def test_notify_is_said_to_be_unsupported():
 def test_every_error_is_one_line():
     for wrong in ({"defaultAction": "a\nb"}, {"defaultAction": "SCMP_ACT_ALLOW", "x\ny": 1}):
         with pytest.raises(CrateError) as refused:
-            seccomp.compile_filter(wrong)
+            seccomp.resolve_profile(wrong, CAPS)
         assert "\n" not in refused.value.message
 
 

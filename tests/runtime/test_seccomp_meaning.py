@@ -9,9 +9,10 @@ from pathlib import Path
 import bpf_machine
 import pytest
 
+from cratebox import document
 from cratebox.errors import Unsupported
 from cratebox.linux import const
-from cratebox.runtime import seccomp, seccomp_compile, seccomp_default
+from cratebox.runtime import seccomp, seccomp_compile, seccomp_default, spec
 
 try:
     LIBRARY = seccomp_compile._library()
@@ -37,6 +38,18 @@ ARM_OWN = range(0xF0001, 0xF0007)
 ALLOW, ERRNO = 0x7FFF0000, 0x00050000
 ENOSYS = ERRNO | 38
 SOCKETCALLS, SYS_SOCKET = 102, 1
+
+
+def compiled(profile, machine="x86_64"):
+    """Return the filter of an OCI linux.seccomp, as records or as a parsed document."""
+    if isinstance(profile, dict):
+        profile = document.decode(spec.Seccomp, profile, "profile")
+    return seccomp_compile.compile_filter(profile, machine)[0]
+
+
+def default_profile(*args, **options):
+    """Return the default profile as a document."""
+    return document.encode(seccomp.default_profile(*args, **options))
 
 
 def name_of(token, number):
@@ -136,15 +149,15 @@ def assert_equal_meaning(profile, program, tokens):
 @CAPS
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_the_compiled_default_filter_means_what_the_profile_says(caps, machine):
-    profile = seccomp.default_profile(caps, machine)
-    program, _ = seccomp_compile.compile_filter(profile, machine)
+    profile = default_profile(caps, machine)
+    program = compiled(profile, machine)
     assert_equal_meaning(profile, program, [TOKENS[name] for name in profile["architectures"]])
 
 
 def test_a_profile_with_x32_means_what_it_says_there_too():
-    profile = seccomp.default_profile(DEFAULT_CAPS, "x86_64")
+    profile = default_profile(DEFAULT_CAPS, "x86_64")
     profile["architectures"].append("SCMP_ARCH_X32")
-    program, _ = seccomp_compile.compile_filter(profile, "x86_64")
+    program = compiled(profile)
     assert_equal_meaning(profile, program, [X86_64, X86, X32])
 
 
@@ -157,7 +170,7 @@ def test_each_operator_means_what_the_specification_says(op):
         "architectures": ["SCMP_ARCH_X86_64"],
         "syscalls": [{"names": ["lseek"], "action": "SCMP_ACT_ALLOW", "args": [argument]}],
     }
-    instructions = bpf_machine.load(seccomp_compile.compile_filter(profile, "x86_64")[0])
+    instructions = bpf_machine.load(compiled(profile))
     for low in range(8):
         for high in (0, 1, 2, 1 << 31):
             value = high << 32 | low
@@ -181,14 +194,14 @@ def test_each_operator_means_what_the_specification_says(op):
 def test_each_action_becomes_the_kernels(action, number, said):
     rule = {"names": ["getppid"], "action": f"SCMP_ACT_{action}"} | ({} if number is None else {"errnoRet": number})
     profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
-    instructions = bpf_machine.load(seccomp_compile.compile_filter(profile, "x86_64")[0])
+    instructions = bpf_machine.load(compiled(profile))
     assert bpf_machine.answer(instructions, X86_64, 110) == said
     assert bpf_machine.answer(instructions, X86_64, 39) == ALLOW
 
 
 @CAPS
 def test_a_call_through_another_architecture_is_killed(caps):
-    instructions = bpf_machine.load(seccomp_compile.compile_filter(seccomp.default_profile(caps, "x86_64"), "x86_64")[0])
+    instructions = bpf_machine.load(compiled(default_profile(caps, "x86_64")))
     assert bpf_machine.answer(instructions, AARCH64, 63) == 0
     assert bpf_machine.answer(instructions, X86_64, 0x40000000 | 1) == 0, "x32"
 
@@ -201,7 +214,7 @@ NOBODY_NEEDS = """
 
 @CAPS
 def test_no_capability_opens_the_calls_that_nobody_needs(caps):
-    instructions = bpf_machine.load(seccomp_compile.compile_filter(seccomp.default_profile(caps, "x86_64"), "x86_64")[0])
+    instructions = bpf_machine.load(compiled(default_profile(caps, "x86_64")))
     for name in NOBODY_NEEDS.split():
         number = LIBRARY.seccomp_syscall_resolve_name_arch(X86_64, name.encode())
         assert number >= 0, name
@@ -210,24 +223,22 @@ def test_no_capability_opens_the_calls_that_nobody_needs(caps):
 
 @CAPS
 def test_no_capability_opens_the_kernels_cryptography_or_the_virtual_machines_host(caps):
-    instructions = bpf_machine.load(seccomp_compile.compile_filter(seccomp.default_profile(caps, "x86_64"), "x86_64")[0])
+    instructions = bpf_machine.load(compiled(default_profile(caps, "x86_64")))
     for family in (38, 40):
         assert bpf_machine.answer(instructions, X86_64, 41, (family,)) == ERRNO | 1
         assert bpf_machine.answer(instructions, X86, 359, (family,)) == ERRNO | 1
 
 
 def test_the_socketcall_of_32_bit_programs_opens_no_socket():
-    instructions = bpf_machine.load(
-        seccomp_compile.compile_filter(seccomp.default_profile(DEFAULT_CAPS, "x86_64"), "x86_64")[0]
-    )
+    instructions = bpf_machine.load(compiled(default_profile(DEFAULT_CAPS, "x86_64")))
     assert bpf_machine.answer(instructions, X86, SOCKETCALLS, (SYS_SOCKET,)) == ERRNO | 1
     assert {bpf_machine.answer(instructions, X86, SOCKETCALLS, (call,)) for call in range(2, 21)} == {ALLOW}
     assert bpf_machine.answer(instructions, X86, SOCKETCALLS, (0,)) == ERRNO | 1
 
 
 def test_an_image_of_32_bits_may_have_its_socketcall():
-    profile = seccomp.default_profile(DEFAULT_CAPS, "x86_64", socketcall=True)
-    instructions = bpf_machine.load(seccomp_compile.compile_filter(profile, "x86_64")[0])
+    profile = default_profile(DEFAULT_CAPS, "x86_64", socketcall=True)
+    instructions = bpf_machine.load(compiled(profile))
     assert bpf_machine.answer(instructions, X86, SOCKETCALLS, (SYS_SOCKET,)) == ALLOW
 
 
@@ -237,7 +248,7 @@ def test_a_call_younger_than_the_profile_gets_enosys_and_one_it_left_out_gets_it
         "defaultErrnoRet": 13,
         "syscalls": [{"names": ["read", "openat2"], "action": "SCMP_ACT_ALLOW"}],
     }
-    instructions = bpf_machine.load(seccomp_compile.compile_filter(profile, "x86_64")[0])
+    instructions = bpf_machine.load(compiled(profile))
     assert bpf_machine.answer(instructions, X86_64, 436) == ERRNO | 13
     assert bpf_machine.answer(instructions, X86_64, 438) == ENOSYS
 
@@ -260,8 +271,8 @@ ALLOWED_BEYOND_PODMAN |= dict.fromkeys(YOUNGER_THAN_PODMANS.split(), "Docker all
 @pytest.mark.skipif(const.MACHINE != "x86_64", reason="compares x86-64 numbers")
 def test_nothing_that_podman_refuses_is_allowed_without_a_reason():
     theirs = seccomp.load_profile(str(PODMAN), frozenset(), "x86_64")
-    their_filter = bpf_machine.load(seccomp_compile.compile_filter(theirs, "x86_64")[0])
-    our_filter = bpf_machine.load(seccomp_compile.compile_filter(seccomp.default_profile(frozenset(), "x86_64"), "x86_64")[0])
+    their_filter = bpf_machine.load(compiled(theirs))
+    our_filter = bpf_machine.load(compiled(default_profile(frozenset(), "x86_64")))
     arguments = [(0,) * 6, (1,) * 6, (16, 3, 9, 0, 0, 0), (38,), (40,), (0x20000,), (0x10000000,), (2**32 - 1,) * 6]
     beyond = set()
     for token in (X86_64, X86):
@@ -288,7 +299,7 @@ PINNED = {1: "96fdccdd0a9d74ae"}
 def test_the_default_profile_has_not_changed_without_its_version():
     import hashlib
 
-    text = json.dumps([seccomp.default_profile(caps, m) for caps in (frozenset(), ALL_CAPS) for m in ("x86_64", "aarch64")])
+    text = json.dumps([default_profile(caps, m) for caps in (frozenset(), ALL_CAPS) for m in ("x86_64", "aarch64")])
     seen = hashlib.sha256(text.encode()).hexdigest()[:16]
     assert {seccomp.PROFILE_VERSION: seen} == PINNED, "change PROFILE_VERSION in seccomp.py and this pin together"
 

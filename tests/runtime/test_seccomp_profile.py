@@ -8,16 +8,17 @@ import os
 import bpf_machine
 import pytest
 
+from cratebox import document
 from cratebox.errors import InvalidValue
 from cratebox.runtime import seccomp
-from cratebox.runtime.seccomp_profile import checked
+from cratebox.runtime.spec import Seccomp
 
 CAPS = frozenset({"CAP_KILL", "CAP_SYS_CHROOT"})
 
 
 def resolved(*rules, machine="x86_64", **fields):
-    document = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": list(rules), **fields}
-    return seccomp.resolve_profile(document, CAPS, machine)
+    profile = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": list(rules), **fields}
+    return document.encode(seccomp.resolve_profile(profile, CAPS, machine))
 
 
 def rule(**fields):
@@ -25,7 +26,7 @@ def rule(**fields):
 
 
 def names(profile):
-    return [name for rule in profile["syscalls"] for name in rule["names"]]
+    return [name for rule in profile.get("syscalls", ()) for name in rule["names"]]
 
 
 def test_the_architectures_are_those_of_this_machine_in_the_map():
@@ -81,14 +82,14 @@ def test_a_profile_in_ocis_form_stays_as_it_is():
         "flags": ["SECCOMP_FILTER_FLAG_LOG"],
         "syscalls": [rule(args=[{"index": 0, "value": 1, "valueTwo": 0, "op": "SCMP_CMP_EQ"}])],
     }
-    assert checked(oci) == seccomp.resolve_profile(oci, CAPS) == oci
+    assert document.encode(seccomp.resolve_profile(oci, CAPS)) == oci
 
 
 ARGUMENT = {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}
 
 
 @pytest.mark.parametrize(
-    ("document", "named"),
+    ("profile", "named"),
     [
         ([], "is not an object"),
         ({}, "defaultAction"),
@@ -97,15 +98,15 @@ ARGUMENT = {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}
         ({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": {}}, "syscalls is not a list"),
         ({"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1}, "takes no errno"),
         ({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 5000}, "0 to 4095"),
-        ({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": True}, "0 to 4095"),
+        ({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": True}, "defaultErrnoRet must be an integer"),
         ({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "defaultErrno": "ENOSYS"}, "ENOSYS"),
         ({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_X"]}, "SECCOMP_FILTER_FLAG_X"),
         ({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["x86"]}, "'x86' is not known"),
         ({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "archMap": [{}]}, "both"),
         (rule(), "names"),
         (rule(names=[]), "names no system call"),
-        (rule(names=[""]), "is not a text"),
-        (rule(names=["read\0"]), "is not a text"),
+        (rule(names=[""]), "is no name of a system call"),
+        (rule(names=["read\0"]), "syscalls[0].names[0] must be a string without NUL"),
         (rule(name="read"), "both name and names"),
         (rule(exclude={}), "unknown field 'exclude'"),
         (rule(includes={"cap": []}), "unknown field 'cap'"),
@@ -118,13 +119,13 @@ ARGUMENT = {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}
         (rule(args=[ARGUMENT, ARGUMENT]), "compares one argument twice"),
     ],
 )
-def test_what_is_not_understood_is_refused_and_named(document, named):
-    if isinstance(document, dict) and "action" in document:
-        document = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [document]}
+def test_what_is_not_understood_is_refused_and_named(profile, named):
+    if isinstance(profile, dict) and "action" in profile:
+        profile = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [profile]}
         if named == "names":
-            document = {"names": []}
+            profile = {"names": []}
     with pytest.raises(InvalidValue) as refused:
-        seccomp.resolve_profile(document, CAPS)
+        seccomp.resolve_profile(profile, CAPS)
     assert named in refused.value.message
 
 
@@ -135,7 +136,7 @@ def test_of_two_rules_without_comparisons_the_first_holds():
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [rule(action="SCMP_ACT_ERRNO", errnoRet=1), rule(action="SCMP_ACT_ERRNO", errnoRet=2)],
     }
-    instructions = bpf_machine.load(seccomp.compile_filter(profile)[0])
+    instructions = bpf_machine.load(seccomp.compile_filter(document.decode(Seccomp, profile, "profile"))[0])
     assert bpf_machine.answer(instructions, 0xC000003E, 0) == 0x00050001
 
 
@@ -161,4 +162,4 @@ def test_a_pipe_or_an_endless_file_as_profile_is_refused_at_once(tmp_path):
 def test_a_profile_file_is_read(tmp_path):
     path = tmp_path / "profile.json"
     path.write_text(json.dumps({"defaultAction": "SCMP_ACT_LOG", "syscalls": [rule()]}))
-    assert seccomp.load_profile(str(path), CAPS)["defaultAction"] == "SCMP_ACT_LOG"
+    assert seccomp.load_profile(str(path), CAPS).default_action == "SCMP_ACT_LOG"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from cratebox.runtime.spec import Seccomp
+
 PROFILE_VERSION = 1  # of seccomp_default.py: one more with every change there
 _COMPILER_VERSION = 1  # of seccomp_compile.py: one more with every change of what it makes
 _BPF_MAXINSNS = 4096
@@ -31,7 +33,7 @@ _DECIDING = (
 )  # fmt: skip
 
 
-def default_profile(caps: frozenset[str], machine: str = const.MACHINE, socketcall: bool = False) -> dict[str, Any]:
+def default_profile(caps: frozenset[str], machine: str = const.MACHINE, socketcall: bool = False) -> Seccomp:
     """Return crate's default profile as OCI linux.seccomp for a container whose bounding set is `caps` ("CAP_...").
 
     `socketcall` is for images of 32-bit x86: see seccomp_default.py.
@@ -52,7 +54,7 @@ def default_filter(cache_dir: str, caps: frozenset[str], socketcall: bool = Fals
     return program, const.SECCOMP_FILTER_FLAG_SPEC_ALLOW
 
 
-def cached_filter(cache_dir: str, seccomp: dict[str, Any]) -> tuple[bytes, int]:
+def cached_filter(cache_dir: str, seccomp: Seccomp) -> tuple[bytes, int]:
     """Return (struct sock_filter[], flags for seccomp(2)) of an OCI linux.seccomp, from the cache or compiled.
 
     Raises InvalidValue for a profile that is none, and as `compile_filter`.
@@ -62,7 +64,7 @@ def cached_filter(cache_dir: str, seccomp: dict[str, Any]) -> tuple[bytes, int]:
     return program, _flags(seccomp)
 
 
-def compile_filter(seccomp: dict[str, Any]) -> tuple[bytes, int]:
+def compile_filter(seccomp: Seccomp) -> tuple[bytes, int]:
     """Return (struct sock_filter[], flags for seccomp(2)) of an OCI linux.seccomp, compiled by libseccomp.
 
     Raises InvalidValue for a profile that is none; Unsupported where libseccomp is missing, or the profile needs
@@ -73,14 +75,14 @@ def compile_filter(seccomp: dict[str, Any]) -> tuple[bytes, int]:
     return seccomp_compile.compile_filter(seccomp)
 
 
-def resolve_profile(document: Any, caps: frozenset[str], machine: str = const.MACHINE) -> dict[str, Any]:
+def resolve_profile(parsed: Any, caps: frozenset[str], machine: str = const.MACHINE) -> Seccomp:
     """Return the OCI linux.seccomp of a parsed profile file in Docker's or OCI's form. Raises InvalidValue."""
     from cratebox.runtime import seccomp_profile
 
-    return seccomp_profile.resolve_profile(document, caps, machine)
+    return seccomp_profile.resolve_profile(parsed, caps, machine)
 
 
-def load_profile(path: str, caps: frozenset[str], machine: str = const.MACHINE) -> dict[str, Any]:
+def load_profile(path: str, caps: frozenset[str], machine: str = const.MACHINE) -> Seccomp:
     """Read the profile file `path` (at most 4 MiB of JSON) and return it as OCI linux.seccomp. Raises InvalidValue."""
     from cratebox import jsontext
 
@@ -104,29 +106,26 @@ def load_profile(path: str, caps: frozenset[str], machine: str = const.MACHINE) 
         raise InvalidValue(f"seccomp profile {path!r}: {error}") from None
 
 
-def _digest(seccomp: dict[str, Any]) -> str:
-    from cratebox import jsontext
+def _digest(seccomp: Seccomp) -> str:
+    from cratebox import document, jsontext
 
     try:
         from _blake2 import blake2b  # hashlib imports OpenSSL, which costs milliseconds
     except ImportError:
         from hashlib import blake2b
 
-    try:
-        return blake2b(jsontext.dumps(seccomp).encode(), digest_size=20).hexdigest()
-    except TypeError as error:
-        raise InvalidValue(f"seccomp: the profile is not JSON: {error}") from None
+    return blake2b(jsontext.dumps(document.encode(seccomp)).encode(), digest_size=20).hexdigest()
 
 
-def _flags(seccomp: dict[str, Any]) -> int:
-    if not seccomp.get("flags"):
+def _flags(seccomp: Seccomp) -> int:
+    if not seccomp.flags:
         return const.SECCOMP_FILTER_FLAG_SPEC_ALLOW
     from cratebox.runtime import seccomp_compile
 
     return seccomp_compile.filter_flags(seccomp)
 
 
-def _cached(cache_dir: str, name: str, profile: Callable[[], dict[str, Any]]) -> bytes:
+def _cached(cache_dir: str, name: str, profile: Callable[[], Seccomp]) -> bytes:
     """Return the filter `name` from the cache, else compile it and keep it there, if that can be done."""
     try:
         private_directory(cache_dir)

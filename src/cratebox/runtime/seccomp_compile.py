@@ -11,7 +11,8 @@ import struct
 
 from cratebox.errors import InvalidValue, Unsupported
 from cratebox.linux import const
-from cratebox.runtime.seccomp_profile import checked
+from cratebox.runtime.seccomp_profile import check
+from cratebox.runtime.spec import Seccomp, Syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class _Comparison(ctypes.Structure):
     _fields_ = (("arg", ctypes.c_uint), ("op", ctypes.c_int), ("datum_a", ctypes.c_uint64), ("datum_b", ctypes.c_uint64))
 
 
-def compile_filter(seccomp: dict[str, Any], machine: str = const.MACHINE) -> tuple[bytes, int]:
+def compile_filter(seccomp: Seccomp, machine: str = const.MACHINE) -> tuple[bytes, int]:
     """Return (the filter as struct sock_filter[], the flags for seccomp(2)) of an OCI linux.seccomp for `machine`.
 
     Names of system calls that this libseccomp does not know are left out, as the other runtimes do. Where the default action
@@ -66,19 +67,19 @@ def compile_filter(seccomp: dict[str, Any], machine: str = const.MACHINE) -> tup
 
     Raises InvalidValue for a profile that is none, Unsupported where libseccomp is missing or the profile needs SCMP_ACT_NOTIFY.
     """
-    seccomp = checked(seccomp)
+    check(seccomp)
     library = _library()
     wanted = _OF_MACHINE[machine]
     native = next(iter(wanted.values()))
-    architectures = [native, *(wanted[name] for name in seccomp["architectures"] if wanted.get(name, native) != native)]
-    default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"))
+    architectures = [native, *(wanted[name] for name in seccomp.architectures if wanted.get(name, native) != native)]
+    default = _action(seccomp.default_action, seccomp.default_errno_ret)
     context = library.seccomp_init(default)
     if not context:
-        raise InvalidValue(f"seccomp: libseccomp does not accept the default action {seccomp['defaultAction']}")
+        raise InvalidValue(f"seccomp: libseccomp does not accept the default action {seccomp.default_action}")
     try:
         _set_architectures(library, context, architectures)
         library.seccomp_attr_set(context, _OPTIMIZE, _BINARY_TREE)  # older than 2.5: a linear filter, as correct
-        for rule in seccomp["syscalls"]:
+        for rule in seccomp.syscalls:
             _add_rule(library, context, rule, default)
         program = _export(library, context)
     finally:
@@ -89,15 +90,14 @@ def compile_filter(seccomp: dict[str, Any], machine: str = const.MACHINE) -> tup
     return program, filter_flags(seccomp)
 
 
-def filter_flags(seccomp: dict[str, Any]) -> int:
+def filter_flags(seccomp: Seccomp) -> int:
     """Return the flags for seccomp(2) of an OCI linux.seccomp; SPEC_ALLOW where it names none, as the others do.
 
     Without it a kernel before 5.16 slows a filtered process down by mitigations that the whole machine went without.
     """
-    flags = seccomp.get("flags")
-    if not flags:
+    if not seccomp.flags:
         return const.SECCOMP_FILTER_FLAG_SPEC_ALLOW
-    return sum(_FLAGS[name] for name in set(flags) if name != _WAIT_KILLABLE_RECV)  # that one is about NOTIFY alone
+    return sum(_FLAGS[name] for name in set(seccomp.flags) if name != _WAIT_KILLABLE_RECV)  # that one is about NOTIFY alone
 
 
 def _library() -> Any:
@@ -145,23 +145,22 @@ def _set_architectures(library: Any, context: int, architectures: list[int]) -> 
         library.seccomp_arch_remove(context, next(iter(native.values())))
 
 
-def _add_rule(library: Any, context: int, rule: dict[str, Any], default: int) -> None:
-    action = _action(rule["action"], rule.get("errnoRet"))
+def _add_rule(library: Any, context: int, rule: Syscall, default: int) -> None:
+    action = _action(rule.action, rule.errno_ret)
     if action == default:
         return  # libseccomp refuses a rule that says what holds anyway
-    arguments = rule.get("args") or []
-    comparisons = (_Comparison * max(len(arguments), 1))(*(
-        _Comparison(a["index"], _OPERATORS[a["op"]], a["value"], a.get("valueTwo", 0)) for a in arguments
+    comparisons = (_Comparison * max(len(rule.args), 1))(*(
+        _Comparison(a.index, _OPERATORS[a.op], a.value, a.value_two) for a in rule.args
     ))  # fmt: skip
-    for name in rule["names"]:
+    for name in rule.names:
         number = library.seccomp_syscall_resolve_name(name.encode())
         if number == _UNKNOWN:
             continue
-        status = library.seccomp_rule_add_array(context, action, number, len(arguments), comparisons)
+        status = library.seccomp_rule_add_array(context, action, number, len(rule.args), comparisons)
         if status == -_EEXIST:
             raise InvalidValue(f"seccomp: the profile has two rules for {name} that contradict each other")
         if status:
-            raise InvalidValue(f"seccomp: libseccomp refuses the rule {rule['action']} for {name}: {os.strerror(-status)}")
+            raise InvalidValue(f"seccomp: libseccomp refuses the rule {rule.action} for {name}: {os.strerror(-status)}")
 
 
 def _export(library: Any, context: int) -> bytes:
@@ -175,9 +174,9 @@ def _export(library: Any, context: int) -> bytes:
         os.close(fd)
 
 
-def _before(library: Any, seccomp: dict[str, Any], architectures: list[int], default: int) -> bytes:
+def _before(library: Any, seccomp: Seccomp, architectures: list[int], default: int) -> bytes:
     """Return the instructions before libseccomp's filter: what it cannot say, or says wrongly, by architecture."""
-    young = seccomp["defaultAction"] == "SCMP_ACT_ERRNO" and default & 0xFFFF != _ENOSYS
+    young = seccomp.default_action == "SCMP_ACT_ERRNO" and default & 0xFFFF != _ENOSYS
     code = b""
     for token in architectures:
         body = b""
@@ -192,12 +191,12 @@ def _before(library: Any, seccomp: dict[str, Any], architectures: list[int], def
     return _load(_ARCHITECTURE) + code if code else b""
 
 
-def _unborn(library: Any, seccomp: dict[str, Any], token: int, x32: bool) -> list[tuple[int, int]]:
+def _unborn(library: Any, seccomp: Seccomp, token: int, x32: bool) -> list[tuple[int, int]]:
     """Return the numbers of calls younger than the profile: from above the highest that it names to the end of ordinary ones.
 
     x32 shares the architecture of x86-64 and has bit 30 set; 32-bit Arm has calls of its own from 0xf0000 on.
     """
-    names = {name.encode() for rule in seccomp["syscalls"] for name in rule["names"]}
+    names = {name.encode() for rule in seccomp.syscalls for name in rule.names}
 
     def beyond(abi: int, end: int) -> tuple[int, int]:
         numbers = (library.seccomp_syscall_resolve_name_arch(abi, name) for name in names)
@@ -209,15 +208,15 @@ def _unborn(library: Any, seccomp: dict[str, Any], token: int, x32: bool) -> lis
     return [numbers for numbers in ranges if numbers[0] <= numbers[1]]
 
 
-def _widened(seccomp: dict[str, Any]) -> list[int]:
+def _widened(seccomp: Seccomp) -> list[int]:
     """Return the calls of socketcall(2) that libseccomp would allow although the profile does not.
 
     A rule for socket(2) on 32-bit x86 is for socketcall(SYS_SOCKET) as well. Its arguments lie in memory, so libseccomp drops
     the rule's comparisons there, and "AF_INET is allowed" becomes "every socket is allowed". A profile that wants
     that says so by a rule for socketcall without comparisons.
     """
-    plain = {name for rule in seccomp["syscalls"] if not rule.get("args") for name in rule["names"]}
-    compared = {name for rule in seccomp["syscalls"] if rule.get("args") for name in rule["names"]}
+    plain = {name for rule in seccomp.syscalls if not rule.args for name in rule.names}
+    compared = {name for rule in seccomp.syscalls if rule.args for name in rule.names}
     if "socketcall" in plain:
         return []
     return [call for call, name in enumerate(_SOCKETCALLS, 1) if name in compared - plain]

@@ -19,9 +19,7 @@ Change `PROFILE_VERSION` in seccomp.py with every change here: it names the cach
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from cratebox.runtime.spec import Seccomp, SeccompArg, Syscall
 
 _EPERM, _ENOSYS = 1, 38
 
@@ -96,7 +94,7 @@ _OF_MACHINE = {
     "x86_64": "arch_prctl modify_ldt",
     "aarch64": "arm_fadvise64_64 arm_sync_file_range breakpoint cacheflush set_tls sync_file_range2",
 }
-_ARCHITECTURES = {"x86_64": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"], "aarch64": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]}
+_ARCHITECTURES = {"x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86"), "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM")}
 
 # Who is given the capability is given the calls that it is for.
 _WITH_CAPABILITY = {
@@ -136,7 +134,7 @@ _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 _NEW_NAMESPACES = 0x7E020000
 
 
-def default_profile(caps: frozenset[str], machine: str, socketcall: bool = False) -> dict[str, Any]:
+def default_profile(caps: frozenset[str], machine: str, socketcall: bool = False) -> Seccomp:
     """Return the profile for a container whose bounding set is `caps` ("CAP_..."), as OCI runtime-spec's linux.seccomp.
 
     `machine` is "x86_64" or "aarch64". `socketcall` opens 32-bit x86's socketcall whole, for images of that architecture.
@@ -144,26 +142,23 @@ def default_profile(caps: frozenset[str], machine: str, socketcall: bool = False
     names = {name for group in _EVERYBODY for name in group.split()} | set(_OF_MACHINE[machine].split())
     for capability in sorted(caps & _WITH_CAPABILITY.keys()):
         names |= set(_WITH_CAPABILITY[capability].split())
-    rules: list[dict[str, Any]] = [{"names": sorted(names), "action": "SCMP_ACT_ALLOW"}]
+    rules = [Syscall(names=tuple(sorted(names)), action="SCMP_ACT_ALLOW")]
     rules += [_allow("socket", 0, "SCMP_CMP_EQ", family) for family in _ADDRESS_FAMILIES.values()]
     rules += [_allow("personality", 0, "SCMP_CMP_EQ", value) for value in _PERSONALITIES]
     if "CAP_SYS_ADMIN" not in caps:
         rules.append(_allow("clone", 0, "SCMP_CMP_MASKED_EQ", _NEW_NAMESPACES, 0))
         # Its flags lie in memory, out of the filter's sight. ENOSYS sends a C library back to clone.
-        rules.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": _ENOSYS})
+        rules.append(Syscall(names=("clone3",), action="SCMP_ACT_ERRNO", errno_ret=_ENOSYS))
     if socketcall:
-        rules.append({"names": ["socketcall"], "action": "SCMP_ACT_ALLOW"})
-    return {
-        "defaultAction": "SCMP_ACT_ERRNO",
-        "defaultErrnoRet": _EPERM,
-        "architectures": list(_ARCHITECTURES[machine]),
-        "syscalls": rules,
-    }
+        rules.append(Syscall(names=("socketcall",), action="SCMP_ACT_ALLOW"))
+    return Seccomp(
+        default_action="SCMP_ACT_ERRNO", default_errno_ret=_EPERM, architectures=_ARCHITECTURES[machine], syscalls=tuple(rules)
+    )
 
 
-def _allow(name: str, index: int, op: str, value: int, value_two: int = 0) -> dict[str, Any]:
-    argument = {"index": index, "value": value, "valueTwo": value_two, "op": op}
-    return {"names": [name], "action": "SCMP_ACT_ALLOW", "args": [argument]}
+def _allow(name: str, index: int, op: str, value: int, value_two: int = 0) -> Syscall:
+    argument = SeccompArg(index=index, value=value, value_two=value_two, op=op)
+    return Syscall(names=(name,), action="SCMP_ACT_ALLOW", args=(argument,))
 
 
 def deciding_capabilities() -> frozenset[str]:

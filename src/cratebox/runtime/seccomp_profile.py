@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import os
 
+from cratebox import document
 from cratebox.errors import InvalidValue
+from cratebox.runtime.spec import Seccomp, SeccompArg, Syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,63 +32,99 @@ _FLAGS = frozenset(
 )  # fmt: skip
 _DOCKER_MACHINE = {"x86_64": ("amd64", "SCMP_ARCH_X86_64"), "aarch64": ("arm64", "SCMP_ARCH_AARCH64")}
 
-_PROFILE_FIELDS = frozenset({"defaultAction", "defaultErrnoRet", "architectures", "flags", "listenerPath", "listenerMetadata", "syscalls"})  # fmt: skip
 _RULE_FIELDS = frozenset({"names", "action", "errnoRet", "args"})
+_PROFILE_FIELDS = frozenset(document.key(name) for name in Seccomp._fields)
 _DOCKER_PROFILE_FIELDS = _PROFILE_FIELDS | {"archMap", "defaultErrno", "comment"}
 _DOCKER_RULE_FIELDS = _RULE_FIELDS | {"name", "comment", "includes", "excludes", "errno"}
+_ARGUMENT_FIELDS = frozenset({"index", "value", "valueTwo", "op"})
 
 
-def checked(seccomp: Any) -> dict[str, Any]:
-    """Return an OCI linux.seccomp whose every field has been checked, `architectures` and `syscalls` always there.
-
-    Raises InvalidValue and names the field.
-    """
-    _object(seccomp, "seccomp", _PROFILE_FIELDS)
-    action, number = _action(seccomp.get("defaultAction"), seccomp.get("defaultErrnoRet"), "seccomp.defaultAction")
-    profile: dict[str, Any] = {"defaultAction": action}
-    if number is not None:
-        profile["defaultErrnoRet"] = number
-    profile["architectures"] = _words(seccomp.get("architectures"), "seccomp.architectures", _ARCHITECTURES)
-    flags = _words(seccomp.get("flags"), "seccomp.flags", _FLAGS)
-    if flags:
-        profile["flags"] = flags
-    for field in ("listenerPath", "listenerMetadata"):
-        if seccomp.get(field):
-            profile[field] = _text(seccomp[field], f"seccomp.{field}")
-    profile["syscalls"] = [
-        _rule(rule, f"seccomp.syscalls[{index}]")
-        for index, rule in enumerate(_list(seccomp.get("syscalls"), "seccomp.syscalls"))
-    ]
-    return profile
+def check(seccomp: Seccomp) -> None:
+    """Look at every field of an OCI linux.seccomp. Raises InvalidValue and names the field."""
+    _check_action(seccomp.default_action, seccomp.default_errno_ret, "seccomp.defaultAction")
+    for field, words, known in (("architectures", seccomp.architectures, _ARCHITECTURES), ("flags", seccomp.flags, _FLAGS)):
+        for word in words:
+            if word not in known:
+                raise InvalidValue(f"seccomp: seccomp.{field}: {word!a} is not known")
+    if seccomp.listener_metadata and not seccomp.listener_path:
+        raise InvalidValue("seccomp: seccomp.listenerMetadata without seccomp.listenerPath: there is nobody to send it to")
+    for number, rule in enumerate(seccomp.syscalls):
+        _check_rule(rule, f"seccomp.syscalls[{number}]")
 
 
-def resolve_profile(document: Any, caps: frozenset[str], machine: str) -> dict[str, Any]:
+def _check_rule(rule: Syscall, where: str) -> None:
+    if not rule.names:
+        raise InvalidValue(f"seccomp: {where}.names names no system call")
+    for name in rule.names:
+        if not name or not name.isascii():
+            raise InvalidValue(f"seccomp: {where}.names: {name!a} is no name of a system call")
+    _check_action(rule.action, rule.errno_ret, f"{where}.action")
+    for number, argument in enumerate(rule.args):
+        _check_argument(argument, f"{where}.args[{number}]")
+    if len({argument.index for argument in rule.args}) < len(rule.args):
+        # libseccomp takes one comparison an argument; runc reads several as alternatives, the specification as all of
+        # them together. A profile must not mean one thing here and another there.
+        raise InvalidValue(f"seccomp: {where}.args compares one argument twice", "write one rule for each comparison")
+
+
+def _check_argument(argument: SeccompArg, where: str) -> None:
+    if argument.op not in _OPERATORS:
+        raise InvalidValue(f"seccomp: {where}.op: {argument.op!a} is not an operator (SCMP_CMP_EQ, ...)")
+    _check_number(argument.index, f"{where}.index", 5)
+    _check_number(argument.value, f"{where}.value", 2**64 - 1)
+    _check_number(argument.value_two, f"{where}.valueTwo", 2**64 - 1)
+
+
+def _check_action(name: str, number: int | None, where: str) -> None:
+    if name not in _ACTIONS:
+        raise InvalidValue(f"seccomp: {where}: {name!a} is not an action (SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, ...)")
+    if number is None:
+        return
+    if name not in {"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"}:
+        raise InvalidValue(f"seccomp: {where}: {name} takes no errno")
+    _check_number(number, f"the errno of {where}", 4095 if name == "SCMP_ACT_ERRNO" else 65535)
+
+
+def _check_number(number: int, where: str, most: int) -> None:
+    if not 0 <= number <= most:
+        raise InvalidValue(f"seccomp: {where}: {number} is not a number from 0 to {most}")
+
+
+def resolve_profile(parsed: Any, caps: frozenset[str], machine: str) -> Seccomp:
     """Return the OCI linux.seccomp of a parsed profile file in Docker's or in OCI's form.
 
     `caps` is the container's bounding set ("CAP_..."), `machine` "x86_64" or "aarch64"; conditions on the kernel are
     answered for the one that runs. Raises InvalidValue and names the field.
     """
-    _object(document, "seccomp", _DOCKER_PROFILE_FIELDS)
-    if document.get("architectures") and document.get("archMap"):
+    _object(parsed, "seccomp", _DOCKER_PROFILE_FIELDS)
+    if parsed.get("architectures") and parsed.get("archMap"):
         raise InvalidValue("seccomp: the profile has both architectures and archMap; use one of them")
-    profile = {field: document[field] for field in sorted(_PROFILE_FIELDS & document.keys())}
-    _check_errno_name(document.get("defaultErrno"), document.get("defaultErrnoRet"), "seccomp.defaultErrno")
-    if document.get("archMap"):
-        profile["architectures"] = _from_arch_map(document["archMap"], machine)
+    profile = {field: parsed[field] for field in sorted(_PROFILE_FIELDS & parsed.keys())}
+    _check_errno_name(parsed.get("defaultErrno"), parsed.get("defaultErrnoRet"), "seccomp.defaultErrno")
+    if parsed.get("archMap"):
+        profile["architectures"] = _from_arch_map(parsed["archMap"], machine)
     profile["syscalls"] = []
-    for index, rule in enumerate(_list(document.get("syscalls"), "seccomp.syscalls")):
+    for index, rule in enumerate(_list(parsed.get("syscalls"), "seccomp.syscalls")):
         where = f"seccomp.syscalls[{index}]"
         _object(rule, where, _DOCKER_RULE_FIELDS)
-        if not _holds(rule, where, caps, machine):
-            continue
-        _check_errno_name(rule.get("errno"), rule.get("errnoRet"), f"{where}.errno")
-        kept = {field: rule[field] for field in sorted(_RULE_FIELDS & rule.keys())}
-        if rule.get("name"):
-            if rule.get("names"):
-                raise InvalidValue(f"seccomp: {where} has both name and names; use names")
-            kept["names"] = [rule["name"]]
-        profile["syscalls"].append(kept)
-    return checked(profile)
+        if _holds(rule, where, caps, machine):
+            profile["syscalls"].append(_kept(rule, where))
+    resolved = document.decode(Seccomp, profile, "seccomp")
+    check(resolved)
+    return resolved
+
+
+def _kept(rule: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return a rule of Docker's form in OCI's."""
+    _check_errno_name(rule.get("errno"), rule.get("errnoRet"), f"{where}.errno")
+    for number, argument in enumerate(_list(rule.get("args"), f"{where}.args")):
+        _object(argument, f"{where}.args[{number}]", _ARGUMENT_FIELDS)
+    kept = {field: rule[field] for field in sorted(_RULE_FIELDS & rule.keys())}
+    if rule.get("name"):
+        if rule.get("names"):
+            raise InvalidValue(f"seccomp: {where} has both name and names; use names")
+        kept["names"] = [rule["name"]]
+    return kept
 
 
 def _from_arch_map(entries: Any, machine: str) -> list[str]:
@@ -134,47 +172,6 @@ def _kernel(release: str, where: str = "") -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _rule(rule: Any, where: str) -> dict[str, Any]:
-    _object(rule, where, _RULE_FIELDS)
-    names = _words(rule.get("names"), f"{where}.names")
-    if not names:
-        raise InvalidValue(f"seccomp: {where} names no system call")
-    action, number = _action(rule.get("action"), rule.get("errnoRet"), f"{where}.action")
-    kept: dict[str, Any] = {"names": names, "action": action}
-    if number is not None:
-        kept["errnoRet"] = number
-    arguments = [_argument(a, f"{where}.args[{n}]") for n, a in enumerate(_list(rule.get("args"), f"{where}.args"))]
-    if len({argument["index"] for argument in arguments}) < len(arguments):
-        # libseccomp takes one comparison an argument; runc reads several as alternatives, the specification as all of
-        # them together. A profile must not mean one thing here and another there.
-        raise InvalidValue(f"seccomp: {where} compares one argument twice", "write one rule for each comparison")
-    if arguments:
-        kept["args"] = arguments
-    return kept
-
-
-def _argument(value: Any, where: str) -> dict[str, Any]:
-    _object(value, where, frozenset({"index", "value", "valueTwo", "op"}))
-    if not isinstance(value.get("op"), str) or value["op"] not in _OPERATORS:
-        raise InvalidValue(f"seccomp: {where}.op: {value.get('op')!r} is not an operator (SCMP_CMP_EQ, ...)")
-    return {
-        "index": _number(value.get("index"), f"{where}.index", 5),
-        "value": _number(value.get("value"), f"{where}.value", 2**64 - 1),
-        "valueTwo": _number(value.get("valueTwo", 0), f"{where}.valueTwo", 2**64 - 1),
-        "op": value["op"],
-    }
-
-
-def _action(name: Any, number: Any, where: str) -> tuple[str, int | None]:
-    if not isinstance(name, str) or name not in _ACTIONS:
-        raise InvalidValue(f"seccomp: {where}: {name!r} is not an action (SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, ...)")
-    if number is None:
-        return name, None
-    if name not in {"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"}:
-        raise InvalidValue(f"seccomp: {where}: {name} takes no errno")
-    return name, _number(number, f"the errno of {where}", 4095 if name == "SCMP_ACT_ERRNO" else 65535)
-
-
 def _check_errno_name(name: Any, number: Any, where: str) -> None:
     """Podman writes the name of an errno beside its number: the two must agree."""
     if name is None or name == "":
@@ -210,10 +207,4 @@ def _words(value: Any, where: str, allowed: frozenset[str] | None = None) -> lis
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise InvalidValue(f"seccomp: {where}: {value!r} is not a text")
-    return value
-
-
-def _number(value: Any, where: str, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        raise InvalidValue(f"seccomp: {where}: {value!r} is not a number from 0 to {most}")
     return value

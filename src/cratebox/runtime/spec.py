@@ -1,4 +1,4 @@
-"""The OCI runtime specification's config.json as frozen records (runtime-spec 1.2, config.md and config-linux.md).
+"""The OCI runtime specification's config.json as frozen records (runtime-spec 1.3, config.md and config-linux.md).
 
 A record's fields are the document's properties, `no_new_privileges` for `noNewPrivileges`; document.py turns the one into
 the other. Properties that the specification does not have are ignored, as it demands.
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-VERSION = "1.2.0"
+VERSION = "1.3.0"
 
 
 class Root(Record):
@@ -62,6 +62,30 @@ class ConsoleSize(Record):
     width: int
 
 
+class Scheduler(Record):
+    """`runtime`, `deadline` and `period` are nanoseconds (sched_setattr(2))."""
+
+    policy: str
+    nice: int = 0
+    priority: int = 0
+    flags: tuple[str, ...] = ()
+    runtime: int = 0
+    deadline: int = 0
+    period: int = 0
+
+
+class IOPriority(Record):
+    class_: str
+    priority: int = 0
+
+
+class ExecCPUAffinity(Record):
+    """Lists of CPUs as in "0-3,7", of a process that joins: `initial` before it is in the cgroup, `final` after that."""
+
+    initial: str = ""
+    final: str = ""
+
+
 class Process(Record):
     cwd: str
     args: tuple[str, ...] = ()
@@ -75,9 +99,27 @@ class Process(Record):
     oom_score_adj: int | None = None
     apparmor_profile: str = ""
     selinux_label: str = ""
-    scheduler: dict[str, Any] | None = None
-    io_priority: dict[str, Any] | None = None
-    exec_cpu_affinity: dict[str, Any] | None = None
+    scheduler: Scheduler | None = None
+    io_priority: IOPriority | None = None
+    exec_cpu_affinity: ExecCPUAffinity | None = None
+
+
+class Hook(Record):
+    """`timeout` is in seconds."""
+
+    path: str
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    timeout: int | None = None
+
+
+class Hooks(Record):
+    prestart: tuple[Hook, ...] = ()
+    create_runtime: tuple[Hook, ...] = ()
+    create_container: tuple[Hook, ...] = ()
+    start_container: tuple[Hook, ...] = ()
+    poststart: tuple[Hook, ...] = ()
+    poststop: tuple[Hook, ...] = ()
 
 
 class Namespace(Record):
@@ -95,24 +137,82 @@ class Device(Record):
     gid: int | None = None
 
 
+class TimeOffset(Record):
+    secs: int = 0
+    nanosecs: int = 0
+
+
+class NetDevice(Record):
+    """What becomes of an interface of the runtime's network namespace; `name` is its name in the container."""
+
+    name: str = ""
+
+
+class SeccompArg(Record):
+    index: int
+    value: int
+    op: str
+    value_two: int = 0
+
+
+class Syscall(Record):
+    names: tuple[str, ...]
+    action: str
+    errno_ret: int | None = None
+    args: tuple[SeccompArg, ...] = ()
+
+
+class Seccomp(Record):
+    default_action: str
+    default_errno_ret: int | None = None
+    architectures: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    listener_path: str = ""
+    listener_metadata: str = ""
+    syscalls: tuple[Syscall, ...] = ()
+
+
+class Personality(Record):
+    domain: str
+    flags: tuple[str, ...] = ()
+
+
+class IntelRdt(Record):
+    clos_id: str = ""
+    schemata: tuple[str, ...] = ()
+    l3_cache_schema: str = ""
+    mem_bw_schema: str = ""
+    enable_monitoring: bool = False
+    enable_cmt: bool = False  # these two until 1.2
+    enable_mbm: bool = False
+
+
+class MemoryPolicy(Record):
+    """`nodes` is a list of NUMA nodes as in "0-3,7"."""
+
+    mode: str
+    nodes: str = ""
+    flags: tuple[str, ...] = ()
+
+
 class Linux(Record):
     namespaces: tuple[Namespace, ...] = ()
     uid_mappings: tuple[IDMapping, ...] = ()
     gid_mappings: tuple[IDMapping, ...] = ()
-    time_offsets: dict[str, Any] | None = None
+    time_offsets: dict[str, TimeOffset] | None = None
     devices: tuple[Device, ...] = ()
-    net_devices: dict[str, Any] | None = None
+    net_devices: dict[str, NetDevice] | None = None
     cgroups_path: str = ""
     resources: dict[str, Any] | None = None
     rootfs_propagation: str = ""
-    seccomp: dict[str, Any] | None = None
+    seccomp: Seccomp | None = None
     sysctl: dict[str, str] | None = None
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
     mount_label: str = ""
-    personality: dict[str, Any] | None = None
-    intel_rdt: dict[str, Any] | None = None
-    memory_policy: dict[str, Any] | None = None
+    personality: Personality | None = None
+    intel_rdt: IntelRdt | None = None
+    memory_policy: MemoryPolicy | None = None
 
 
 class Spec(Record):
@@ -122,7 +222,7 @@ class Spec(Record):
     process: Process | None = None
     hostname: str = ""
     domainname: str = ""
-    hooks: dict[str, Any] | None = None
+    hooks: Hooks | None = None
     annotations: dict[str, str] | None = None
     linux: Linux | None = None
 

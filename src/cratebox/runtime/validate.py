@@ -32,7 +32,7 @@ def validate(spec: Spec) -> None:
         raise InvalidValue("spec: process is missing")
     if spec.linux is None:
         raise InvalidValue("spec: linux is missing")
-    if spec.hooks and any(spec.hooks.values()):
+    if spec.hooks and any(spec.hooks.as_dict().values()):
         raise Unsupported("spec: hooks are not done by this version of crate")
     _check_text("root.path", spec.root.path)
     for name, value in (("hostname", spec.hostname), ("domainname", spec.domainname)):
@@ -177,9 +177,9 @@ def _check_elsewhere(linux: Linux) -> None:
 
             check(linux.resources)
         if linux.seccomp:
-            from cratebox.runtime.seccomp_profile import checked
+            from cratebox.runtime import seccomp_profile
 
-            checked(linux.seccomp)
+            seccomp_profile.check(linux.seccomp)
     except CrateError as error:
         raise type(error)(f"spec: linux: {error.message}", error.hint) from None
 
