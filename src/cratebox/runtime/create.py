@@ -8,7 +8,7 @@ from cratebox.errors import RuntimeFailure, Unsupported
 from cratebox.linux import caps, const, fdpass, namespaces, process, stub, userns
 from cratebox.linux.procfs import read_text
 from cratebox.record import Record
-from cratebox.runtime import init, rootfs, sync
+from cratebox.runtime import init, program, rootfs, sync
 from cratebox.runtime.cgroupfs import mount_cgroup
 from cratebox.runtime.spec import Linux, Spec
 
@@ -120,26 +120,36 @@ def _flags(wish: Wish) -> int:
     return sum(_FLAGS.get(namespace.type, 0) for namespace in wish.spec.linux.namespaces)
 
 
-def _order(wish: Wish, sock: _socket.socket, report: int, stub_fd: int) -> init.Order:
-    return init.Order(
+def _order(wish: Wish, sock: _socket.socket, report: int, stub_fd: int) -> init.RootOrder:
+    gate = wish.gate if wish.gate >= 0 else sock.fileno()
+    return init.RootOrder(
         spec=wish.spec,
+        program=_program(wish, sock, report, stub_fd, gate),
         bundle=wish.bundle,
         overlay=wish.overlay,
-        stdio=wish.stdio,
-        sock=sock,
-        gate=wish.gate if wish.gate >= 0 else sock.fileno(),
-        report=report,
-        stub=stub_fd,
-        filter=wish.filter,
+        gate=gate,
         join_cgroup=wish.cgroup.join if wish.cgroup else _nothing,
         cgroup=wish.cgroup.paths() if wish.cgroup else {},
         cgroup_comes=wish.make_cgroup is not None,
         mount_cgroup=mount_cgroup,
-        last_cap=caps.last(),
         directories=wish.directories,
+        new_userns=bool(_flags(wish) & const.CLONE_NEWUSER),
+    )
+
+
+def _program(wish: Wish, sock: _socket.socket, report: int, stub_fd: int, gate: int) -> program.ProgramOrder:
+    assert wish.spec.process
+    return program.ProgramOrder(
+        process=wish.spec.process,
+        stdio=wish.stdio,
+        sock=sock,
+        report=report,
+        stub=stub_fd,
+        filter=wish.filter,
+        last_cap=caps.last(),
+        keep=(gate,),
         also=wish.also,
         preserve_fds=wish.preserve_fds,
-        new_userns=bool(_flags(wish) & const.CLONE_NEWUSER),
         new_keyring=wish.new_keyring,
     )
 

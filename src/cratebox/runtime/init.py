@@ -1,4 +1,4 @@
-"""The child side: from its first instruction in new namespaces to execve(2) of the container's program.
+"""The child side of create: from its first instruction in new namespaces to the gate; program.py goes on from there.
 
 Everything used here is imported before the fork: after pivot_root an import would run the container's files. What goes
 wrong is sent to the parent, which alone tells the user.
@@ -6,94 +6,59 @@ wrong is sent to the parent, which alone tells the user.
 
 from __future__ import annotations
 
-import _signal
 import os
-import stat
 
-from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, RuntimeFailure
-from cratebox.linux import const, fdpass, mount, namespaces, process, stub, tty
-from cratebox.linux.beneath import make_directories, open_beneath
+from cratebox.errors import RuntimeFailure
+from cratebox.linux import const, fdpass, mount, namespaces, process
+from cratebox.linux.beneath import make_directories
 from cratebox.record import Record
-from cratebox.runtime import devices, rootfs, sync
+from cratebox.runtime import devices, program, rootfs, sync, terminal
 from cratebox.runtime.mount_options import is_new
-from cratebox.runtime.security import Privileges, set_limits
 from cratebox.runtime.spec import Linux, Mount, Process, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable
-    from typing import NoReturn
-
-_NEEDS_DEVPTS = "the container needs a devpts at /dev/pts"
-_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class Order(Record):
-    """All that init is told by its parent; whatever can be worked out before the fork has been."""
+class RootOrder(Record):
+    """All that init is told by its parent about what it makes around its program, and in `program` about that."""
 
     spec: Spec
+    program: program.ProgramOrder
     bundle: str
     overlay: rootfs.Overlay | None
-    stdio: tuple[int, int, int]
-    sock: _socket.socket
     gate: int  # a byte read from here lets the program start
-    report: int  # what goes wrong after that is written here
-    stub: int  # the sealed stub, see linux/stub.py
-    filter: tuple[bytes, int] | None  # of system calls, and its flags
     join_cgroup: Callable[[], None]
     cgroup: dict[str, str]  # its directories, by hierarchy
     cgroup_comes: bool  # it is being made, and the parent will send where it is and what to join it by
     mount_cgroup: Callable[[int, Mount, dict[str, str], bool], None]
-    last_cap: int
     directories: tuple[str, ...] = ()  # to be made in the root where they are missing
-    also: str = ""  # a second program that must be there, since the first one will execute it
-    preserve_fds: int = 0
     new_userns: bool = False
-    new_keyring: bool = True
 
 
-def main(order: Order) -> None:
+def main(order: RootOrder) -> None:
     """Become the container's process; never returns. Runs in the child of clone(2)."""
-    try:
-        spec, who, linux = order.spec, order.spec.process, order.spec.linux
-        assert who
-        assert linux
-        _become_root_of_namespace(order, who)
-        privileges, path = _set_up(order, spec, who, linux)
-        fdpass.send(order.sock, sync.READY)
-        _wait_at_gate(order)
-        if order.filter and not who.no_new_privileges:
-            privileges.load_filter(*order.filter)
-        privileges.finish()
-        _execute(order, path, who)
-    except CrateError as error:
-        _give_up(order, error)
-    except OSError as error:
-        _give_up(order, RuntimeFailure(str(error.strerror)))
-    except BaseException as error:  # noqa: BLE001  the parent must hear of everything: nobody else would
-        _give_up(order, RuntimeFailure(f"internal error in init: {type(error).__name__}: {error}"))
+    program.guard(order.program, lambda: _become(order))
 
 
-def _execute(order: Order, path: str, who: Process) -> NoReturn:
-    try:
-        stub.execute(order.stub, path, who.args, who.env)
-    except OSError as error:  # E2BIG: arguments and environment that are too long for the stub are so for the program
-        raise sync.exec_error(path, error.errno or 0) from None
+def _become(order: RootOrder) -> None:
+    spec, linux = order.spec, order.spec.linux
+    assert linux
+    _become_root_of_namespace(order, order.program.process)
+    program.leave_caller(order.program)
+    if any(namespace.type == "network" for namespace in linux.namespaces):
+        _raise_loopback()
+    console, own_null = _set_up_root(order, spec, order.program.process, linux)
+    _name(spec)
+    privileges, path = program.prepare(order.program, console, own_null)
+    fdpass.send(order.program.sock, sync.READY)
+    _wait_at_gate(order)
+    program.execute(order.program, privileges, path)
 
 
-def _give_up(order: Order, error: CrateError) -> None:
-    message = sync.pack_error(error)
-    for fd in {order.sock.fileno(), order.report}:
-        try:
-            os.write(fd, message)
-        except OSError:
-            pass  # before the gate nobody reads the report, behind it nobody the socket
-    os._exit(error.exit_code)
-
-
-def _become_root_of_namespace(order: Order, who: Process) -> None:
-    if order.new_userns and fdpass.receive(order.sock)[0] != sync.MAPPED:
+def _become_root_of_namespace(order: RootOrder, who: Process) -> None:
+    if order.new_userns and fdpass.receive(order.program.sock)[0] != sync.MAPPED:
         os._exit(1)  # the parent died, or could not write the maps and says so itself
     if who.oom_score_adj is not None:  # while we are dumpable: later the file belongs to the host's root
         _write_file("/proc/self/oom_score_adj", str(who.oom_score_adj))
@@ -104,46 +69,11 @@ def _become_root_of_namespace(order: Order, who: Process) -> None:
     process.set_dumpable(False)
 
 
-def _reset_signals() -> None:
-    """Python ignores SIGPIPE and SIGXFSZ, a shell SIGINT and SIGQUIT of what it runs in the background, and a caller may have
-    blocked others: execve(2) would pass all of it on.
-    """
-    for number in range(1, _signal.NSIG):
-        if _signal.getsignal(number) not in {_signal.SIG_DFL, None}:
-            _signal.signal(number, _signal.SIG_DFL)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-
-
-def _set_up(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[Privileges, str]:
-    _reset_signals()
-    os.umask(0o022)  # the caller's is not for the directories that are made in the container
-    os.setsid()
-    kinds = {namespace.type for namespace in linux.namespaces}
-    if order.new_keyring:
-        process.new_session_keyring()
-    if "network" in kinds:
-        _raise_loopback()
-    console, own_null = _set_up_root(order, spec, who, linux)
-    _name(spec)
-    _stdio(order, who, console, own_null)
-    os.umask(who.user.umask if who.user.umask is not None else 0o022)
-    set_limits(who.rlimits)
-    if who.no_new_privileges:
-        process.set_no_new_privileges()
-    privileges = Privileges(who.capabilities, order.last_cap)
-    privileges.become(who)
-    process.set_dumpable(False)  # changing IDs may have changed it back
-    path = _enter_and_find(who)
-    if order.also:
-        find_program(order.also, who.env)
-    return privileges, path
-
-
-def _enter_cgroup(order: Order, linux: Linux) -> dict[str, str]:
+def _enter_cgroup(order: RootOrder, linux: Linux) -> dict[str, str]:
     """Join the container's cgroup and make it the root of a cgroup namespace; return its directories, by hierarchy."""
     directories = order.cgroup
     if order.cgroup_comes:
-        message, fds = fdpass.receive(order.sock, most_fds=32)
+        message, fds = fdpass.receive(order.program.sock, most_fds=32)
         if message[:1] != sync.CGROUP:
             os._exit(1)  # the parent died, or could not make it and says so itself
         directories = sync.unpack_cgroup(message)
@@ -157,7 +87,7 @@ def _enter_cgroup(order: Order, linux: Linux) -> dict[str, str]:
     return directories
 
 
-def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[int, int]:
+def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tuple[int, int]:
     """Mount all, then pivot; return the console's slave and the container's own /dev/null, or -1 for each."""
     root = rootfs.mount_root(spec, order.bundle, order.overlay)
     null = devices.open_null()
@@ -171,7 +101,7 @@ def _set_up_root(order: Order, spec: Spec, who: Process, linux: Linux) -> tuple[
     if at_dev and is_new(at_dev[-1]):  # a directory of the host's, bound there, is not ours to fill
         devices.make(root, linux.devices)
     own_null = devices.open_own_null(root)
-    console = _make_console(order, root, who) if who.terminal else -1
+    console = terminal.make(order.program.sock, root, who, bind=True) if who.terminal else -1
     for path in order.directories:
         os.close(_make_directory(root, path, "a volume of the image"))
     os.close(_make_directory(root, who.cwd, "working directory"))
@@ -219,49 +149,6 @@ def _raise_loopback() -> None:
     sock.close()
 
 
-def _make_console(order: Order, root: int, who: Process) -> int:
-    """Make the terminal in the container's own devpts and send its master to the parent."""
-    try:
-        master, slave, _number = tty.open_pair(_open_ptmx(root))
-        if who.console_size:
-            tty.set_size(master, who.console_size.height, who.console_size.width)
-        _bind_console(root, slave)
-        os.fchown(slave, who.user.uid, who.user.gid)
-    except OSError as error:
-        raise RuntimeFailure(f"cannot make a terminal: {error.strerror}", _NEEDS_DEVPTS) from None
-    fdpass.send(order.sock, sync.CONSOLE, (master,))
-    os.close(master)
-    return slave
-
-
-def _open_ptmx(root: int) -> int:
-    """Open the multiplexer of the devpts at /dev/pts below `root`. Raises RuntimeFailure where it is none, OSError.
-
-    What an image has there instead is looked at before it is opened: that alone may do something (CVE-2025-52565).
-    """
-    found = open_beneath(root, "dev/pts/ptmx")
-    try:
-        info = os.fstat(found)
-        if mount.filesystem_type(found) != const.DEVPTS_SUPER_MAGIC or info.st_rdev != os.makedev(5, 2):
-            raise RuntimeFailure("cannot make a terminal: /dev/pts/ptmx is not that of a devpts file system", _NEEDS_DEVPTS)
-        return os.open(f"/proc/self/fd/{found}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    finally:
-        os.close(found)
-
-
-def _bind_console(root: int, slave: int) -> None:
-    dev = open_beneath(root, "dev", const.O_PATH | os.O_DIRECTORY)
-    try:
-        os.close(os.open("console", os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o620, dir_fd=dev))
-    except OSError:
-        pass  # it is there as something that cannot be opened: what counts is the mount on top
-    target = open_beneath(dev, "console")
-    tree = mount.clone_tree(f"/proc/self/fd/{slave}", recursive=False)
-    mount.attach(tree, target, "/dev/console")
-    for fd in (tree, target, dev):
-        os.close(fd)
-
-
 def _name(spec: Spec) -> None:
     if spec.hostname:
         process.set_hostname(spec.hostname)
@@ -269,87 +156,10 @@ def _name(spec: Spec) -> None:
         process.set_domainname(spec.domainname)
 
 
-def _stdio(order: Order, who: Process, console: int, own_null: int) -> None:
-    if console >= 0:
-        tty.make_controlling(console)
-    for number, fd in enumerate((console,) * 3 if console >= 0 else order.stdio):
-        if fd != number:
-            os.dup2(fd, number, inheritable=True)
-        else:
-            os.set_inheritable(fd, True)
-    if console < 0:
-        for fd in (0, 1, 2):
-            if own_null >= 0 and devices.is_null(fd):
-                os.dup2(own_null, fd, inheritable=True)
-            _give_pipe(fd, who)
-    order_fds = (order.sock.fileno(), order.gate, order.report, order.stub)
-    preserved = tuple(range(3, 3 + order.preserve_fds))
-    process.close_from(3, (*order_fds, *preserved))
-    os.set_inheritable(order.report, True)  # the stub writes there, and closes it when it executes the program
-
-
-def _give_pipe(fd: int, who: Process) -> None:
-    """A program that is not root may open /dev/stdout again: a pipe's owner decides. Never anything but a pipe."""
-    if who.user.uid and stat.S_ISFIFO(os.fstat(fd).st_mode):
-        try:
-            os.fchown(fd, who.user.uid, who.user.gid)
-        except OSError:
-            pass  # a pipe that belongs to somebody outside of our user namespace stays his
-
-
-def _enter_and_find(who: Process) -> str:
-    try:
-        os.chdir(who.cwd)
-        here = os.getcwd()
-    except OSError as error:
-        raise CannotInvoke(f"cannot enter the working directory {ascii(who.cwd)[1:-1]}: {error.strerror}") from None
-    if not here.startswith("/"):  # "(unreachable)/...": a directory outside of our root, reached through a descriptor
-        raise CannotInvoke(f"the working directory {ascii(who.cwd)[1:-1]} is not inside of the container")
-    return find_program(who.args[0], who.env)
-
-
-def find_program(name: str, env: tuple[str, ...]) -> str:
-    """Return the path of the program `name` on the PATH of `env`, as this process may execute it.
-
-    Raises CommandNotFound (127), CannotInvoke (126).
-    """
-    if "/" in name:
-        return _check_program(name)
-    path = next((entry[5:] for entry in reversed(env) if entry.startswith("PATH=")), _DEFAULT_PATH)
-    denied: CannotInvoke | None = None
-    for directory in path.split(":"):
-        try:
-            return _check_program((directory or ".") + "/" + name)
-        except CannotInvoke as error:
-            denied = denied or error
-        except CommandNotFound:
-            pass
-    if denied:
-        raise denied
-    raise CommandNotFound(
-        f'exec: "{ascii(name)[1:-1]}": executable file not found in $PATH', f"PATH in the container is {ascii(path)[1:-1]}"
-    )
-
-
-def _check_program(path: str) -> str:
-    shown = ascii(path)[1:-1]
-    try:
-        info = os.stat(path)
-    except PermissionError:
-        raise CannotInvoke(f'exec: "{shown}": permission denied') from None
-    except (OSError, ValueError) as error:
-        raise CommandNotFound(f'exec: "{shown}": {str(getattr(error, "strerror", error)).lower()}') from None
-    if stat.S_ISDIR(info.st_mode):
-        raise CannotInvoke(f'exec: "{shown}": is a directory')
-    if not os.access(path, os.X_OK, effective_ids=os.geteuid() != os.getuid()):
-        raise CannotInvoke(f'exec: "{shown}": permission denied', "the file is not executable for the container's user")
-    return path
-
-
-def _wait_at_gate(order: Order) -> None:
-    if order.gate != order.sock.fileno() and fdpass.receive(order.sock)[0] != sync.KEEP:
+def _wait_at_gate(order: RootOrder) -> None:
+    if order.gate != order.program.sock.fileno() and fdpass.receive(order.program.sock)[0] != sync.KEEP:
         os._exit(1)  # the parent died, and nobody knows of us
     if os.read(order.gate, 1) != sync.GO:
         os._exit(0)  # whoever could have started us is gone
-    if order.gate not in {order.report, order.sock.fileno()}:
+    if order.gate not in {order.program.report, order.program.sock.fileno()}:
         os.close(order.gate)

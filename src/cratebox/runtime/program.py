@@ -1,0 +1,193 @@
+"""The last part of the way into a container, the same for its first process and for one that joins it later (exec).
+
+Standard streams, limits, identity, capabilities, the working directory, finding the program, the filter of system calls, and
+execve(2) by the stub. Runs inside of the container, where an import would run the container's files: everything used
+here is imported before the fork. What goes wrong is sent to the parent, which alone tells the user.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import stat
+
+from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, RuntimeFailure
+from cratebox.linux import process, stub, tty
+from cratebox.record import Record
+from cratebox.runtime import devices, sync
+from cratebox.runtime.security import Privileges, set_limits
+from cratebox.runtime.spec import Process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+    from typing import NoReturn
+
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class ProgramOrder(Record):
+    """What a process is told about its program by its parent; whatever can be worked out before the fork has been."""
+
+    process: Process
+    stdio: tuple[int, int, int]
+    sock: _socket.socket  # to the parent: what goes wrong on the way is written here
+    report: int  # what goes wrong at the end is written here
+    stub: int  # the sealed stub, see linux/stub.py
+    filter: tuple[bytes, int] | None  # of system calls, and its flags
+    last_cap: int
+    keep: tuple[int, ...] = ()  # further descriptors that are needed until execve(2), and closed by it
+    also: str = ""  # a second program that must be there, since the first one will execute it
+    preserve_fds: int = 0
+    new_keyring: bool = True
+
+
+def guard(order: ProgramOrder, become: Callable[[], None]) -> None:
+    """Call `become`, which does not return; tell the parent what keeps it from its end, and exit then."""
+    try:
+        become()
+    except CrateError as error:
+        _give_up(order, error)
+    except OSError as error:
+        _give_up(order, RuntimeFailure(str(error.strerror)))
+    except BaseException as error:  # noqa: BLE001  the parent must hear of everything: nobody else would
+        _give_up(order, RuntimeFailure(f"internal error in init: {type(error).__name__}: {error}"))
+
+
+def _give_up(order: ProgramOrder, error: CrateError) -> None:
+    message = sync.pack_error(error)
+    for fd in {order.sock.fileno(), order.report}:
+        try:
+            os.write(fd, message)
+        except OSError:
+            pass  # before the gate nobody reads the report, behind it nobody the socket
+    os._exit(error.exit_code)
+
+
+def leave_caller(order: ProgramOrder) -> None:
+    """Let go of what the caller's session would hand on: signals, the umask, the session itself, its keyring."""
+    _reset_signals()
+    os.umask(0o022)  # the caller's is not for what is made in the container
+    os.setsid()
+    if order.new_keyring:
+        process.new_session_keyring()
+
+
+def _reset_signals() -> None:
+    """Python ignores SIGPIPE and SIGXFSZ, a shell SIGINT and SIGQUIT of what it runs in the background, and a caller may have
+    blocked others: execve(2) would pass all of it on.
+    """
+    for number in range(1, _signal.NSIG):
+        if _signal.getsignal(number) not in {_signal.SIG_DFL, None}:
+            _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
+def prepare(order: ProgramOrder, console: int, own_null: int) -> tuple[Privileges, str]:
+    """Become who the process is to be, save for what the last steps need; return that, and the program's path.
+
+    `console` is the slave of its terminal, `own_null` the container's /dev/null, or -1 for each.
+    """
+    who = order.process
+    _stdio(order, who, console, own_null)
+    os.umask(who.user.umask if who.user.umask is not None else 0o022)
+    set_limits(who.rlimits)
+    if who.no_new_privileges:
+        process.set_no_new_privileges()
+    privileges = Privileges(who.capabilities, order.last_cap)
+    privileges.become(who)
+    process.set_dumpable(False)  # changing IDs may have changed it back
+    path = _enter_and_find(who)
+    if order.also:
+        find_program(order.also, who.env)
+    return privileges, path
+
+
+def execute(order: ProgramOrder, privileges: Privileges, path: str) -> NoReturn:
+    """Load the filter, drop to the capabilities of the spec and become the program."""
+    who = order.process
+    if order.filter and not who.no_new_privileges:
+        privileges.load_filter(*order.filter)
+    privileges.finish()
+    try:
+        stub.execute(order.stub, path, who.args, who.env)
+    except OSError as error:  # E2BIG: arguments and environment that are too long for the stub are so for the program
+        raise sync.exec_error(path, error.errno or 0) from None
+
+
+def _stdio(order: ProgramOrder, who: Process, console: int, own_null: int) -> None:
+    if console >= 0:
+        tty.make_controlling(console)
+    for number, fd in enumerate((console,) * 3 if console >= 0 else order.stdio):
+        if fd != number:
+            os.dup2(fd, number, inheritable=True)
+        else:
+            os.set_inheritable(fd, True)
+    if console < 0:
+        for fd in (0, 1, 2):
+            if own_null >= 0 and devices.is_null(fd):
+                os.dup2(own_null, fd, inheritable=True)
+            _give_pipe(fd, who)
+    order_fds = (order.sock.fileno(), order.report, order.stub, *order.keep)
+    preserved = tuple(range(3, 3 + order.preserve_fds))
+    process.close_from(3, (*order_fds, *preserved))
+    os.set_inheritable(order.report, True)  # the stub writes there, and closes it when it executes the program
+
+
+def _give_pipe(fd: int, who: Process) -> None:
+    """A program that is not root may open /dev/stdout again: a pipe's owner decides. Never anything but a pipe."""
+    if who.user.uid and stat.S_ISFIFO(os.fstat(fd).st_mode):
+        try:
+            os.fchown(fd, who.user.uid, who.user.gid)
+        except OSError:
+            pass  # a pipe that belongs to somebody outside of our user namespace stays his
+
+
+def _enter_and_find(who: Process) -> str:
+    try:
+        os.chdir(who.cwd)
+        here = os.getcwd()
+    except OSError as error:
+        raise CannotInvoke(f"cannot enter the working directory {ascii(who.cwd)[1:-1]}: {error.strerror}") from None
+    if not here.startswith("/"):  # "(unreachable)/...": a directory outside of our root, reached through a descriptor
+        raise CannotInvoke(f"the working directory {ascii(who.cwd)[1:-1]} is not inside of the container")
+    return find_program(who.args[0], who.env)
+
+
+def find_program(name: str, env: tuple[str, ...]) -> str:
+    """Return the path of the program `name` on the PATH of `env`, as this process may execute it.
+
+    Raises CommandNotFound (127), CannotInvoke (126).
+    """
+    if "/" in name:
+        return _check_program(name)
+    path = next((entry[5:] for entry in reversed(env) if entry.startswith("PATH=")), _DEFAULT_PATH)
+    denied: CannotInvoke | None = None
+    for directory in path.split(":"):
+        try:
+            return _check_program((directory or ".") + "/" + name)
+        except CannotInvoke as error:
+            denied = denied or error
+        except CommandNotFound:
+            pass
+    if denied:
+        raise denied
+    raise CommandNotFound(
+        f'exec: "{ascii(name)[1:-1]}": executable file not found in $PATH', f"PATH in the container is {ascii(path)[1:-1]}"
+    )
+
+
+def _check_program(path: str) -> str:
+    shown = ascii(path)[1:-1]
+    try:
+        info = os.stat(path)
+    except PermissionError:
+        raise CannotInvoke(f'exec: "{shown}": permission denied') from None
+    except (OSError, ValueError) as error:
+        raise CommandNotFound(f'exec: "{shown}": {str(getattr(error, "strerror", error)).lower()}') from None
+    if stat.S_ISDIR(info.st_mode):
+        raise CannotInvoke(f'exec: "{shown}": is a directory')
+    if not os.access(path, os.X_OK, effective_ids=os.geteuid() != os.getuid()):
+        raise CannotInvoke(f'exec: "{shown}": permission denied', "the file is not executable for the container's user")
+    return path
