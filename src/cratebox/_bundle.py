@@ -34,7 +34,10 @@ ROOTS = {
         "cratebox.engine.engine", "cratebox.engine.containers", "cratebox.engine.images", "cratebox.engine.launch", "cratebox.engine.names",
         "cratebox.runtime.patchwork", "cratebox.image.tree", "cratebox.image.locks", *_CGROUPS,
     ),
-    "crate-oci": ("cratebox.cli.oci", "cratebox.runtime.lifecycle", *_CGROUPS),
+    "crate-oci": (
+        "cratebox.cli.oci.main", "cratebox.cli.oci.create", "cratebox.cli.oci.start", "cratebox.cli.oci.run", "cratebox.cli.oci.state",
+        "cratebox.cli.oci.kill", "cratebox.cli.oci.delete", "cratebox.runtime.lifecycle", *_CGROUPS,
+    ),
 }  # fmt: skip
 
 

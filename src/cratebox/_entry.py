@@ -55,7 +55,7 @@ def _run(command: str, args: list[str]) -> int:
 
 def _main_of(command: str) -> "Callable[[list[str]], int]":
     if command == "crate-oci":
-        from cratebox.cli.oci import main as oci
+        from cratebox.cli.oci.main import main as oci
 
         return oci
     from cratebox.cli.main import main as crate

@@ -11,7 +11,10 @@ import types
 import pytest
 
 from cratebox import errors
-from cratebox.cli.oci import main
+from cratebox.cli.oci.main import VERBS as VERBS_OF_OCI
+from cratebox.cli.oci.main import main
+from cratebox.linux import userns
+from cratebox.runtime import mount_options, spec, validate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,6 +98,27 @@ def test_kill_refuses_what_is_no_signal(runtime: Lifecycle, capsys: pytest.Captu
     assert capsys.readouterr().err.startswith("crate-oci kill: no such signal: NOPE\n")
 
 
+def test_run_passes_what_only_some_runtimes_have(runtime: Lifecycle) -> None:
+    main(["--root", "/r", "--rootless=true", "run", "--keep", "-f", "/c.json", "--pidfd-socket", "/p", "--no-subreaper", "box"])
+    more = {"keep": True, "config": "/c.json", "pidfd_socket": "/p", "rootless": True}
+    assert runtime.calls[0][-1].items() >= more.items()
+
+
+def test_kill_by_regular_expression_goes_to_all_that_match_as_a_whole(runtime: Lifecycle) -> None:
+    runtime.answers["list_containers"] = [{"id": name} for name in ("box", "box2", "ox")]
+    runtime.answers["kill"] = errors.Conflict("container not running")
+    assert main(["--root", "/r", "kill", "--regex", "b?ox", "KILL"]) == 1
+    assert [call[2] for call in runtime.calls if call[0] == "kill"] == ["box", "ox"]
+
+
+def test_delete_by_regular_expression(runtime: Lifecycle, capsys: pytest.CaptureFixture[str]) -> None:
+    runtime.answers["list_containers"] = [{"id": name} for name in ("box", "box2", "ox")]
+    assert main(["--root", "/r", "delete", "--force", "--regex", "box.*"]) == 0
+    assert [call[2:] for call in runtime.calls if call[0] == "delete"] == [("box", {"force": True}), ("box2", {"force": True})]
+    assert main(["delete", "--regex", "("]) == 1
+    assert capsys.readouterr().err.startswith("crate-oci delete: '(' is no regular expression: ")
+
+
 def test_state_is_json(runtime: Lifecycle, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["state", "box"]) == 0
     assert json.loads(capsys.readouterr().out) == STATE
@@ -155,9 +179,10 @@ def test_a_log_that_cannot_be_written_hides_no_error(runtime: Lifecycle, capsys:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--systemd-cgroup", "start", "box"], "crate-oci: --systemd-cgroup is not there yet\n"),
-        (["--criu", "x", "start", "box"], "crate-oci: --criu is not there yet\n"),
-        (["run", "--keep", "box"], "crate-oci run: --keep is not there yet\n"),
+        (["--systemd-cgroup", "start", "box"], "crate-oci: --cgroup-manager systemd is not there yet\n"),
+        (["--systemd-cgroup", "--cgroup-manager=disabled", "start", "box"], "crate-oci: --systemd-cgroup and --cgroup-manager"),
+        (["--cgroup-manager", "mine", "start", "box"], "crate-oci: --cgroup-manager cannot be mine\n"),
+        (["--rootless", "perhaps", "start", "box"], "crate-oci: --rootless cannot be perhaps\n"),
         (["pause", "box"], "crate-oci: the command pause is not there yet\n"),
         (["nope"], "crate-oci: no such command: nope\n"),
         (["start"], "crate-oci start: a CONTAINER-ID is missing\n"),
@@ -170,6 +195,29 @@ def test_what_the_runtime_does_not_do_is_refused(
     argv: list[str], message: str, runtime: Lifecycle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert (main(argv), capsys.readouterr().err.startswith(message), runtime.calls) == (1, True, [])
+
+
+def test_without_a_file_the_json_goes_to_standard_error(runtime: Lifecycle, capsys: pytest.CaptureFixture[str]) -> None:
+    runtime.answers["start"] = errors.NotFound("gone", "a hint")
+    assert main(["--log-format", "json", "start", "box"]) == 1
+    assert json.loads(capsys.readouterr().err)["msg"] == "gone"
+
+
+def test_a_log_that_is_standard_error_says_it_once(runtime: Lifecycle, capsys: pytest.CaptureFixture[str]) -> None:
+    runtime.answers["start"] = errors.NotFound("gone")
+    main(["--log", "/dev/stderr", "start", "box"])
+    assert capsys.readouterr().err.count("gone") == 1
+
+
+def test_the_bundle_of_a_directory_that_is_gone_is_a_clear_error(
+    runtime: Lifecycle, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["--root", "/r", "create", "box"]) == 1
+    assert capsys.readouterr().err.startswith("crate-oci create: --bundle .: the working directory is gone\n")
+    assert main(["state", "box"]) == 0
 
 
 def test_a_failing_system_call_is_one_line(runtime: Lifecycle, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,7 +240,44 @@ def test_the_default_place_depends_on_the_user_alone(runtime: Lifecycle, monkeyp
     assert runtime.calls[0][1] == "/run/crate-oci"
 
 
-@pytest.mark.parametrize("argv", [[], ["--help"], ["help"], ["create", "--help"], ["help", "create"]])
+def test_root_of_somebodys_user_namespace_keeps_state_where_that_user_does(
+    runtime: Lifecycle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CRATE_STATE", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+    monkeypatch.setenv("USER", "somebody")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(userns, "is_first", lambda: False)
+    main(["start", "box"])
+    assert runtime.calls[0][1] == "/run/user/1000/crate-oci"
+
+
+@pytest.mark.parametrize("rootless", [False, True])
+def test_the_spec_to_begin_with_is_valid_and_never_replaced(
+    rootless: bool, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["spec", "--bundle", str(tmp_path), *(["--rootless"] if rootless else [])]
+    assert main(words) == 0
+    validate.validate(spec.decode(json.loads((tmp_path / "config.json").read_text())))
+    assert main(words) == 1
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_features_are_what_a_spec_may_say(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["features"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ociVersionMin"], told["ociVersionMax"]) == ("1.0.0", spec.VERSION)
+    for option in told["mountOptions"]:
+        mount_options.check(spec.Mount("/a", "tmpfs", "/b", (option,)), "here")
+    assert {"rro", "rbind", "rprivate", "nosymfollow"} <= set(told["mountOptions"])
+    assert {"mount", "pid", "user"} <= set(told["linux"]["namespaces"])
+    assert set(told["linux"]["seccomp"]["supportedFlags"]) <= set(told["linux"]["seccomp"]["knownFlags"])
+
+
+VERBS = [[verb, "--help"] for verb in VERBS_OF_OCI]
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["help"], ["h"], ["-h"], ["help", "create"], *VERBS])
 def test_help_is_there(argv: list[str], runtime: Lifecycle, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 0
     assert "USAGE" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cratebox.linux.procfs import read_text
 from cratebox.record import Record
 
 
@@ -96,3 +97,11 @@ def helpers() -> tuple[str, str]:
         else:
             raise FileNotFoundError(2, f"{name} is not installed (Debian and Ubuntu: apt-get install uidmap)")
     return found[0], found[1]
+
+
+def is_first() -> bool:
+    """Tell whether this process is in the machine's first user namespace, where root is the machine's (user_namespaces(7))."""
+    try:
+        return read_text("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
+    except OSError:
+        return True  # a kernel without user namespaces

@@ -26,11 +26,14 @@ _MOST_OF_SPEC = 16 << 20  # bytes
 class Settings(Record):
     """What the caller of create and run chooses beside the bundle."""
 
+    config: str | None = None  # the absolute path of the spec, instead of config.json in the bundle
     pid_file: str | None = None
+    pidfd_socket: str | None = None  # where a pidfd of the process is sent to
     console_socket: str | None = None
     preserve_fds: int = 0  # descriptors 3 and up that the container's program inherits
     no_pivot: bool = False
     no_new_keyring: bool = False
+    rootless: bool | None = None  # whether cgroups are made as by an ordinary user; None: by who we are
 
 
 def create(root: str, name: str, bundle: str, settings: Settings, detached: bool) -> tuple[int, int]:
@@ -41,7 +44,7 @@ def create(root: str, name: str, bundle: str, settings: Settings, detached: bool
     RuntimeFailure; nothing of the container is left then.
     """
     place.check_id(name)
-    document = read(bundle)
+    document = read(settings.config or bundle + "/config.json")
     validate.validate(document)
     _check(document, settings, detached)
     wish = _wish(root, bundle, document, settings)
@@ -52,9 +55,8 @@ def create(root: str, name: str, bundle: str, settings: Settings, detached: bool
         os.close(lock)
 
 
-def read(bundle: str) -> spec.Spec:
-    """Return the spec in the directory `bundle`. Raises InvalidValue that says what is wrong with it."""
-    path = bundle + "/config.json"
+def read(path: str) -> spec.Spec:
+    """Return the spec in the file `path`. Raises InvalidValue that says what is wrong with it."""
     try:
         with open(path, "rb") as file:
             raw = file.read(_MOST_OF_SPEC + 1)
@@ -109,7 +111,7 @@ def _make(directory: str, state: saved.State, wish: creation.Wish, settings: Set
     linux = wish.spec.linux
     try:
         saved.save(directory, state)
-        group = place.driver().create(state.cgroups_path, linux.resources if linux else None)
+        group = place.driver(settings.rootless).create(state.cgroups_path, linux.resources if linux else None)
         ends = place.make_fifos(directory)
         created = creation.create(wish.replace(cgroup=group, gate=ends[0], report=ends[1]))
         state = state.replace(pid=created.pid, started=created.started, cgroup=group.paths())
@@ -117,6 +119,8 @@ def _make(directory: str, state: saved.State, wish: creation.Wish, settings: Set
         saved.save(directory, state)
         if settings.pid_file:
             _write_pid(settings.pid_file, created.pid)
+        if settings.pidfd_socket:
+            console.send(settings.pidfd_socket, created.pidfd, "pidfd")
         if settings.console_socket:
             _send_console(created, settings.console_socket)
         creation.keep(created)

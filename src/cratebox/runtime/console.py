@@ -22,19 +22,24 @@ _FORWARDED = tuple(
 )
 
 
-def send(path: str, master: int) -> None:
-    """Send the master of a terminal to whoever listens at the unix socket `path`, as runc does. Raises RuntimeFailure."""
+def send(path: str, fd: int, name: str = "/dev/ptmx") -> None:
+    """Send a descriptor (the master of a terminal) to whoever listens at the unix socket `path`. Raises RuntimeFailure.
+
+    `name` is what runc calls it; what counts is the descriptor.
+    """
     import _socket
 
     try:
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
         try:
             sock.connect(path)
-            fdpass.send(sock, b"/dev/ptmx", (master,))  # runc's name for it; what counts is the descriptor
+            fdpass.send(sock, name.encode(), (fd,))
         finally:
             sock.close()
     except OSError as error:
-        raise RuntimeFailure(f"cannot send the terminal to {path}: {error.strerror or error}") from None
+        raise RuntimeFailure(
+            f"cannot send the {'terminal' if name == '/dev/ptmx' else name} to {path}: {error.strerror or error}"
+        ) from None
 
 
 def hold_signals() -> Any:

@@ -273,9 +273,9 @@ def _end(found: saved.State) -> None:
 # --- run --------------------------------------------------------------------------------------------------------------
 
 
-def run(root: str, name: str, bundle: str, *, detach: bool = False, **settings: Any) -> int:
+def run(root: str, name: str, bundle: str, *, detach: bool = False, keep: bool = False, **settings: Any) -> int:
     """Create and start; return at once with `detach`, else stay in the foreground and return the exit code (128+N for
-    signal N) once the container has ended and is deleted. Raises as create and start; nothing is left then.
+    signal N) once the container has ended and, without `keep`, is deleted. Raises as create and start; nothing is left then.
     """
     before = console.hold_signals()
     master = -1
@@ -289,7 +289,8 @@ def run(root: str, name: str, bundle: str, *, detach: bool = False, **settings: 
         except BaseException:
             _delete_after_error(root, name)
             raise
-        _delete_ended(root, name)
+        if not keep:
+            _delete_ended(root, name)
         return code
     finally:
         if master >= 0:

@@ -86,3 +86,9 @@ def check(one: Mount, where: str) -> None:
     unknown = [] if new else [word for word in split(one).rest if word not in _SUPERBLOCK]
     if unknown:
         raise InvalidValue(f"{where}.options has {unknown[0]!a}, which is no option of a bind mount")
+
+
+def words() -> list[str]:
+    """Return every word that `check` knows, which is not an option of some file system's own (features.md, Mount options)."""
+    known = {"bind", "rbind", "defaults", *_ATTRIBUTES, *(f"r{word}" for word in _ATTRIBUTES), *PROPAGATION, *_SUPERBLOCK}
+    return sorted(known.difference(_REFUSED))

@@ -16,7 +16,7 @@ import time
 
 from cratebox.cgroup import base as cgroups
 from cratebox.errors import Conflict, InvalidValue, NotFound, RuntimeFailure, StorageError
-from cratebox.linux import process
+from cratebox.linux import process, userns
 from cratebox.paths import private_directory
 from cratebox.runtime import state as saved
 
@@ -154,6 +154,8 @@ def _remove_unknown(path: str) -> None:
     )
 
 
-def driver() -> cgroups.Driver:
-    """Return what makes the cgroups of this caller's containers."""
-    return cgroups.detect(rootless=os.geteuid() != 0)
+def driver(rootless: bool | None = None) -> cgroups.Driver:
+    """Return what makes the cgroups of this caller's containers. Root of a user namespace is no more than its user was."""
+    if rootless is None:
+        rootless = os.geteuid() != 0 or not userns.is_first()
+    return cgroups.detect(rootless=rootless)

@@ -27,10 +27,10 @@ COMMAND = Command(
 
 def main(words: Words) -> int:
     """Print the script."""
-    from cratebox.cli.completion import script
+    from cratebox.cli.completion import crate, script
 
     shell = words.arguments[0]
     if shell not in SHELLS:
         raise words.wrong(f"there is no completion for {shell}", f"one of {', '.join(SHELLS)}")
-    sys.stdout.write(script(shell))
+    sys.stdout.write(script(shell, crate()))
     return 0
