@@ -115,13 +115,20 @@ FULL = {
         "rlimits": [{"type": "RLIMIT_CPU", "soft": 1, "hard": 1}],
         "noNewPrivileges": True,
         "oomScoreAdj": 1,
+        "scheduler": {"policy": "SCHED_OTHER", "nice": 1, "flags": ["SCHED_FLAG_RESET_ON_FORK"]},
+        "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 1},
+        "execCPUAffinity": {"initial": "0", "final": "0-1"},
     },
     "linux": {
         "cgroupsPath": "/x",
         "rootfsPropagation": "slave",
         "sysctl": {"kernel.shmmax": "1"},
         "devices": [{"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0}],
+        "namespaces": [{"type": kind} for kind in ("pid", "mount", "uts", "ipc", "cgroup", "network", "user")],
         "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}],
+        "gidMappings": [{"containerID": 0, "hostID": 1, "size": 1}],
+        "personality": {"domain": "LINUX", "flags": []},
+        "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]},
         "seccomp": {
             "defaultAction": "SCMP_ACT_ERRNO",
             "defaultErrnoRet": 1,
@@ -185,7 +192,7 @@ def _taken_or_refused(document: dict, what: str) -> None:
 def test_a_profile_that_cannot_be_compiled_leaves_nothing(root_oci):
     bundle = root_oci.bundle("/bin/true")
     rules = [{"names": ["getpid"], "action": "SCMP_ACT_NOTIFY"}]
-    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
+    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent.sock", "syscalls": rules}
     assert "SCMP_ACT_NOTIFY" in root_oci.fails("create", "--bundle", bundle.write().directory, root_oci.name())
     assert root_oci.left() == []
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import struct
 
-from cratebox.linux import const
+from cratebox.linux import const, mount
 from cratebox.linux._libc import failure, path_bytes, syscall
 
-_EAGAIN, _ELOOP = 11, 40
+_EAGAIN, _ELOOP, _EXDEV = 11, 40, 18
+_PROC_ROOT_INO = 1
 _MOST_LINKS = 40  # as the kernel's own limit for a path
 
 
@@ -89,3 +90,32 @@ def _step(root: int, here: int, path: str, part: str, mode: int) -> int:
         except FileExistsError:
             pass  # made meanwhile, or a symlink that leads nowhere: the open below tells
         return open_in_root(root, path, const.O_PATH | os.O_DIRECTORY)
+
+
+def trusted_procfs() -> int:
+    """Return a descriptor of a procfs that is one: of the caller's pid namespace, or the one at /proc. Raises OSError.
+
+    A new one is attached nowhere, so nothing can be mounted on it. A user namespace may make one only where all of the outer
+    one can be seen; elsewhere it is looked at what /proc is, and `write_trusted` refuses to enter any mount on it.
+    """
+    try:
+        return mount.new_filesystem("proc")
+    except OSError:
+        proc = os.open("/proc", const.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if mount.filesystem_type(proc) != const.PROC_SUPER_MAGIC or os.fstat(proc).st_ino != _PROC_ROOT_INO:
+        os.close(proc)
+        raise OSError(_EXDEV, "what is mounted at /proc is not the kernel's")
+    return proc
+
+
+def write_trusted(proc: int, path: str, text: str) -> None:
+    """Write `text` to the file `path` of the procfs `proc`, all at once, as the kernel's files want it. Raises OSError.
+
+    Only symlinks that are text are followed (`self`, `thread-self`), and no mount is entered.
+    """
+    resolve = const.RESOLVE_BENEATH | const.RESOLVE_NO_XDEV | const.RESOLVE_NO_MAGICLINKS
+    fd = openat2(proc, path, os.O_WRONLY, resolve=resolve)
+    try:
+        os.write(fd, os.fsencode(text))
+    finally:
+        os.close(fd)

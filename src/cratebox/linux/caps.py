@@ -19,15 +19,13 @@ NAMES = (
     "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
 )  # fmt: skip
 
+_NUMBERS = {name: number for number, name in enumerate(NAMES)}
 _VERSION_3 = 0x20080522
 
 
 def mask(names: tuple[str, ...] | frozenset[str]) -> int:
-    """Return the bits of `names` ("CAP_CHOWN"). Raises ValueError for a name the kernel's headers do not have."""
-    bits = 0
-    for name in names:
-        bits |= 1 << NAMES.index(name)
-    return bits
+    """Return the bits of `names` ("CAP_CHOWN"); a name that the kernel's headers do not have has none."""
+    return sum(1 << _NUMBERS[name] for name in {*names} & _NUMBERS.keys())
 
 
 def get() -> tuple[int, int, int]:

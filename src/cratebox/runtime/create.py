@@ -83,6 +83,8 @@ def begin(wish: Wish) -> Created:
     """
     if wish.spec.process and wish.spec.process.rlimits:
         import resource  # noqa: F401  init cannot import any more
+    if wish.spec.linux and wish.spec.linux.sysctl:
+        import cratebox.runtime.sysctl  # noqa: F401  as above
     ours, theirs = fdpass.pair()
     try:
         pid, pidfd = _fork(wish, ours, theirs)
@@ -151,6 +153,7 @@ def _program(wish: Wish, sock: _socket.socket, report: int, stub_fd: int, gate: 
         also=wish.also,
         preserve_fds=wish.preserve_fds,
         new_keyring=wish.new_keyring,
+        tune=program.tuning(wish.spec.process, wish.spec.linux),
     )
 
 

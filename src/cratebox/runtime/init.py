@@ -105,8 +105,10 @@ def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tu
     for path in order.directories:
         os.close(_make_directory(root, path, "a volume of the image"))
     os.close(_make_directory(root, who.cwd, "working directory"))
-    for name, value in (linux.sysctl or {}).items():
-        _write_file("/proc/sys/" + name.replace(".", "/"), value)
+    if linux.sysctl:
+        from cratebox.runtime import sysctl  # whoever forked us has loaded it: see create.py
+
+        sysctl.apply(linux.sysctl)
     rootfs.make_readonly(root, linux.readonly_paths)
     rootfs.hide(root, linux.masked_paths, null)
     os.close(null)

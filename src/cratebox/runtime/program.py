@@ -16,7 +16,7 @@ from cratebox.linux import process, stub, tty
 from cratebox.record import Record
 from cratebox.runtime import devices, sync
 from cratebox.runtime.security import Privileges, set_limits
-from cratebox.runtime.spec import Process
+from cratebox.runtime.spec import Linux, Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,19 @@ class ProgramOrder(Record):
     also: str = ""  # a second program that must be there, since the first one will execute it
     preserve_fds: int = 0
     new_keyring: bool = True
+    tune: Callable[[], None] | None = None  # see `tuning`
+
+
+def tuning(process: Process, linux: Linux | None) -> Callable[[], None] | None:
+    """Return what applies scheduler, ioPriority, personality and memoryPolicy, for the order; None where a spec has none.
+
+    To be called before the fork: behind it nothing can be imported.
+    """
+    if not (process.scheduler or process.io_priority or (linux and (linux.personality or linux.memory_policy))):
+        return None
+    from cratebox.runtime import scheduling
+
+    return lambda: scheduling.apply(process, linux)
 
 
 def guard(order: ProgramOrder, become: Callable[[], None]) -> None:
@@ -93,6 +106,8 @@ def prepare(order: ProgramOrder, console: int, own_null: int) -> tuple[Privilege
     _stdio(order, who, console, own_null)
     os.umask(who.user.umask if who.user.umask is not None else 0o022)
     set_limits(who.rlimits)
+    if order.tune:
+        order.tune()  # in the cgroup, whose processors and memory decide, and with all capabilities
     if who.no_new_privileges:
         process.set_no_new_privileges()
     privileges = Privileges(who.capabilities, order.last_cap)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _ACTIONS = frozenset(
     "SCMP_ACT_" + name for name in ("KILL", "KILL_THREAD", "KILL_PROCESS", "TRAP", "ERRNO", "TRACE", "ALLOW", "LOG", "NOTIFY")
 )
+_NOTIFY = "SCMP_ACT_NOTIFY"
 _OPERATORS = frozenset("SCMP_CMP_" + name for name in ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"))
 _ARCHITECTURE_NAMES = """
     X86 X86_64 X32 ARM AARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE S390 S390X PARISC PARISC64
@@ -48,8 +49,19 @@ def check(seccomp: Seccomp) -> None:
                 raise InvalidValue(f"seccomp: seccomp.{field}: {word!a} is not known")
     if seccomp.listener_metadata and not seccomp.listener_path:
         raise InvalidValue("seccomp: seccomp.listenerMetadata without seccomp.listenerPath: there is nobody to send it to")
+    if seccomp.default_action == _NOTIFY:
+        raise InvalidValue(f"seccomp: seccomp.defaultAction: {_NOTIFY} would stop the runtime itself before anybody listens")
     for number, rule in enumerate(seccomp.syscalls):
         _check_rule(rule, f"seccomp.syscalls[{number}]")
+        if rule.action == _NOTIFY:
+            _check_notify(rule, f"seccomp.syscalls[{number}]", seccomp.listener_path)
+
+
+def _check_notify(rule: Syscall, where: str, listener: str) -> None:
+    if not listener.startswith("/"):
+        raise InvalidValue(f"seccomp: {where}.action: {_NOTIFY} without seccomp.listenerPath, an absolute path")
+    if "sendmsg" in rule.names:  # what the descriptor itself goes to its listener by
+        raise InvalidValue(f"seccomp: {where}: {_NOTIFY} for sendmsg would stop the runtime itself before anybody listens")
 
 
 def _check_rule(rule: Syscall, where: str) -> None:
