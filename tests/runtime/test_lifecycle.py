@@ -476,7 +476,7 @@ def test_an_id_whose_create_was_killed_can_be_created_again(oci):
             oci.ok("delete", name)
 
 
-@pytest.mark.parametrize("event", ["mkfifo", "save", "keep", "clone", "_write_pid"])
+@pytest.mark.parametrize("event", ["mkfifo", "save", "keep", "clone", "write_pid"])
 def test_a_create_that_dies_at_this_step_leaves_no_process(oci, event, word):
     """The step is replaced by a death of the creating process, in the same interpreter that the command uses."""
     bundle = oci.bundle("/bin/sleep", "60").write()
@@ -508,7 +508,7 @@ if event == "save": state.save = save
 elif event == "mkfifo": os.mkfifo = die
 elif event == "keep": create.keep = die
 elif event == "clone": create._clone = die
-else: bundle._write_pid = die
+else: bundle.write_pid = die
 lifecycle.create(root, name, where, pid_file=where + "/pid")
 """
 

@@ -14,13 +14,14 @@ _SIGCHLD = 17
 def clone(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     """Fork into the namespaces named by `flags` (CLONE_NEW*): (0, -1) in the child; its pid and a pidfd in the parent.
 
-    With `cgroup_fd`, a directory of cgroup v2, the child is born in that cgroup. Raises OSError: EPERM or ENOSPC where
+    With CLONE_PARENT it is a child of the caller's parent. With `cgroup_fd`, a directory of cgroup v2, the child is born in that cgroup. Raises OSError: EPERM or ENOSPC where
     namespaces are forbidden or used up, EMFILE, EBUSY and others for the cgroup; there is no child then.
     """
     if cgroup_fd >= 0:
         flags |= const.CLONE_INTO_CGROUP
     pidfd, address = pinned(bytes(4))
-    args = struct.pack("=11Q", flags | const.CLONE_PIDFD, address, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, max(cgroup_fd, 0))
+    at_exit = 0 if flags & const.CLONE_PARENT else _SIGCHLD  # a sibling tells its end as we do
+    args = struct.pack("=11Q", flags | const.CLONE_PIDFD, address, 0, 0, at_exit, 0, 0, 0, 0, 0, max(cgroup_fd, 0))
     before_fork()
     pid = syscall(const.SYS_clone3, args, len(args))
     if pid == 0:
@@ -39,8 +40,11 @@ def unshare(flags: int) -> None:
 
 
 def setns(fd: int, kind: int) -> None:
-    """Call setns(2): enter the namespace that `fd` refers to; `kind` is its CLONE_NEW* flag, or 0 for any. Raises OSError."""
-    checked(f"setns({os.readlink(f'/proc/self/fd/{fd}')})", const.SYS_setns, fd, kind)
+    """Call setns(2): enter the namespace that `fd` refers to; `kind` is its CLONE_NEW* flag, or 0 for any.
+
+    With a pidfd: those of that process's namespaces whose flags `kind` has, all at once or none. Raises OSError.
+    """
+    checked(f"setns({os.readlink(f'/proc/self/fd/{fd}')}, {name_flags(kind)})", const.SYS_setns, fd, kind)
 
 
 def name_flags(flags: int) -> str:

@@ -80,11 +80,16 @@ def _check(document: spec.Spec, settings: Settings, detached: bool) -> None:
         raise InvalidValue("the spec asks for a terminal: --console-socket must say where to send it")
     if settings.console_socket and not terminal:
         raise InvalidValue("--console-socket without process.terminal in the spec: there is no terminal to send")
-    for fd in range(3, 3 + settings.preserve_fds):
+    check_preserved(settings.preserve_fds)
+
+
+def check_preserved(count: int) -> None:
+    """Raise InvalidValue unless the `count` descriptors from 3 on are open."""
+    for fd in range(3, 3 + count):
         try:
             os.fstat(fd)
         except OSError:  # a file that we open ourselves would get the number, and reach the container
-            raise InvalidValue(f"--preserve-fds {settings.preserve_fds}: descriptor {fd} is not open") from None
+            raise InvalidValue(f"--preserve-fds {count}: descriptor {fd} is not open") from None
 
 
 def _blank(name: str, bundle: str, document: spec.Spec) -> saved.State:
@@ -113,12 +118,14 @@ def _make(directory: str, state: saved.State, wish: creation.Wish, settings: Set
         saved.save(directory, state)
         group = place.driver(settings.rootless).create(state.cgroups_path, linux.resources if linux else None)
         ends = place.make_fifos(directory)
-        created = creation.create(wish.replace(cgroup=group, gate=ends[0], report=ends[1]))
+        created = creation.begin(wish.replace(cgroup=group, gate=ends[0], report=ends[1]))
+        saved.save_spec(directory, wish.spec)  # while init mounts
+        creation.await_ready(created)
         state = state.replace(pid=created.pid, started=created.started, cgroup=group.paths())
         saved.save_identity(directory, state)
         saved.save(directory, state)
         if settings.pid_file:
-            _write_pid(settings.pid_file, created.pid)
+            write_pid(settings.pid_file, created.pid)
         if settings.pidfd_socket:
             console.send(settings.pidfd_socket, created.pidfd, "pidfd")
         if settings.console_socket:
@@ -156,7 +163,7 @@ def _from_bundle(one: spec.Mount, bundle: str) -> spec.Mount:
     return one if is_new(one) or one.source.startswith("/") else one.replace(source=os.path.join(bundle, one.source))
 
 
-def _write_pid(path: str, pid: int) -> None:
+def write_pid(path: str, pid: int) -> None:
     """Write the file that the engine waits for: it must never be seen half written."""
     new = f"{path}.{os.getpid()}"
     try:

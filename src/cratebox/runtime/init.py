@@ -60,11 +60,9 @@ def _become(order: RootOrder) -> None:
 def _become_root_of_namespace(order: RootOrder, who: Process) -> None:
     if order.new_userns and fdpass.receive(order.program.sock)[0] != sync.MAPPED:
         os._exit(1)  # the parent died, or could not write the maps and says so itself
-    if who.oom_score_adj is not None:  # while we are dumpable: later the file belongs to the host's root
-        _write_file("/proc/self/oom_score_adj", str(who.oom_score_adj))
+    program.set_oom_score(who)
     if order.new_userns:
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+        program.become_root()
     # The maps are written: from here on no other process may look in, a container that joins our pid namespace included.
     process.set_dumpable(False)
 
@@ -127,17 +125,6 @@ def _make_directory(root: int, path: str, purpose: str) -> int:
         raise RuntimeFailure(
             f"cannot use {ascii(path)[1:-1]} as {purpose}: {error.strerror}", "it must be a directory inside of the container"
         ) from None
-
-
-def _write_file(path: str, text: str) -> None:
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, os.fsencode(text))
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise RuntimeFailure(f"cannot write {text!a} to {path}: {error.strerror}") from None
 
 
 def _raise_loopback() -> None:

@@ -270,6 +270,23 @@ def _end(found: saved.State) -> None:
         os.close(pidfd)
 
 
+# --- exec -------------------------------------------------------------------------------------------------------------
+
+
+def execute(root: str, name: str, wanted: spec.Process, **settings: Any) -> int:
+    """Run the process `wanted` in the container `name`: see exec.execute, which this is."""
+    from cratebox.runtime import exec as joining
+
+    return joining.execute(root, name, wanted, **settings)
+
+
+def own_process(root: str, name: str) -> spec.Process:
+    """Return the process of the container `name` as its spec had it. Raises NotFound, StorageError."""
+    document = saved.load_spec(place.directory_of(root, name))
+    assert document.process
+    return document.process
+
+
 # --- run --------------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """The place of a container, ROOT/ID: its name, its lock, and what a `create` that was killed has left there.
 
     state.json      what is known about the container (state.py)
+    config.json     the spec that it was made of
     identity.json   what it takes to end the container, should that file be damaged
     gate            a FIFO: the container's process waits for a byte from it, see sync.py
     report          a FIFO: what keeps its program from running is written there
@@ -22,7 +23,16 @@ from cratebox.runtime import state as saved
 
 CACHE = "@cache"  # beside the containers, under a name that none can have
 _ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
-_FILES = ("identity.json", "identity.json.new", "state.json", "state.json.new", "gate", "report")
+_FILES = (
+    "config.json",
+    "config.json.new",
+    "identity.json",
+    "identity.json.new",
+    "state.json",
+    "state.json.new",
+    "gate",
+    "report",
+)
 _TRIES = 200  # of 10 ms
 
 

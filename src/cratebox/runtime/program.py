@@ -78,6 +78,30 @@ def _give_up(order: ProgramOrder, error: CrateError) -> None:
     os._exit(error.exit_code)
 
 
+def set_oom_score(who: Process) -> None:
+    """Set oom_score_adj; before the process is non-dumpable, for then the file belongs to the host's root."""
+    if who.oom_score_adj is not None:
+        write_file("/proc/self/oom_score_adj", str(who.oom_score_adj))
+
+
+def become_root() -> None:
+    """Become root of the user namespace that was just made or joined. Raises OSError."""
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def write_file(path: str, text: str) -> None:
+    """Write `text` to a file of the kernel. Raises RuntimeFailure."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, os.fsencode(text))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise RuntimeFailure(f"cannot write {text!a} to {path}: {error.strerror}") from None
+
+
 def leave_caller(order: ProgramOrder) -> None:
     """Let go of what the caller's session would hand on: signals, the umask, the session itself, its keyring."""
     _reset_signals()

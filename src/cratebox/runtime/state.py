@@ -1,7 +1,8 @@
 """What is written down about a container's process, so that another command, or one after a crash, finds it.
 
 ROOT/ID/state.json lives where a reboot forgets it. Whether the container runs is not in it: that is asked of the kernel.
-Beside it is identity.json, as much as it takes to end the container where the other file is damaged.
+Beside it are config.json, the spec that the container was made of, and identity.json, as much as it takes to end the
+container where the other files are damaged.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from cratebox import document, jsontext
 from cratebox.errors import InvalidValue, NotFound, StorageError
 from cratebox.linux import process
 from cratebox.record import Record
+from cratebox.runtime import spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +64,20 @@ class Identity(Record):
 def save(directory: str, state: State) -> None:
     """Replace state.json in `directory`, whole or not at all. Raises OSError. Not synced: a reboot forgets it anyway."""
     _replace(directory + "/state.json", state)
+
+
+def save_spec(directory: str, document_: spec.Spec) -> None:
+    """Write the spec that the container is made of: its bundle may change later, or go. Raises OSError."""
+    _replace(directory + "/config.json", document_)
+
+
+def load_spec(directory: str) -> spec.Spec:
+    """Return the spec that the container in `directory` was made of. Raises NotFound, StorageError where it is damaged."""
+    try:
+        return _read(directory + "/config.json", spec.Spec)
+    except FileNotFoundError:
+        load(directory)  # NotFound, where there is no container at all
+        raise StorageError(f"damaged: {directory}/config.json is gone", _BY_FORCE) from None
 
 
 def save_identity(directory: str, state: State) -> None:

@@ -28,7 +28,7 @@ import struct
 
 from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, InvalidValue, OverlayRefused, RuntimeFailure, Unsupported
 
-MAPPED, CGROUP, READY, CONSOLE, FAILED, KEEP, GO = b"M", b"J", b"R", b"C", b"F", b"K", b"G"
+MAPPED, CGROUP, READY, CONSOLE, FAILED, KEEP, GO, JOINED = b"M", b"J", b"R", b"C", b"F", b"K", b"G", b"P"
 
 # What an error is called on the wire; anything else arrives as RuntimeFailure.
 _KINDS: dict[str, type[CrateError]] = {

@@ -1,0 +1,284 @@
+"""The verb exec: another process in a container that is there. The parent's side; enter.py is the child's."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from cratebox.cgroup import base as cgroups
+from cratebox.errors import Conflict, InvalidValue, NotFound, RuntimeFailure
+from cratebox.linux import caps, const, fdpass, namespaces, process, stub
+from cratebox.record import Record
+from cratebox.runtime import bundle, console, enter, place, program, seccomp, sync, validate
+from cratebox.runtime import state as saved
+from cratebox.runtime.spec import Linux, Process, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+    from typing import Any
+
+_KINDS = {
+    "user": const.CLONE_NEWUSER,
+    "mnt": const.CLONE_NEWNS,
+    "pid": const.CLONE_NEWPID,
+    "net": const.CLONE_NEWNET,
+    "ipc": const.CLONE_NEWIPC,
+    "uts": const.CLONE_NEWUTS,
+    "cgroup": const.CLONE_NEWCGROUP,
+    "time": const.CLONE_NEWTIME,
+}
+# What a process document that says nothing about it takes from the container's own process.
+_INHERITED = ("capabilities", "rlimits", "oom_score_adj", "apparmor_profile", "selinux_label", "scheduler", "io_priority",
+              "exec_cpu_affinity")  # fmt: skip
+
+
+class Settings(Record):
+    """What the caller of exec chooses beside the process. `cgroup` is a path below the container's cgroup."""
+
+    pid_file: str | None = None
+    pidfd_socket: str | None = None
+    console_socket: str | None = None
+    detach: bool = False
+    tty: bool = False
+    preserve_fds: int = 0  # descriptors 3 and up that the program inherits
+    cgroup: str = ""
+    ignore_paused: bool = False
+
+
+class _Joined:
+    """The process, a child of ours, on its way to its program or at its gate."""
+
+    def __init__(self, sock: _socket.socket) -> None:
+        self.sock = sock
+        self.pid = 0
+        self.pidfd = -1
+        self.console = -1
+
+    def close(self) -> None:
+        """Close what is open; where the process has not been let go, that ends it."""
+        self.sock.close()
+        for fd in (self.pidfd, self.console):
+            if fd >= 0:
+                os.close(fd)
+        self.pidfd = self.console = -1
+
+
+def execute(root: str, name: str, wanted: Process, **settings: Any) -> int:
+    """Run the process `wanted` in the container `name`; `settings` are the fields of Settings.
+
+    Return its exit code (128+N for signal N), or 0 at once with `detach`. Raises NotFound, Conflict where the container has
+    stopped or is paused, InvalidValue, Unsupported, CommandNotFound, CannotInvoke, RuntimeFailure; nothing is left then.
+    """
+    chosen = Settings(**settings)
+    directory = place.directory_of(root, name)
+    state = _running(directory, chosen)
+    document = saved.load_spec(directory)
+    wanted = _completed(wanted, document, chosen)
+    before = console.hold_signals()
+    joined = None
+    try:
+        joined = _join(root, state, document, wanted, chosen)
+        _let_go(joined, wanted, chosen)
+        if chosen.detach:
+            return 0
+        console.stay(joined.pidfd, joined.console, before)
+        return process.waited_status(os.waitpid(joined.pid, 0)[1])
+    except OSError as error:
+        raise RuntimeFailure(f"cannot run a process in container {name}: {error.strerror}") from None
+    finally:
+        if joined:
+            joined.close()
+        console.release_signals(before)
+
+
+def _running(directory: str, chosen: Settings) -> saved.State:
+    state = saved.load(directory)
+    now = saved.status(state, directory)
+    if now == "paused":
+        if not chosen.ignore_paused:
+            raise Conflict("cannot exec in a paused container (use --ignore-paused to override)")
+    elif now not in {"created", "running"}:
+        raise Conflict("cannot exec in a stopped container: container not running")
+    return state
+
+
+def _completed(wanted: Process, document: Spec, chosen: Settings) -> Process:
+    """Return the process with what it takes from the container's own. Raises InvalidValue, Unsupported."""
+    own = document.process
+    assert own
+    taken = {name: getattr(own, name) for name in _INHERITED if not getattr(wanted, name) and getattr(own, name)}
+    whole = wanted.replace(terminal=wanted.terminal or chosen.tty, **taken)
+    validate.check_process(whole)
+    if whole.terminal and chosen.detach and not chosen.console_socket:
+        raise InvalidValue("cannot detach from a terminal without --console-socket: it must say where to send it")
+    if chosen.console_socket and not whole.terminal:
+        raise InvalidValue("--console-socket without a terminal: there is none to send")
+    bundle.check_preserved(chosen.preserve_fds)
+    return whole
+
+
+def _join(root: str, state: saved.State, document: Spec, wanted: Process, chosen: Settings) -> _Joined:
+    """Make the process and lead it to its gate. Raises what kept it from there; it is gone then."""
+    if wanted.rlimits:
+        import resource  # noqa: F401  the child cannot import any more
+    linux = document.linux
+    profile = seccomp.cached_filter(f"{root}/{place.CACHE}", linux.seccomp) if linux and linux.seccomp else None
+    ours, theirs = fdpass.pair()
+    joined = _Joined(ours)
+    try:
+        joiner = _fork(state, wanted, chosen, linux, profile, ours, theirs)
+        theirs.close()
+        try:
+            _await_ready(joined)
+        finally:
+            os.waitpid(joiner, 0)
+    except BaseException:
+        joined.close()
+        if joined.pid:
+            os.waitpid(joined.pid, 0)
+        raise
+    return joined
+
+
+def _fork(
+    state: saved.State,
+    wanted: Process,
+    chosen: Settings,
+    linux: Linux | None,
+    profile: tuple[bytes, int] | None,
+    ours: _socket.socket,
+    theirs: _socket.socket,
+) -> int:
+    """Clone the joiner and return its pid."""
+    target = _open(state)
+    group = _cgroup(state, chosen.cgroup)
+    stub_fd = stub.sealed(stub.build(theirs.fileno(), *(profile if profile and wanted.no_new_privileges else (b"", 0))))
+    try:
+        group.join_fds()  # opened here: behind the user namespace they could not be
+        order = enter.EnterOrder(
+            program=program.ProgramOrder(
+                process=wanted,
+                stdio=(0, 1, 2),
+                sock=theirs,
+                report=theirs.fileno(),
+                stub=stub_fd,
+                filter=profile,
+                last_cap=caps.last(),
+                preserve_fds=chosen.preserve_fds,
+                tune=program.tuning(wanted, linux),
+            ),
+            target=target,
+            kinds=_kinds(state.pid),
+            join_cgroup=_on_cpus(wanted, group.join),
+        )
+        pid, pidfd = namespaces.clone(0)
+        if pid == 0:
+            ours.close()
+            enter.main(order)
+        os.close(pidfd)
+    finally:
+        group.close()
+        os.close(stub_fd)
+        os.close(target)
+    return pid
+
+
+def _on_cpus(wanted: Process, join: Callable[[], None]) -> Callable[[], None]:
+    """Return `join` between the two parts of process.execCPUAffinity, where there is one."""
+    cpus = wanted.exec_cpu_affinity
+    if not cpus:
+        return join
+    from cratebox.runtime.scheduling import set_affinity
+
+    def joined() -> None:
+        set_affinity(cpus.initial, "initial")
+        join()
+        set_affinity(cpus.final, "final")
+
+    return joined
+
+
+def _open(state: saved.State) -> int:
+    try:
+        return process.open_pidfd(state.pid, state.started)
+    except ProcessLookupError:
+        raise Conflict("cannot exec in a stopped container: container not running") from None
+
+
+def _cgroup(state: saved.State, below: str) -> cgroups.Cgroup:
+    if not below:
+        return cgroups.from_paths(state.cgroup)
+    path = cgroups.checked_path(below)
+    missing = [directory for directory in state.cgroup.values() if not os.path.isdir(f"{directory}/{path}")]
+    if missing or not state.cgroup:
+        raise NotFound(f"cgroup {below} does not exist in the container")
+    return cgroups.from_paths({controllers: f"{directory}/{path}" for controllers, directory in state.cgroup.items()})
+
+
+def _kinds(pid: int) -> int:
+    """Return the flags of the namespaces of process `pid` that are not ours: those that there are to join."""
+    flags = 0
+    for name, flag in _KINDS.items():
+        try:
+            theirs = os.readlink(f"/proc/{pid}/ns/{name}")
+        except FileNotFoundError:
+            continue  # a kernel without this kind
+        except PermissionError:
+            raise RuntimeFailure(
+                "cannot enter the container: permission denied",
+                "before `start`, or where its program cannot be read, a container can be entered by root alone",
+            ) from None
+        if theirs != os.readlink(f"/proc/self/ns/{name}"):
+            flags |= flag
+    return flags
+
+
+def _await_ready(joined: _Joined) -> None:
+    """Listen until the process waits at its gate. Raises what kept it from there.
+
+    Joiner and process speak through one socket: what the process says may come before what is said about it.
+    """
+    ready, error = False, None
+    while not joined.pid or not (ready or error):
+        message, fds = fdpass.receive(joined.sock)
+        if message == sync.READY:
+            ready = True
+        elif message[:1] == sync.JOINED and len(fds) == 1:
+            joined.pid, joined.pidfd = struct.unpack("=i", message[1:5])[0], fds[0]
+        elif message == sync.CONSOLE and len(fds) == 1:
+            joined.console = fds[0]
+        elif message[:1] == sync.FAILED:
+            error = sync.unpack_error(message)
+        else:
+            break
+    if not ready:
+        raise error or RuntimeFailure(
+            "the process died on its way into the container", "the container ended, or memory ran out: see dmesg"
+        )
+
+
+def _let_go(joined: _Joined, wanted: Process, chosen: Settings) -> None:
+    """Tell others of the process, then let it run its program. Raises what kept it from that; it is gone then."""
+    written = False
+    try:
+        if chosen.pid_file:
+            bundle.write_pid(chosen.pid_file, joined.pid)
+            written = True
+        if chosen.pidfd_socket:
+            console.send(chosen.pidfd_socket, joined.pidfd, "pidfd")
+        if chosen.console_socket:
+            console.send(chosen.console_socket, joined.console)
+            os.close(joined.console)
+            joined.console = -1
+        joined.sock.send(sync.GO)
+        error = sync.read_report(fdpass.receive(joined.sock)[0], wanted.args[0])
+        if error:
+            raise error
+    except BaseException:
+        joined.close()
+        os.waitpid(joined.pid, 0)
+        if written:
+            place.unlink("", str(chosen.pid_file))
+        raise
