@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cratebox.engine import logs, records
+from cratebox.engine import exits, logs, record_file
 
 PATIENCE = 60
 
@@ -66,10 +66,10 @@ def test_a_capability_that_root_itself_lacks_is_refused(root_box) -> None:
 
 
 def test_an_error_however_long_fits_into_the_room_that_was_kept(tmp_path: Path) -> None:
-    records.begin_run(str(tmp_path))
-    records.write_exit(str(tmp_path), records.Exit(1, 2.0, 3.0, "\U0001f600" * 5000))
+    exits.begin(str(tmp_path))
+    exits.write(str(tmp_path), exits.Exit(1, 2.0, 3.0, "\U0001f600" * 5000))
     assert (tmp_path / "exit.json").stat().st_size == 4096
-    found = records.read_json(str(tmp_path / "exit.json"), records.Exit)
+    found = record_file.read(str(tmp_path / "exit.json"), exits.Exit)
     assert found is not None
     assert (found.code, found.started_at, set(found.error)) == (1, 2.0, {"\U0001f600"})
 

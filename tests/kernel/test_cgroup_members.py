@@ -75,13 +75,13 @@ _CREATE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from cratebox.cgroup.v2 import V2
-from cratebox.runtime import create, spec
+from cratebox.runtime import create, spec, wish
 made = []
 def make():
     made.append(V2(sys.argv[3]).create(sys.argv[4]))
     return made[-1]
 document = spec.decode(json.loads(open(sys.argv[2] + "/config.json").read()))
-created = create.create(create.Wish(spec=document, bundle=sys.argv[2], make_cgroup=make))
+created = create.create(wish.Wish(spec=document, bundle=sys.argv[2], make_cgroup=make))
 print(json.dumps([line for line in open(f"/proc/{created.pid}/cgroup").read().splitlines() if line.startswith("0::")]))
 create.end(created)
 made[0].remove()

@@ -10,7 +10,7 @@ import os
 import select
 import sys
 
-from cratebox.engine import supervisor
+from cratebox.engine import dialogue
 from cratebox.errors import RuntimeFailure
 from cratebox.linux import fdpass, tty
 from cratebox.record import Record
@@ -59,10 +59,10 @@ def is_main_thread() -> bool:
 def wait_started(sock: _socket.socket) -> int:
     """Wait until the container's program runs; return its terminal's master, or -1. Raises what kept it from starting."""
     message, fds = fdpass.receive(sock)
-    if message[:1] == supervisor.STARTED:
+    if message[:1] == dialogue.STARTED:
         return fds[0] if fds else -1
-    if message[:1] == supervisor.ERROR:
-        raise supervisor.failure_of(message)
+    if message[:1] == dialogue.ERROR:
+        raise dialogue.unpack_error(message)
     raise RuntimeFailure("the container's supervisor died", "see dmesg: it may have been out of memory")
 
 
@@ -167,15 +167,15 @@ class _Client:
                     self._pass_on()
                 elif fd == 0:
                     if self._input():
-                        fdpass.send(self.how.sock, supervisor.DETACH)
+                        fdpass.send(self.how.sock, dialogue.DETACH)
                         return None
                 else:
                     message = fdpass.receive(self.how.sock)[0]
-                    if message[:1] == supervisor.EXITED:
+                    if message[:1] == dialogue.EXITED:
                         return int(message[1:])
-                    if message[:1] == supervisor.ERROR:
-                        raise supervisor.failure_of(message)
-                    if message == supervisor.BROKEN:
+                    if message[:1] == dialogue.ERROR:
+                        raise dialogue.unpack_error(message)
+                    if message == dialogue.BROKEN:
                         return _PIPE_CLOSED
                     raise RuntimeFailure("the container's supervisor died", "crate ps -a tells what became of the container")
 
@@ -188,7 +188,7 @@ class _Client:
                 continue
             self.interrupts += number in {_signal.SIGINT, _signal.SIGTERM}
             try:
-                fdpass.send(self.how.sock, supervisor.SIGNAL + str(number).encode())
+                fdpass.send(self.how.sock, dialogue.SIGNAL + str(number).encode())
             except OSError:
                 pass  # it has just ended: the next message says so
         return self.interrupts >= _IMPATIENT
@@ -236,7 +236,7 @@ class _Client:
             os.close(self.stdin)
             self.stdin = self.target = -1
             try:
-                fdpass.send(self.how.sock, supervisor.STDIN_ENDED)
+                fdpass.send(self.how.sock, dialogue.STDIN_ENDED)
             except OSError:
                 pass
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import time
 
-from cratebox.engine import records
+from cratebox.engine import name_links, records
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.records import Container
+from cratebox.engine.vanishing import Removal, delete_tree, vanish
 from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, RuntimeFailure, StorageError
 from cratebox.linux import process
 from cratebox.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cratebox.engine.images import Images
 
 _SIGKILL, _SIGTERM = 9, 15
@@ -139,7 +138,7 @@ def remove(paths: Paths, images: Images, reference: str, force: bool) -> None:
         raise Conflict(f"{name} is running", f"crate stop {name}, or crate rm -f {name}")
     try:
         _remove_cgroup_left(images, identity, records.directory(paths, identity))
-        vanish(paths, images, container)()
+        vanish(Removal(paths, images.identity, container.id, container.name))()
     finally:
         os.close(lock)
     sweep(paths, images)
@@ -183,31 +182,6 @@ def _pidfd_of_any(paths: Paths, identity: str) -> int:
     return process.open_pidfd(state.pid, state.started)
 
 
-def vanish(paths: Paths, images: Images, container: Container) -> Callable[[], None]:
-    """Free the name and make the container invisible, in one step; return what then deletes its files.
-
-    Whoever calls holds the lock, until the files are gone: see `sweep`.
-    """
-    where = records.directory(paths, container.id)
-    gone = f"{paths.containers}/.removing-{container.id}"
-    try:
-        os.rename(where, gone)
-    except FileNotFoundError:
-        return lambda: None
-    except OSError as error:
-        raise StorageError(f"cannot remove {where}: {error.strerror}") from None
-    name = container.name or records.name_of(paths, container.id)
-    if name:
-        records.release_name(paths, name, container.id)
-    from cratebox.runtime import state
-
-    try:
-        state.forget(f"{paths.running}/{container.id}")
-    except StorageError:
-        pass  # the container is gone already, and its ID never comes again
-    return lambda: records.delete_tree(images, gone)
-
-
 def sweep(paths: Paths, images: Images) -> None:
     """Delete what commands that were killed have left: directories half made or half removed, whose lock nobody has."""
     from cratebox.engine import lost
@@ -221,9 +195,9 @@ def sweep(paths: Paths, images: Images) -> None:
             if records.is_locked(path) or time.time() - os.lstat(path).st_mtime < _SECONDS_TO_LOCK:
                 continue
             lost.remove_cgroup(identity, images.identity.rootless)
-            held = records.name_of(paths, identity)
+            held = name_links.name_of(paths, identity)
             if held:
-                records.release_name(paths, held, identity)
-            records.delete_tree(images, path)
+                name_links.release(paths, held, identity)
+            delete_tree(images.identity, path)
         except (CrateError, OSError):
             continue  # it was not what the user asked for; the next one tries again

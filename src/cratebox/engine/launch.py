@@ -1,27 +1,26 @@
-"""A start: everything is prepared here, in the client, where an error is just an error; then the supervisor is forked."""
+"""A start: everything is prepared here, in the client, where an error is just an error; then a supervisor takes over."""
 
 from __future__ import annotations
 
 import os
 
-from cratebox.cgroup import base as cgroups
-from cratebox.engine import accounts, attach, ending, host, hostfiles, records, specgen, supervisor
+from cratebox.engine import accounts, attach, host, hostfiles, record_file, records, specgen, standby
 from cratebox.engine.config import ContainerConfig
+from cratebox.engine.dialogue import Watch
 from cratebox.engine.idmaps import Identity
+from cratebox.engine.vanishing import Removal, vanish
 from cratebox.errors import CommandNotFound, Conflict, InvalidValue, OverlayRefused, RuntimeFailure, StorageError, Unsupported
-from cratebox.linux import caps, fdpass
+from cratebox.linux import caps
 from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
-from cratebox.runtime import create as runtime
-from cratebox.runtime import rootfs, seccomp, validate
+from cratebox.runtime import seccomp, validate
+from cratebox.runtime.wish import Overlay, Wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Callable
     from typing import Any
 
-    from cratebox.cgroup.base import Cgroup
     from cratebox.engine.images import Images
     from cratebox.image.progress import Progress
     from cratebox.runtime.spec import Spec
@@ -73,13 +72,13 @@ def _prepared(start: Start) -> tuple[Start, Prepared]:
     finally:
         if not ready:
             if container.config.remove:
-                _vanish(start)()
+                vanish(_removal(start))()
             os.close(start.lock)
     return start, prepared
 
 
-def _vanish(start: Start) -> Callable[[], None]:
-    return ending.vanish(start.paths, start.images, start.container)
+def _removal(start: Start) -> Removal:
+    return Removal(start.paths, start.identity, start.container.id, start.container.name)
 
 
 def _prepare_mounts(config: ContainerConfig) -> None:
@@ -126,28 +125,19 @@ def _copy_layers(start: Start) -> None:
 class Prepared(Record):
     """What is ready to be handed to a supervisor. `stdin_write` is the write end of the container's standard input, or -1."""
 
-    wish: runtime.Wish
+    wish: Wish
     stdin_write: int
 
 
 def _launch(start: Start, prepared: Prepared) -> int | None:
-    """Fork the supervisor, which starts the container and has its lock from here on; stay, or leave when it runs."""
-    try:
-        ours, theirs = fdpass.pair()
-    except OSError as error:
-        failed = _not_forked(start, error)
-        os.close(start.lock)
-        raise failed from None
+    """Hand over to a supervisor, which starts the container and has its lock from here on; stay, or leave when it runs."""
     before = attach.block_signals()
-    _reap_earlier()
     try:
-        _supervisors.append(supervisor.fork(_watch(start, prepared), theirs, ours, prepared.stdin_write))
+        ours = standby.hand_over(_watch(start, prepared))
     except OSError as error:
         attach.restore_signals(before)
-        ours.close()
         raise _not_forked(start, error) from None
     finally:
-        theirs.close()
         os.close(start.lock)
         if prepared.wish.stdio[0] >= 0:
             os.close(prepared.wish.stdio[0])
@@ -163,41 +153,25 @@ def _launch(start: Start, prepared: Prepared) -> int | None:
         ours.close()
 
 
-def _watch(start: Start, prepared: Prepared) -> supervisor.Watch:
-    driver = cgroups.detect(start.identity.rootless)
-    return supervisor.Watch(
-        container=start.container,
+def _watch(start: Start, prepared: Prepared) -> Watch:
+    config = start.container.config
+    return Watch(
+        container=_removal(start),
         directory=records.directory(start.paths, start.container.id),
         state_directory=f"{start.paths.running}/{start.container.id}",
         wish=prepared.wish,
-        make_cgroup=_cgroup_maker(driver, prepared.wish.spec),
-        # Being born in a cgroup of v2 saves a lock over all processes; in v1 joining is cheap, making is not.
-        cgroup_first=driver.born_inside,
-        remove=lambda: _vanish(start),
+        remove=config.remove,
         lock=start.lock,
+        stdin=prepared.stdin_write if config.interactive and not start.attach else -1,
         attached=start.attach,
-        keep_stdin=start.container.config.interactive and not start.attach,
     )
 
 
 def _not_forked(start: Start, error: OSError) -> RuntimeFailure:
     """Keep --rm where there is no supervisor to do it; return what to say. The container's lock is still held."""
     if start.container.config.remove:
-        _vanish(start)()
+        vanish(_removal(start))()
     return RuntimeFailure(f"cannot fork: {error.strerror}", "the user's limit of processes, or memory, is used up")
-
-
-_supervisors: list[int] = []  # of this process, not reaped yet: they have something to delete when all has been said
-
-
-def _reap_earlier() -> None:
-    """A command ends and leaves its supervisor to init; a program that uses the library goes on, and must not keep zombies."""
-    for pid in _supervisors[:]:
-        try:
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                _supervisors.remove(pid)
-        except ChildProcessError:
-            _supervisors.remove(pid)
 
 
 def _attachment(start: Start, prepared: Prepared, sock: _socket.socket, mask: Any) -> attach.Attachment:
@@ -239,10 +213,10 @@ def _prepare(start: Start) -> Prepared:
         filter_ = _filter(start, config, spec)
         _make_state_directory(start.paths, container.id)
         stdin_read, stdin_write = _stdin(start, config)
-        records.write_json(where + "/config.json", spec)  # last: it says that the container was started, see `status`
+        record_file.write(where + "/config.json", spec)  # last: it says that the container was started, see `status`
     except OSError as error:
         raise StorageError(f"cannot write to {where}: {error.strerror}", _full_hint(error)) from None
-    wish = runtime.Wish(
+    wish = Wish(
         spec=spec,
         bundle=where,
         stdio=(stdin_read, -1, -1),
@@ -284,7 +258,7 @@ def _spec(start: Start, config: ContainerConfig, where: str) -> Spec:
     return specgen.build(config, defaults, host.facts(start.identity, start.container, config, start.attach), account, where)
 
 
-def _overlay(start: Start, where: str) -> tuple[rootfs.Overlay | None, str]:
+def _overlay(start: Start, where: str) -> tuple[Overlay | None, str]:
     """Return the overlay to mount, or the directory that is the root already (a copy of the layers)."""
     options: tuple[str, ...] = ("userxattr",) if start.identity.rootless else ("index=off",)
     if os.path.isdir(where + "/copy"):
@@ -292,10 +266,10 @@ def _overlay(start: Start, where: str) -> tuple[rootfs.Overlay | None, str]:
     if start.container.rootfs:
         import cratebox.runtime.patchwork  # noqa: F401  init may need it, and cannot import any more
 
-        return rootfs.Overlay(lower=start.layers, options=options), ""
+        return Overlay(lower=start.layers, options=options), ""
     if start.container.config.remove:
         options = (*options, "volatile")  # what is removed anyway need not reach the disk
-    return rootfs.Overlay(lower=start.layers, upper=where + "/rw/upper", work=where + "/rw/work", options=options), ""
+    return Overlay(lower=start.layers, upper=where + "/rw/upper", work=where + "/rw/work", options=options), ""
 
 
 def _filter(start: Start, config: ContainerConfig, spec: Spec) -> tuple[bytes, int] | None:
@@ -315,11 +289,3 @@ def _stdin(start: Start, config: ContainerConfig) -> tuple[int, int]:
     if config.interactive and (start.interactive or not start.attach):
         return os.pipe()
     return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
-
-
-def _cgroup_maker(driver: cgroups.Driver, spec: Spec) -> Callable[[], Cgroup]:
-    def make() -> Cgroup:
-        assert spec.linux
-        return driver.create(spec.linux.cgroups_path, spec.linux.resources)
-
-    return make

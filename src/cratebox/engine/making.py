@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 
-from cratebox.engine import records
+from cratebox.engine import name_links, record_file, records
 from cratebox.engine.config import ContainerConfig, check_hostname, check_name
 from cratebox.engine.records import Container
 from cratebox.engine.specgen import command_of
+from cratebox.engine.vanishing import delete_tree
 from cratebox.errors import Conflict, InvalidValue, StorageError
 from cratebox.paths import Paths, private_directory
 
@@ -90,14 +91,14 @@ def _put(paths: Paths, images: Images, container: Container, ticket: int) -> tup
     try:
         lock = _begin(new)
         container = _named(paths, container)
-        records.write_json(new + "/container.json", container, durable=not container.config.remove)
+        record_file.write(new + "/container.json", container, durable=not container.config.remove)
         if ticket >= 0:
             os.write(ticket, container.id.encode())
         os.rename(new, final)
     except BaseException as error:
-        if container.name and records.name_holder(paths, container.name) == container.id:
-            records.release_name(paths, container.name, container.id)
-        records.delete_tree(images, new)
+        if container.name and name_links.holder_of(paths, container.name) == container.id:
+            name_links.release(paths, container.name, container.id)
+        delete_tree(images.identity, new)
         if lock >= 0:
             os.close(lock)
         if isinstance(error, OSError):
@@ -122,14 +123,14 @@ def _begin(new: str) -> int:
 
 def _named(paths: Paths, container: Container) -> Container:
     if container.name:
-        records.claim_name(paths, container.name, container.id)
+        name_links.claim(paths, container.name, container.id)
         return container
     from cratebox.engine.names import random_name
 
     for attempt in range(50):
         name = random_name() + (os.urandom(2).hex() if attempt > 5 else "")
         try:
-            records.claim_name(paths, name, container.id)
+            name_links.claim(paths, name, container.id)
         except Conflict:
             continue
         return container.replace(name=name)

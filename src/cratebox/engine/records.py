@@ -19,22 +19,16 @@ from __future__ import annotations
 
 import os
 
-from cratebox import document, jsontext
+from cratebox.engine import record_file
 from cratebox.engine.config import ContainerConfig
+from cratebox.engine.exits import Exit
+from cratebox.engine.name_links import holder_of
 from cratebox.engine.specgen import ImageDefaults
 from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError
 from cratebox.linux import lock, process
-from cratebox.paths import Paths, private_directory
+from cratebox.paths import Paths
 from cratebox.record import Record
 from cratebox.runtime import state as runtime_state
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import TypeVar
-
-    from cratebox.engine.images import Images
-
-    R = TypeVar("R", bound=Record)
 
 
 class Container(Record):
@@ -51,15 +45,6 @@ class Container(Record):
     defaults: ImageDefaults = ImageDefaults()
     layers: tuple[str, ...] = ()
     rootfs: str = ""
-
-
-class Exit(Record):
-    """How a container's last run ended; times in seconds since 1970."""
-
-    code: int
-    started_at: float
-    finished_at: float
-    error: str = ""
 
 
 class ContainerStatus(Record):
@@ -89,80 +74,9 @@ def directory(paths: Paths, identity: str) -> str:
     return f"{paths.containers}/{identity}"
 
 
-def write_json(path: str, value: Record, durable: bool = False) -> None:
-    """Replace the file `path` by `value` as JSON, whole or not at all; `durable`: also after a power failure. Raises OSError."""
-    temporary = f"{path}.{os.getpid()}.new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        try:
-            rest = jsontext.dumps(document.encode(value)).encode()
-            while rest:
-                rest = rest[os.write(fd, rest) :]
-            if durable:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-_RESERVED = 4096
-_LONGEST_ERROR = 300  # characters: each may take twelve bytes of JSON
-
-
-def begin_run(where: str) -> Exit | None:
-    """A new run begins: how the last one ended does not count any more, and is returned. Makes room for the record of how this
-    one will end while there is room: a container may fill the disk. Raises OSError.
-    """
-    try:
-        before = read_json(where + "/exit.json", Exit)
-    except StorageError:
-        before = None
-    fd = os.open(where + "/exit.reserve", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.pwrite(fd, b" " * _RESERVED, 0)
-    finally:
-        os.close(fd)
-    try:
-        os.unlink(where + "/exit.json")
-    except FileNotFoundError:
-        pass
-    return before
-
-
-def write_exit(where: str, ended: Exit) -> None:
-    """Write down how a run ended, into the room that was reserved, and give it its name. Raises OSError."""
-    text = jsontext.dumps(document.encode(ended.replace(error=ended.error[:_LONGEST_ERROR]))).encode()
-    fd = os.open(where + "/exit.reserve", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.pwrite(fd, text.ljust(_RESERVED), 0)
-    finally:
-        os.close(fd)
-    os.rename(where + "/exit.reserve", where + "/exit.json")
-
-
-def read_json(path: str, kind: type[R]) -> R | None:
-    """Return the record in the file `path`, None where there is none. Raises StorageError where it is damaged."""
-    try:
-        with open(path, "rb") as file:
-            raw = file.read(1 << 24)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        return document.decode(kind, jsontext.loads(raw), "the record")
-    except (jsontext.JSONError, InvalidValue) as error:
-        raise StorageError(
-            f"damaged: {path}: {error}", f"crate rm -f {os.path.basename(os.path.dirname(path))[:12]} removes the container"
-        ) from None
-
-
 def load(paths: Paths, identity: str) -> Container:
     """Return the container of that full ID. Raises NotFound, StorageError."""
-    found = read_json(directory(paths, identity) + "/container.json", Container)
+    found = record_file.read(directory(paths, identity) + "/container.json", Container)
     if found is None:
         raise NotFound(f"no container {identity[:12]}")
     return found
@@ -181,7 +95,7 @@ def identities(paths: Paths) -> list[str]:
 def find(paths: Paths, reference: str) -> str:
     """Return the ID of the container of that name, ID or unique beginning of one. Raises NotFound, Conflict, StorageError."""
     if reference and "/" not in reference and "\0" not in reference and len(reference) <= 128:
-        named = name_holder(paths, reference)
+        named = holder_of(paths, reference)
         if named and os.path.isdir(directory(paths, named)):
             return named
         if len(reference) == 64 and os.path.isdir(directory(paths, reference)):
@@ -192,54 +106,6 @@ def find(paths: Paths, reference: str) -> str:
         if found:
             raise Conflict(f"container {reference}: {len(found)} containers have an ID that begins so", "give more of the ID")
     raise NotFound(f"no container {ascii(reference)[1:-1]}", "crate ps -a lists them")
-
-
-def name_holder(paths: Paths, name: str) -> str | None:
-    """Return the ID that has the name, there or not; None where it is free."""
-    try:
-        found = os.readlink(f"{paths.root}/names/{name}")
-    except OSError:
-        return None
-    return found if len(found) == 64 and "/" not in found else None
-
-
-def claim_name(paths: Paths, name: str, identity: str) -> None:
-    """Take the name for the container. Raises Conflict where another has it, OSError."""
-    link = f"{paths.root}/names/{name}"
-    for _ in range(8):
-        try:
-            os.symlink(identity, link)
-        except FileNotFoundError:
-            private_directory(paths.root + "/names")
-        except FileExistsError:
-            holder = name_holder(paths, name)
-            # A command that makes a container holds the lock of the directory that will be renamed; in the order it goes.
-            if holder and (is_locked(f"{paths.containers}/.new-{holder}") or os.path.isdir(directory(paths, holder))):
-                raise Conflict(
-                    f"the name {name} is taken by container {holder[:12]}", f"crate rm {name}, or choose another --name"
-                ) from None
-            release_name(paths, name, holder or "")
-        else:
-            return
-    raise Conflict(f"the name {name} is taken")
-
-
-def name_of(paths: Paths, identity: str) -> str:
-    """Return the name that leads to a container whose record is damaged or gone; empty where none does."""
-    try:
-        names = os.listdir(paths.root + "/names")
-    except OSError:
-        return ""
-    return next((name for name in names if name_holder(paths, name) == identity), "")
-
-
-def release_name(paths: Paths, name: str, identity: str) -> None:
-    """Free the name where the container (still) has it."""
-    if name_holder(paths, name) in {identity, None}:
-        try:
-            os.unlink(f"{paths.root}/names/{name}")
-        except OSError:
-            pass
 
 
 def try_lock(where: str) -> int | None:
@@ -278,7 +144,7 @@ def status(paths: Paths, container: Container) -> ContainerStatus:
     """Return what is true of the container now. Raises StorageError."""
     where = directory(paths, container.id)
     running = running_state(paths, container.id)
-    ended = read_json(where + "/exit.json", Exit)
+    ended = record_file.read(where + "/exit.json", Exit)
     from cratebox.engine.specgen import command_of
 
     try:
@@ -326,30 +192,3 @@ def _untold(where: str, base: ContainerStatus) -> ContainerStatus:
         finished_at=begun,
         error="its supervisor was killed, or the machine stopped",
     )
-
-
-def delete_tree(images: Images, path: str) -> None:
-    """Delete a container's directory. Without root, files of its other users take the user's namespace. Raises StorageError."""
-    from cratebox.image import tree
-
-    parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            tree.remove(parent, os.path.basename(path))
-        except FileNotFoundError:
-            return
-        except PermissionError:
-            images.run_inside(lambda: _delete_inside(path))
-    except OSError as error:
-        raise StorageError(f"cannot delete {path}: {error.strerror}") from None
-    finally:
-        os.close(parent)
-
-
-def _delete_inside(path: str) -> bytes:
-    from cratebox.image import tree
-
-    parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    tree.remove(parent, os.path.basename(path))
-    os.close(parent)
-    return b""

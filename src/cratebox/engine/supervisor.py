@@ -1,18 +1,6 @@
 """One small process per running container: its parent, which starts it, keeps its output, and writes down how it ended.
 
-    crate (client)                      supervisor                              container
-    --------------                      ----------                              ---------
-    fork ------------------------------> session of its own
-                                         runtime.create, runtime.start -------> the program runs
-         <------------------------------ STARTED (+ the terminal's master)
-    signals, detaching ----------------> passed on                     ------->
-                                         copies output: log, and the client's own standard output
-         <------------------------------ BROKEN, where its standard output has been closed: it ends, as by SIGPIPE
-         <------------------------------ EXITED code, after all is written
-                                         with --rm: its files are deleted
-
-The client's standard output and error are written by the supervisor itself, through the descriptors that fork gave it, so
-nothing is copied twice. The client may die at any moment: the container goes on, `--rm` is still kept.
+What it and its client say to each other is drawn in dialogue.py.
 """
 
 from __future__ import annotations
@@ -23,54 +11,63 @@ import os
 import select
 import time
 
-from cratebox.engine import records
+from cratebox.cgroup import base as cgroups
+from cratebox.engine import exits
+from cratebox.engine.dialogue import BROKEN, DETACH, ERROR, EXITED, SIGNAL, STARTED, STDIN_ENDED, Watch, pack_error
 from cratebox.engine.logs import LogWriter
 from cratebox.engine.pump import Pump, Stream
+from cratebox.engine.vanishing import vanish
 from cratebox.errors import CrateError, OverlayRefused, RuntimeFailure, StorageError
 from cratebox.linux import fdpass, process
-from cratebox.record import Record
 from cratebox.runtime import create as runtime
 from cratebox.runtime import state as runtime_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Callable
+    from typing import NoReturn
 
     from cratebox.cgroup.base import Cgroup
+    from cratebox.runtime.spec import Spec
 
-STARTED, EXITED, ERROR, BROKEN = b"S", b"X", b"E", b"P"
-DETACH, SIGNAL, STDIN_ENDED = b"D", b"K", b"I"
 _SIGKILL = 9
 _SECONDS_AFTER_EXIT = 2.0  # for output on its way through a terminal, which a descriptor elsewhere could keep open for ever
 
 
-class Watch(Record):
-    """All that a supervisor is told."""
-
-    container: records.Container
-    directory: str  # of the container
-    state_directory: str
-    wish: runtime.Wish
-    make_cgroup: Callable[[], Cgroup]
-    cgroup_first: bool  # make it before the first process, which is then born in it; else while that mounts
-    remove: Callable[[], Callable[[], None]]  # for --rm: makes the container vanish, returns what deletes its files
-    lock: int
-    attached: bool
-    keep_stdin: bool  # somebody may attach later: the container's standard input stays open without a client
-    log: bool = True
-
-
-def fork(watch: Watch, sock: _socket.socket, client_sock: _socket.socket, stdin_write: int) -> int:
-    """Fork the supervisor; return its pid. `sock` is its end of the dialogue, the other two are the client's."""
+def fork(watch: Watch, sock: _socket.socket, client_sock: _socket.socket) -> int:
+    """Fork the supervisor; return its pid. `sock` is its end of the dialogue, the other one the client's."""
     pid = os.fork()
-    if pid:
-        return pid
+    if pid == 0:
+        try:
+            client_sock.close()
+            serve(watch, sock)
+        finally:
+            os._exit(125)
+    return pid
+
+
+def leave_caller() -> None:
+    """Let go of what the caller of a start has: his session, his directory, his handlers of signals.
+
+    Signals that he had blocked or taken over must find the container's processes as execve(2) expects them. Raises OSError.
+    """
+    if os.getsid(0) == os.getpid():
+        return  # we have done it before
+    os.setsid()
+    os.chdir("/")  # it could not be unmounted
+    process.set_name("crate-supervisor")
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGQUIT):
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
+def serve(watch: Watch, sock: _socket.socket) -> NoReturn:
+    """Supervise one run of a container, then end this process."""
     code = 125
     try:
-        client_sock.close()
-        _close_others((sock.fileno(), watch.lock, stdin_write, *watch.wish.stdio))
-        code = _main(watch, sock, stdin_write)
+        _close_others((sock.fileno(), watch.lock, watch.stdin, *watch.wish.stdio))
+        code = _main(watch, sock)
     except BaseException as error:  # noqa: BLE001  there is nobody above: say it and end
         _say(sock, ERROR + f"{type(error).__name__}\0the supervisor failed: {error!r}\0".encode())
     finally:
@@ -87,45 +84,32 @@ def _close_others(ours: tuple[int, ...]) -> None:
     process.close_from(3, ours)
 
 
-def _main(watch: Watch, sock: _socket.socket, stdin_write: int) -> int:
+def _main(watch: Watch, sock: _socket.socket) -> int:
     gc.enable()  # a long life from here on
-    supervision = _Supervision(watch, sock, stdin_write if watch.keep_stdin else -1)
+    supervision = _Supervision(watch, sock)
     try:
-        os.setsid()
-        os.chdir("/")  # nor is his directory ours: it could not be unmounted
-        process.set_name("crate-supervisor")
-        _default_signals()
-        if not watch.keep_stdin and stdin_write >= 0:
-            os.close(stdin_write)
+        leave_caller()
         return supervision.run()
     except (CrateError, OSError, MemoryError) as failed:
         error = failed if isinstance(failed, CrateError) else RuntimeFailure(f"the container's supervisor failed: {failed}")
         watch_failed(watch, error, supervision.before)
         os.close(watch.lock)  # before the client hears of it: it may start or remove the container at once
-        _say(sock, ERROR + "\0".join((type(error).__name__, error.message, error.hint or "")).encode(errors="replace"))
+        _say(sock, pack_error(error))
         return error.exit_code
 
 
-def watch_failed(watch: Watch, error: CrateError, before: records.Exit | None) -> None:
+def watch_failed(watch: Watch, error: CrateError, before: exits.Exit | None) -> None:
     """Write down why the container did not start, or remove it where it was to be removed. One that has run `before` has."""
     if isinstance(error, OverlayRefused):
         return  # it will be tried in another way
     try:
-        if watch.container.config.remove:
-            watch.remove()()
+        if watch.remove:
+            vanish(watch.container)()
         else:
             started_at = before.started_at if before else 0.0
-            records.write_exit(watch.directory, records.Exit(error.exit_code, started_at, time.time(), error.message))
+            exits.write(watch.directory, exits.Exit(error.exit_code, started_at, time.time(), error.message))
     except (OSError, CrateError):
         pass  # the error that is being told counts
-
-
-def _default_signals() -> None:
-    """Signals that the client had blocked or taken over must find the container's processes as execve(2) expects them."""
-    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGQUIT):
-        _signal.signal(number, _signal.SIG_DFL)
-    _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
 def _say(sock: _socket.socket, message: bytes, fds: tuple[int, ...] = ()) -> None:
@@ -138,19 +122,19 @@ def _say(sock: _socket.socket, message: bytes, fds: tuple[int, ...] = ()) -> Non
 class _Supervision:
     """The life of one run of a container, from its first process to the last byte of its output."""
 
-    def __init__(self, watch: Watch, sock: _socket.socket, stdin_write: int) -> None:
+    def __init__(self, watch: Watch, sock: _socket.socket) -> None:
         self.watch = watch
         self.sock: _socket.socket | None = sock
-        self.stdin_write = stdin_write
+        self.stdin_write = watch.stdin
         self.status: int | None = None
         self.cgroup: Cgroup | None = None
         self._deadline = 0.0
-        self.before: records.Exit | None = None  # how it ended the last time
+        self.before: exits.Exit | None = None  # how it ended the last time
 
     def run(self) -> int:
         watch = self.watch
         started_at = time.time()
-        removing = watch.container.config.remove
+        removing = watch.remove
         try:
             self._start(started_at)
         except BaseException:
@@ -160,10 +144,10 @@ class _Supervision:
         failed = self._stay()
         code = process.waited_status(self.status or 0)
         if not removing:  # before the state is forgotten: it is never unknown how it is
-            self._record_exit(records.Exit(code, started_at, time.time(), failed or self.pump.log_error))
+            self._record_exit(exits.Exit(code, started_at, time.time(), failed or self.pump.log_error))
             self._remove_cgroup()
         self._forget_state()
-        delete = watch.remove() if removing else None
+        delete = vanish(watch.container) if removing else None
         if not removing:
             os.close(watch.lock)  # before the client hears of it: it may start or remove the container at once
         if self.sock:
@@ -206,21 +190,23 @@ class _Supervision:
         except (CrateError, OSError):
             pass
 
-    def _record_exit(self, ended: records.Exit) -> None:
+    def _record_exit(self, ended: exits.Exit) -> None:
         try:
-            records.write_exit(self.watch.directory, ended)
+            exits.write(self.watch.directory, ended)
         except OSError:
             pass  # who is attached hears the code; to others it is lost, as after a crash
 
     def _start(self, started_at: float) -> None:
         watch, wish = self.watch, self.watch.wish
-        if not watch.container.config.remove:
-            self.before = records.begin_run(watch.directory)  # first: whatever fails, it is known that it has run before
-        if watch.cgroup_first:
-            self.cgroup = watch.make_cgroup()
+        if not watch.remove:
+            self.before = exits.begin(watch.directory)  # first: whatever fails, it is known that it has run before
+        # Being born in a cgroup of v2 saves a lock over all processes; in v1 joining is cheap, making is not.
+        driver = cgroups.detect(watch.container.owner.rootless)
+        if driver.born_inside:
+            self.cgroup = _make_cgroup(driver, wish.spec)
             wish = wish.replace(cgroup=self.cgroup)
         else:
-            wish = wish.replace(make_cgroup=watch.make_cgroup)
+            wish = wish.replace(make_cgroup=lambda: _make_cgroup(driver, watch.wish.spec))
         sources: tuple[tuple[str, int, int], ...] = ()
         who = wish.spec.process
         assert who
@@ -240,7 +226,7 @@ class _Supervision:
             if who.terminal:
                 sources = (("stdout", created.console, 1),)
             streams = [Stream(name, source, self._sink(number)) for name, source, number in sources]
-            self.pump = Pump(streams, log, nobody_else=self.watch.container.config.remove and not who.terminal)
+            self.pump = Pump(streams, log, nobody_else=watch.remove and not who.terminal)
             runtime.start(created, who.args[0])
         except BaseException:
             runtime.end(created)
@@ -345,19 +331,14 @@ class _Supervision:
         self.sock = None
 
 
+def _make_cgroup(driver: cgroups.Driver, spec: Spec) -> Cgroup:
+    assert spec.linux
+    return driver.create(spec.linux.cgroups_path, spec.linux.resources)
+
+
 def _let_go_of_standard_streams() -> None:
     """What the client was given as standard streams is not ours to hold once it has gone: a pipe's reader waits for its end."""
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for number in (0, 1, 2):
         os.dup2(null, number)
     os.close(null)
-
-
-def failure_of(message: bytes) -> CrateError:
-    """Return the error that an ERROR message carries."""
-    from cratebox import errors
-
-    name, text, hint = (message[1:].decode(errors="replace").split("\0") + ["", ""])[:3]
-    found = getattr(errors, name, None)
-    kind = found if isinstance(found, type) and issubclass(found, CrateError) else RuntimeFailure
-    return kind(text, hint or None)

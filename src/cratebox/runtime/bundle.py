@@ -19,6 +19,7 @@ from cratebox.runtime import console, place, seccomp, spec, validate
 from cratebox.runtime import create as creation
 from cratebox.runtime import state as saved
 from cratebox.runtime.mount_options import is_new
+from cratebox.runtime.wish import Wish
 
 _MOST_OF_SPEC = 16 << 20  # bytes
 
@@ -111,7 +112,7 @@ def _blank(name: str, bundle: str, document: spec.Spec) -> saved.State:
     )
 
 
-def _make(directory: str, state: saved.State, wish: creation.Wish, settings: Settings) -> tuple[int, int]:
+def _make(directory: str, state: saved.State, wish: Wish, settings: Settings) -> tuple[int, int]:
     group, created, ends = None, None, (-1, -1)
     linux = wish.spec.linux
     try:
@@ -145,11 +146,11 @@ def _make(directory: str, state: saved.State, wish: creation.Wish, settings: Set
     return created.pid, created.console
 
 
-def _wish(root: str, bundle: str, document: spec.Spec, settings: Settings) -> creation.Wish:
+def _wish(root: str, bundle: str, document: spec.Spec, settings: Settings) -> Wish:
     """Work out all that can be before anything of the container exists; what a profile contradicts itself in is found here."""
     profile = document.linux.seccomp if document.linux else None
     private_directory(root)
-    return creation.Wish(
+    return Wish(
         spec=document.replace(mounts=tuple(_from_bundle(one, bundle) for one in document.mounts)),
         bundle=bundle,
         filter=seccomp.cached_filter(f"{root}/{place.CACHE}", profile) if profile else None,

@@ -7,15 +7,14 @@ import os
 from cratebox.errors import RuntimeFailure, Unsupported
 from cratebox.linux import caps, const, fdpass, namespaces, process, stub, userns
 from cratebox.linux.procfs import read_text
-from cratebox.record import Record
-from cratebox.runtime import init, program, rootfs, sync
+from cratebox.runtime import init, program, sync
 from cratebox.runtime.cgroupfs import mount_cgroup
-from cratebox.runtime.spec import Linux, Spec
+from cratebox.runtime.spec import Linux
+from cratebox.runtime.wish import Wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Callable
 
     from cratebox.cgroup.base import Cgroup
 
@@ -28,24 +27,6 @@ _FLAGS = {
     "user": const.CLONE_NEWUSER,
 }
 _EXHAUSTED = (11, 12, 23, 24)  # EAGAIN, ENOMEM, ENFILE, EMFILE: no fault of the namespaces
-
-
-class Wish(Record):
-    """What to create: a validated spec and what of its surroundings the specification leaves to the caller."""
-
-    spec: Spec
-    bundle: str
-    stdio: tuple[int, int, int] = (0, 1, 2)
-    overlay: rootfs.Overlay | None = None  # instead of a directory at root.path
-    filter: tuple[bytes, int] | None = None  # the compiled linux.seccomp
-    cgroup: Cgroup | None = None  # made already, or
-    make_cgroup: Callable[[], Cgroup] | None = None  # made while init mounts
-    directories: tuple[str, ...] = ()  # to be made in the root where they are missing
-    also: str = ""  # a second program that must be there, since the first one (a reaper) will execute it
-    gate: int = -1  # descriptors of the FIFOs, where another process will start the container
-    report: int = -1
-    preserve_fds: int = 0
-    new_keyring: bool = True
 
 
 class Created:

@@ -15,6 +15,7 @@ from cratebox.record import Record
 from cratebox.runtime import devices, program, rootfs, sync, terminal
 from cratebox.runtime.mount_options import is_new
 from cratebox.runtime.spec import Linux, Mount, Process, Spec
+from cratebox.runtime.wish import Overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class RootOrder(Record):
     spec: Spec
     program: program.ProgramOrder
     bundle: str
-    overlay: rootfs.Overlay | None
+    overlay: Overlay | None
     gate: int  # a byte read from here lets the program start
     join_cgroup: Callable[[], None]
     cgroup: dict[str, str]  # its directories, by hierarchy

@@ -13,9 +13,9 @@ import stat
 from cratebox.errors import OverlayRefused, RuntimeFailure
 from cratebox.linux import const, mount
 from cratebox.linux.beneath import make_directories, open_beneath, open_in_root
-from cratebox.record import Record
 from cratebox.runtime.mount_options import PROPAGATION, is_new, split
 from cratebox.runtime.spec import Mount, Spec
+from cratebox.runtime.wish import Overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,19 +24,6 @@ if TYPE_CHECKING:
 # Their place decides what they hide or show, so it must be a directory of that very name.
 _KERNEL_TYPES = ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue")
 _EINVAL, _EPERM, _ELOOP = 22, 1, 40
-
-
-class Overlay(Record):
-    """A root made of read-only layers below a writable directory: overlayfs (Documentation/filesystems/overlayfs).
-
-    `lower` are the layers' directories, lowest first; `options` are further ones of the file system ("volatile"). Without
-    `upper` and `work` what is written goes to memory and is gone with the container.
-    """
-
-    lower: tuple[str, ...]
-    upper: str = ""
-    work: str = ""
-    options: tuple[str, ...] = ()
 
 
 def mount_root(spec: Spec, bundle: str, overlay: Overlay | None) -> int:

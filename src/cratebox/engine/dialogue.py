@@ -1,0 +1,54 @@
+"""What a client and the supervisor of a container say to each other, over a socket that keeps the borders of messages.
+
+    crate (client)                      supervisor                              container
+    --------------                      ----------                              ---------
+    Watch: what to start --------------> session of its own
+                                         runtime.create, runtime.start -------> the program runs
+         <------------------------------ STARTED (+ the terminal's master)
+    signals, detaching ----------------> passed on                     ------->
+                                         copies output: log, and the client's own standard output
+         <------------------------------ BROKEN, where its standard output has been closed: it ends, as by SIGPIPE
+         <------------------------------ EXITED code, after all is written
+                                         with --rm: its files are deleted
+
+The client's standard output and error are written by the supervisor itself, through the descriptors that fork gave it, so
+nothing is copied twice. The client may die at any moment: the container goes on, `--rm` is still kept.
+"""
+
+from __future__ import annotations
+
+from cratebox import errors
+from cratebox.engine.vanishing import Removal
+from cratebox.errors import CrateError, RuntimeFailure
+from cratebox.record import Record
+from cratebox.runtime.wish import Wish
+
+STARTED, EXITED, ERROR, BROKEN = b"S", b"X", b"E", b"P"
+DETACH, SIGNAL, STDIN_ENDED = b"D", b"K", b"I"
+
+
+class Watch(Record):
+    """All that a supervisor is told. Descriptors are its own, or -1."""
+
+    container: Removal
+    directory: str  # of the container
+    state_directory: str
+    wish: Wish
+    remove: bool  # --rm: it goes when it has ended
+    lock: int  # held
+    stdin: int  # the write end of the container's standard input: somebody may attach later
+    attached: bool
+    log: bool = True
+
+
+def pack_error(error: CrateError) -> bytes:
+    """Return the message that carries `error` to the client."""
+    return ERROR + "\0".join((type(error).__name__, error.message, error.hint or "")).encode(errors="replace")
+
+
+def unpack_error(message: bytes) -> CrateError:
+    """Return the error that an ERROR message carries."""
+    name, text, hint = (message[1:].decode(errors="replace").split("\0") + ["", ""])[:3]
+    found = getattr(errors, name, None)
+    kind = found if isinstance(found, type) and issubclass(found, CrateError) else RuntimeFailure
+    return kind(text, hint or None)

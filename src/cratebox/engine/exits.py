@@ -1,0 +1,54 @@
+"""How a container's last run ended: exit.json, and the room that is kept for it."""
+
+from __future__ import annotations
+
+import os
+
+from cratebox import document, jsontext
+from cratebox.engine import record_file
+from cratebox.errors import StorageError
+from cratebox.record import Record
+
+
+class Exit(Record):
+    """How a container's last run ended; times in seconds since 1970."""
+
+    code: int
+    started_at: float
+    finished_at: float
+    error: str = ""
+
+
+_RESERVED = 4096
+_LONGEST_ERROR = 300  # characters: each may take twelve bytes of JSON
+
+
+def begin(where: str) -> Exit | None:
+    """A new run begins: how the last one ended does not count any more, and is returned. Makes room for the record of how this
+    one will end while there is room: a container may fill the disk. Raises OSError.
+    """
+    try:
+        before = record_file.read(where + "/exit.json", Exit)
+    except StorageError:
+        before = None
+    fd = os.open(where + "/exit.reserve", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.pwrite(fd, b" " * _RESERVED, 0)
+    finally:
+        os.close(fd)
+    try:
+        os.unlink(where + "/exit.json")
+    except FileNotFoundError:
+        pass
+    return before
+
+
+def write(where: str, ended: Exit) -> None:
+    """Write down how a run ended, into the room that was reserved, and give it its name. Raises OSError."""
+    text = jsontext.dumps(document.encode(ended.replace(error=ended.error[:_LONGEST_ERROR]))).encode()
+    fd = os.open(where + "/exit.reserve", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.pwrite(fd, text.ljust(_RESERVED), 0)
+    finally:
+        os.close(fd)
+    os.rename(where + "/exit.reserve", where + "/exit.json")

@@ -1,0 +1,59 @@
+"""The names of containers: ROOT/names/NAME is a symlink to the ID, so that one command makes it and all see it, whole."""
+
+from __future__ import annotations
+
+import os
+
+from cratebox.errors import Conflict
+from cratebox.linux import lock
+from cratebox.paths import Paths, private_directory
+
+
+def holder_of(paths: Paths, name: str) -> str | None:
+    """Return the ID that has the name, there or not; None where it is free."""
+    try:
+        found = os.readlink(f"{paths.root}/names/{name}")
+    except OSError:
+        return None
+    return found if len(found) == 64 and "/" not in found else None
+
+
+def claim(paths: Paths, name: str, identity: str) -> None:
+    """Take the name for the container. Raises Conflict where another has it, OSError."""
+    link = f"{paths.root}/names/{name}"
+    for _ in range(8):
+        try:
+            os.symlink(identity, link)
+        except FileNotFoundError:
+            private_directory(paths.root + "/names")
+        except FileExistsError:
+            holder = holder_of(paths, name)
+            # A command that makes a container holds the lock of the directory that will be renamed; in the order it goes.
+            if holder and (
+                lock.is_held(f"{paths.containers}/.new-{holder}/lock") or os.path.isdir(f"{paths.containers}/{holder}")
+            ):
+                raise Conflict(
+                    f"the name {name} is taken by container {holder[:12]}", f"crate rm {name}, or choose another --name"
+                ) from None
+            release(paths, name, holder or "")
+        else:
+            return
+    raise Conflict(f"the name {name} is taken")
+
+
+def name_of(paths: Paths, identity: str) -> str:
+    """Return the name that leads to a container whose record is damaged or gone; empty where none does."""
+    try:
+        names = os.listdir(paths.root + "/names")
+    except OSError:
+        return ""
+    return next((name for name in names if holder_of(paths, name) == identity), "")
+
+
+def release(paths: Paths, name: str, identity: str) -> None:
+    """Free the name where the container (still) has it."""
+    if holder_of(paths, name) in {identity, None}:
+        try:
+            os.unlink(f"{paths.root}/names/{name}")
+        except OSError:
+            pass

@@ -1,0 +1,51 @@
+"""A record as a file of JSON: replaced whole or not at all, and distrusted when it is read."""
+
+from __future__ import annotations
+
+import os
+
+from cratebox import document, jsontext
+from cratebox.errors import InvalidValue, StorageError
+from cratebox.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    R = TypeVar("R", bound=Record)
+
+
+def write(path: str, value: Record, durable: bool = False) -> None:
+    """Replace the file `path` by `value` as JSON, whole or not at all; `durable`: also after a power failure. Raises OSError."""
+    temporary = f"{path}.{os.getpid()}.new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            rest = jsontext.dumps(document.encode(value)).encode()
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read(path: str, kind: type[R]) -> R | None:
+    """Return the record in the file `path`, None where there is none. Raises StorageError where it is damaged."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(1 << 24)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        return document.decode(kind, jsontext.loads(raw), "the record")
+    except (jsontext.JSONError, InvalidValue) as error:
+        raise StorageError(
+            f"damaged: {path}: {error}", f"crate rm -f {os.path.basename(os.path.dirname(path))[:12]} removes the container"
+        ) from None

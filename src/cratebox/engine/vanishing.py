@@ -1,0 +1,79 @@
+"""How a container goes: its name is free and nobody sees it in one step, its files are deleted behind that."""
+
+from __future__ import annotations
+
+import os
+
+from cratebox.engine import name_links
+from cratebox.engine.idmaps import Identity
+from cratebox.errors import StorageError
+from cratebox.paths import Paths
+from cratebox.record import Record
+from cratebox.runtime import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Removal(Record):
+    """What goes: the container `id`, whose `name` is empty where its record is damaged, of the user `owner`."""
+
+    paths: Paths
+    owner: Identity
+    id: str
+    name: str
+
+
+def vanish(which: Removal) -> Callable[[], None]:
+    """Free the name and make the container invisible, in one step; return what then deletes its files.
+
+    Whoever calls holds the lock, until the files are gone: see `ending.sweep`. Raises StorageError.
+    """
+    paths = which.paths
+    where, gone = f"{paths.containers}/{which.id}", f"{paths.containers}/.removing-{which.id}"
+    try:
+        os.rename(where, gone)
+    except FileNotFoundError:
+        return lambda: None
+    except OSError as error:
+        raise StorageError(f"cannot remove {where}: {error.strerror}") from None
+    name = which.name or name_links.name_of(paths, which.id)
+    if name:
+        name_links.release(paths, name, which.id)
+    try:
+        state.forget(f"{paths.running}/{which.id}")
+    except StorageError:
+        pass  # the container is gone already, and its ID never comes again
+    return lambda: delete_tree(which.owner, gone)
+
+
+def delete_tree(owner: Identity, path: str) -> None:
+    """Delete a container's directory. Without root, files of its other users take the user's namespace. Raises StorageError."""
+    from cratebox.image import tree
+
+    parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            tree.remove(parent, os.path.basename(path))
+        except FileNotFoundError:
+            return
+        except PermissionError:
+            if not owner.rootless:
+                raise
+            from cratebox.engine.userspace import runner
+
+            runner(owner)(lambda: _delete_inside(path))
+    except OSError as error:
+        raise StorageError(f"cannot delete {path}: {error.strerror}") from None
+    finally:
+        os.close(parent)
+
+
+def _delete_inside(path: str) -> bytes:
+    from cratebox.image import tree
+
+    parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    tree.remove(parent, os.path.basename(path))
+    os.close(parent)
+    return b""

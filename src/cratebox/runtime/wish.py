@@ -1,0 +1,43 @@
+"""What is asked of the runtime: values alone, so that whoever asks need not import what does the work."""
+
+from __future__ import annotations
+
+from cratebox.record import Record
+from cratebox.runtime.spec import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cratebox.cgroup.base import Cgroup
+
+
+class Overlay(Record):
+    """A root made of read-only layers below a writable directory: overlayfs (Documentation/filesystems/overlayfs).
+
+    `lower` are the layers' directories, lowest first; `options` are further ones of the file system ("volatile"). Without
+    `upper` and `work` what is written goes to memory and is gone with the container.
+    """
+
+    lower: tuple[str, ...]
+    upper: str = ""
+    work: str = ""
+    options: tuple[str, ...] = ()
+
+
+class Wish(Record):
+    """What to create: a validated spec and what of its surroundings the specification leaves to the caller."""
+
+    spec: Spec
+    bundle: str
+    stdio: tuple[int, int, int] = (0, 1, 2)
+    overlay: Overlay | None = None  # instead of a directory at root.path
+    filter: tuple[bytes, int] | None = None  # the compiled linux.seccomp
+    cgroup: Cgroup | None = None  # made already, or
+    make_cgroup: Callable[[], Cgroup] | None = None  # made while init mounts
+    directories: tuple[str, ...] = ()  # to be made in the root where they are missing
+    also: str = ""  # a second program that must be there, since the first one (a reaper) will execute it
+    gate: int = -1  # descriptors of the FIFOs, where another process will start the container
+    report: int = -1
+    preserve_fds: int = 0
+    new_keyring: bool = True
