@@ -27,6 +27,7 @@ _CGROUPS = (
     "cratebox.cgroup.devices",
     "cratebox.cgroup.resources",
 )
+_LIMITS = ("cratebox.cgroup.files_v1", "cratebox.cgroup.files_v2", "cratebox.cgroup.limits")
 # What a command's start imports, sooner or later; what these import comes along.
 ROOTS = {
     "crate": (
@@ -36,7 +37,7 @@ ROOTS = {
     ),
     "crate-oci": (
         "cratebox.cli.oci.main", "cratebox.cli.oci.create", "cratebox.cli.oci.start", "cratebox.cli.oci.run", "cratebox.cli.oci.state",
-        "cratebox.cli.oci.kill", "cratebox.cli.oci.delete", "cratebox.runtime.lifecycle", *_CGROUPS,
+        "cratebox.cli.oci.kill", "cratebox.cli.oci.delete", "cratebox.runtime.lifecycle", *_CGROUPS, *_LIMITS,
     ),
 }  # fmt: skip
 

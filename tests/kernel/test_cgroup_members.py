@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cratebox.cgroup import base, mounts
+from cratebox.cgroup import base, mounts, tree
 from cratebox.cgroup.v2 import V2
 from cratebox.errors import RuntimeFailure
 from cratebox.linux import namespaces
@@ -100,14 +100,14 @@ def test_a_container_is_in_a_cgroup_of_v2_that_is_made_while_it_mounts(root_oci)
 
 def test_a_number_that_is_not_of_the_cgroup_any_more_gets_no_signal(victim, monkeypatch):
     listed = [[victim.pid], [victim.pid], []]
-    monkeypatch.setattr(base, "processes", lambda _cgroup: listed.pop(0) if listed else [])
-    base.kill_each("/sys/fs/cgroup/nowhere")
+    monkeypatch.setattr(tree, "processes", lambda _cgroup: listed.pop(0) if listed else [])
+    tree.kill_each("/sys/fs/cgroup/nowhere")
     with pytest.raises(subprocess.TimeoutExpired):
         victim.wait(0.2)
 
 
 def test_who_is_in_the_cgroup_gets_the_signal(victim, monkeypatch):
-    monkeypatch.setattr(base, "processes", lambda _cgroup: [victim.pid])
+    monkeypatch.setattr(tree, "processes", lambda _cgroup: [victim.pid])
     assert base.Cgroup({"freezer": "/sys/fs/cgroup/nowhere"}).signal(signal.SIGTERM) == 1
     assert victim.wait(5) == -signal.SIGTERM
 
@@ -165,7 +165,7 @@ def test_a_cgroup_that_stays_in_use_is_an_error(monkeypatch):
     from cratebox.runtime import place
 
     class Driver(base.Driver):
-        def create(self, path, resources=None):
+        def create(self, path, resources=None, pid=0):
             raise Conflict(f"cgroup {path} is in use by process 7")
 
     monkeypatch.setattr(place, "driver", Driver)

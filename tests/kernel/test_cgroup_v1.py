@@ -11,10 +11,10 @@ import uuid
 
 import pytest
 
-from cratebox.cgroup import base
+from cratebox.cgroup import base, detect, model, tree
 from cratebox.errors import Conflict, InvalidValue, RuntimeFailure, Unsupported
 
-DRIVER = base.detect(rootless=False)
+DRIVER = detect.driver("", rootless=False)
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or DRIVER.name != "v1", reason="needs root and writable cgroup v1 hierarchies"
 )
@@ -37,7 +37,7 @@ def create(path):
     made = []
 
     def make(resources=None):
-        made.append(DRIVER.create(path, resources))
+        made.append(DRIVER.create(path, resources and model.decode(resources)))
         return made[-1]
 
     yield make
@@ -86,7 +86,7 @@ def test_limits_are_in_the_files(create):
         ("memory", "memory.limit_in_bytes", str(64 << 20)), ("pids", "pids.max", "7"), ("cpu", "cpu.shares", "300"),
         ("cpu", "cpu.cfs_quota_us", "50000"),
     ):  # fmt: skip
-        assert base.read(cgroup.directories[controllers], file) == value
+        assert tree.read(cgroup.directories[controllers], file) == value
 
 
 def test_a_limit_of_processes_holds(create):
@@ -157,7 +157,7 @@ def test_remove_waits_for_the_dying_and_takes_nested_cgroups_along(create, path)
 
 
 def test_a_cgroup_with_processes_is_not_removed_and_says_so(create, monkeypatch):
-    monkeypatch.setattr(base, "_SECONDS_TO_EMPTY", 0.05)
+    monkeypatch.setattr(tree, "SECONDS_TO_EMPTY", 0.05)
     cgroup = create()
     victim = sleeper(cgroup)
     try:
@@ -196,13 +196,13 @@ def test_a_path_in_use_is_a_conflict_and_the_other_stays(create, path):
 
 
 def test_a_value_the_kernel_refuses_leaves_nothing(path):
-    with pytest.raises(RuntimeFailure, match=r"cpu.cfs_quota_us"):
-        DRIVER.create(path, {"cpu": {"quota": 1}})
+    with pytest.raises(RuntimeFailure, match=r"cpu.quota: write '1' to .*cpu.cfs_quota_us: Invalid argument"):
+        DRIVER.create(path, model.decode({"cpu": {"quota": 1}}))
 
 
 def test_a_value_that_is_none_leaves_nothing(path):
     with pytest.raises(InvalidValue):
-        DRIVER.create(path, {"devices": [{"allow": 3}]})
+        DRIVER.create(path, model.decode({"devices": [{"allow": True, "access": "x"}]}))
 
 
 def test_a_missing_controller_is_named(path):
@@ -210,7 +210,7 @@ def test_a_missing_controller_is_named(path):
 
     driver = V1(tuple(one for one in DRIVER.hierarchies if one[0] != "pids"))
     with pytest.raises(Unsupported, match="no pids cgroup controller"):
-        driver.create(path, {"pids": {"limit": 3}})
+        driver.create(path, model.decode({"pids": {"limit": 3}}))
 
 
 def test_nothing_stays_open(create):

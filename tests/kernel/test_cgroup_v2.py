@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 
-from cratebox.cgroup import base, mounts
+from cratebox.cgroup import base, detect, model, mounts, tree
 from cratebox.cgroup.v2 import V2, V2Cgroup
 from cratebox.errors import Conflict, RuntimeFailure, Unsupported
 from cratebox.linux import bpf, namespaces
@@ -30,7 +30,7 @@ def driver():
     yield V2(UNIFIED.mountpoint)
     directory = f"{UNIFIED.mountpoint}/{PARENT}"
     if os.path.exists(directory):
-        assert base._children(directory) == [], "a test left a cgroup behind"
+        assert tree.children(directory) == [], "a test left a cgroup behind"
         os.rmdir(directory)
 
 
@@ -39,7 +39,7 @@ def create(driver):
     made = []
 
     def make(resources=None):
-        made.append(driver.create(f"{PARENT}/one", resources))
+        made.append(driver.create(f"{PARENT}/one", resources and model.decode(resources)))
         return made[-1]
 
     yield make
@@ -79,7 +79,7 @@ def test_a_child_joins(create):
 
 def test_a_child_can_be_born_inside(create, monkeypatch):
     cgroup = create()
-    monkeypatch.setattr(base, "write", None)  # join has nothing to do
+    monkeypatch.setattr(tree, "write", None)  # join has nothing to do
     assert inside(cgroup, is_inside, clone=True) == 0
 
 
@@ -98,7 +98,7 @@ def test_a_detached_program_no_longer_counts(create):
     from cratebox.cgroup.devices import v2_program
 
     cgroup = create()
-    program = bpf.load_device_program(v2_program([DENY_ALL]))
+    program = bpf.load_device_program(v2_program((model.DeviceRule(allow=False),)))
     bpf.attach_device_program(cgroup.open(), program)
     assert inside(cgroup, opened("/dev/zero")) == errno.EPERM
     bpf.detach_device_program(cgroup.open(), program)
@@ -125,7 +125,7 @@ def test_kill_ends_everybody_inside_nested_ones_too(create):
     cgroup = create()
     victims = [subprocess.Popen(["sleep", "60"], preexec_fn=cgroup.join) for _ in range(2)]  # noqa: PLW1509
     os.mkdir(f"{cgroup.directory}/below")
-    base.write(f"{cgroup.directory}/below", "cgroup.procs", str(victims[1].pid))
+    tree.write(f"{cgroup.directory}/below", "cgroup.procs", str(victims[1].pid))
     assert sorted(cgroup.pids()) == sorted(victim.pid for victim in victims)
     cgroup.kill()
     assert [victim.wait(5) for victim in victims] == [-9, -9]
@@ -164,27 +164,27 @@ def test_a_path_in_use_is_a_conflict(create, driver):
 
 
 def test_a_controller_that_is_not_there_is_named_and_nothing_stays(driver):
-    missing = {"memory", "pids", "cpu"} - set(base.read(UNIFIED.mountpoint, "cgroup.controllers").split())
+    missing = {"memory", "pids", "cpu"} - set(tree.read(UNIFIED.mountpoint, "cgroup.controllers").split())
     if not missing:
         pytest.skip("this machine's v2 has memory, pids and cpu")
     asked = {"memory": {"memory": {"limit": 1 << 24}}, "pids": {"pids": {"limit": 3}}, "cpu": {"cpu": {"shares": 3}}}
     for controller in missing:
         with pytest.raises(Unsupported, match=f"the {controller} controller"):
-            driver.create(f"{PARENT}/one", asked[controller])
+            driver.create(f"{PARENT}/one", model.decode(asked[controller]))
 
 
 def test_a_controller_that_is_there_is_handed_down(create):
-    if "hugetlb" not in base.read(UNIFIED.mountpoint, "cgroup.controllers").split():
+    if "hugetlb" not in tree.read(UNIFIED.mountpoint, "cgroup.controllers").split():
         pytest.skip("this machine's v2 has no hugetlb")
     cgroup = create({"unified": {"hugetlb.2MB.max": "0"}})
-    assert base.read(cgroup.directory, "hugetlb.2MB.max") == "0"
+    assert tree.read(cgroup.directory, "hugetlb.2MB.max") == "0"
 
 
 def test_a_value_the_kernel_refuses_leaves_nothing(driver):
-    if "hugetlb" not in base.read(UNIFIED.mountpoint, "cgroup.controllers").split():
+    if "hugetlb" not in tree.read(UNIFIED.mountpoint, "cgroup.controllers").split():
         pytest.skip("this machine's v2 has no hugetlb")
     with pytest.raises(RuntimeFailure, match=r"hugetlb.2MB.max"):
-        driver.create(f"{PARENT}/one", {"unified": {"hugetlb.2MB.max": "many"}})
+        driver.create(f"{PARENT}/one", model.decode({"unified": {"hugetlb.2MB.max": "many"}}))
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def delegated_cgroup(driver):
         for file in ("", "/cgroup.procs", "/cgroup.subtree_control", "/cgroup.threads"):
             os.chown(owned + file, NOBODY, NOBODY)
     yield directory
-    base._remove_tree(directory, time.monotonic() + 5)
+    tree.remove_tree(directory, time.monotonic() + 5)
 
 
 def as_nobody_in(directory, action):
@@ -204,7 +204,7 @@ def as_nobody_in(directory, action):
     if pid == 0:
         code = 255
         try:
-            base.write(directory, "cgroup.procs", "0")
+            tree.write(directory, "cgroup.procs", "0")
             os.setgroups([])
             os.setresgid(NOBODY, NOBODY, NOBODY)
             os.setresuid(NOBODY, NOBODY, NOBODY)
@@ -216,9 +216,9 @@ def as_nobody_in(directory, action):
 
 def test_an_ordinary_user_works_in_a_delegated_cgroup(delegated_cgroup):
     def work():
-        driver = base.detect(rootless=True)
+        driver = detect.driver("", rootless=True)
         assert (driver.name, driver.place) == ("v2", delegated_cgroup)
-        cgroup = driver.create("crate/x", {"devices": [DENY_ALL]})
+        cgroup = driver.create("crate/x", model.decode({"devices": [DENY_ALL]}))
         victims = []
         for clone in (False, True):
             pid = namespaces.clone(0, cgroup.fd_for_clone())[0] if clone else os.fork()
@@ -241,7 +241,7 @@ def test_an_ordinary_user_works_in_a_delegated_cgroup(delegated_cgroup):
 
 def test_an_ordinary_user_without_delegation_is_told(driver):
     def work():
-        found = base.detect(rootless=True)
+        found = detect.driver("", rootless=True)
         assert found.name == "disabled"
         assert "delegated" in found.reason
 

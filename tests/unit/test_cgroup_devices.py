@@ -7,10 +7,18 @@ import struct
 
 import pytest
 
-from cratebox.cgroup.devices import v1_lines, v2_program
+from cratebox.cgroup import devices, model
 from cratebox.errors import InvalidValue
 
 DENY_ALL = {"allow": False, "access": "rwm"}
+
+
+def v1_lines(rules):
+    return devices.v1_lines(model.decode({"devices": rules}).devices)
+
+
+def v2_program(rules):
+    return devices.v2_program(model.decode({"devices": rules}).devices)
 
 
 def allow(kind="c", major=1, minor=3, access="rwm"):

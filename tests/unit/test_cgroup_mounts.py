@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cratebox.cgroup import base
+from cratebox.cgroup import base, tree
+from cratebox.cgroup.model import DeviceRule, Memory, Resources
 from cratebox.cgroup.mounts import Unified, find
 from cratebox.cgroup.v2 import delegated
 from cratebox.errors import InvalidValue, Unsupported
@@ -67,30 +68,31 @@ def test_what_is_delegated_is_found_below_the_mount(tmp_path):
 @pytest.mark.parametrize("path", ["", "/", "..", "a/../b", "a/.", "a\nb", "a\0b", "a" * 256])
 def test_a_path_that_could_leave_its_place_is_refused(path):
     with pytest.raises(InvalidValue):
-        base.checked_path(path)
+        tree.checked_path(path)
 
 
 def test_an_absolute_path_is_below_the_hierarchies():
-    assert base.checked_path("/crate//x/") == "crate/x"
+    assert tree.checked_path("/crate//x/") == "crate/x"
 
 
 def test_without_cgroups_a_container_runs_and_a_limit_is_refused():
     driver = base.Disabled("no cgroup has been delegated to this user", "ask")
-    cgroup = driver.create("crate/x", {"memory": {}})
+    cgroup = driver.create("crate/x", Resources(memory=Memory()))
     cgroup.join()
     cgroup.kill()
     cgroup.remove()
     assert (cgroup.pids(), cgroup.paths(), cgroup.fd_for_clone()) == ([], {}, None)
     assert type(base.from_paths({})) is type(cgroup)
     with pytest.raises(Unsupported, match=r"memory.limit: no cgroup has been delegated") as refused:
-        driver.create("crate/x", {"memory": {"limit": 1}})
+        driver.create("crate/x", Resources(memory=Memory(limit=1)))
     assert refused.value.hint == "ask"
 
 
 @pytest.mark.parametrize(("uid", "runs"), [(0, False), (1000, True)])
 def test_root_needs_device_rules_and_a_user_cannot_make_nodes_anyway(monkeypatch, uid, runs):
     monkeypatch.setattr(base.os, "geteuid", lambda: uid)
-    resources = {"devices": [{"allow": False, "access": "rwm"}]}
+    resources = Resources((DeviceRule(allow=False),))
+    assert base.Disabled("chosen", chosen=True).create("crate/x", resources).paths() == {}
     if runs:
         assert base.Disabled("why").create("crate/x", resources).paths() == {}
     else:

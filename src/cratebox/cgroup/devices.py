@@ -13,8 +13,9 @@ from cratebox.errors import InvalidValue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from cratebox.cgroup.model import DeviceRule
 
+    _Rules = tuple[DeviceRule, ...]
     _Rule = tuple[bool, str, int, int, str]  # allow, type "a" "b" "c", major, minor (-1: all), access
 
 _BLOCK, _CHAR = 1, 2  # BPF_DEVCG_DEV_*
@@ -22,7 +23,13 @@ _ACCESS = {"m": 1, "r": 2, "w": 4}  # BPF_DEVCG_ACC_MKNOD, READ, WRITE
 _ANY = -1
 
 
-def v1_lines(rules: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def check(rules: _Rules) -> None:
+    """Raise InvalidValue for a rule that is none."""
+    for rule in rules:
+        _checked(rule)
+
+
+def v1_lines(rules: _Rules) -> list[tuple[str, str]]:
     """Return (file, line) in the order of writing for cgroup v1. No rules, no lines. Raises InvalidValue."""
     if not rules:
         return []
@@ -38,7 +45,7 @@ def v1_lines(rules: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return lines[1:] if len(lines) > 1 and lines[1][1] == "a" else lines
 
 
-def v2_program(rules: list[dict[str, Any]]) -> bytes:
+def v2_program(rules: _Rules) -> bytes:
     """Return struct bpf_insn[] that answers 1 or 0 to a request; empty where everything is allowed or there are no rules.
 
     The rules are asked from the last to the first. Each takes out of the request the kinds of access that it decides: a denied one
@@ -96,20 +103,18 @@ def _insn(code: int, target: int = 0, source: int = 0, offset: int = 0, immediat
     return struct.pack("=BBhi", code, target | source << 4, offset, immediate)
 
 
-def _checked(rule: Any) -> _Rule:
-    if not isinstance(rule, dict):
-        raise InvalidValue(f"resources.devices: {rule!r} is not a rule: an object with allow, type, major, minor, access")
-    kind = rule.get("type") or "a"
-    access = rule.get("access") or "rwm"
-    major, minor = (_ANY if rule.get(field) is None else rule[field] for field in ("major", "minor"))
-    if kind not in ("a", "b", "c", "u") or not isinstance(rule.get("allow"), bool):
-        raise InvalidValue(f"resources.devices: a rule needs allow and a type of a, b, c or u: {rule!r}")
-    if not isinstance(access, str) or not set(access) <= set("rwm") or len(set(access)) < len(access):
-        raise InvalidValue(f"resources.devices: access {access!r} is not made of r, w and m")
+def _checked(rule: DeviceRule) -> _Rule:
+    kind = rule.type or "a"
+    access = rule.access or "rwm"
+    major, minor = (_ANY if number is None else number for number in (rule.major, rule.minor))
+    if kind not in {"a", "b", "c", "u"}:
+        raise InvalidValue(f"resources.devices: type {kind!a} is none of a, b, c and u")
+    if not set(access) <= set("rwm") or len(set(access)) < len(access):
+        raise InvalidValue(f"resources.devices: access {access!a} is not made of r, w and m")
     for number, most in ((major, 0xFFF), (minor, 0xFFFFF)):  # dev_t of the kernel: 12 and 20 bits
-        if isinstance(number, bool) or not isinstance(number, int) or not _ANY <= number <= most:
-            raise InvalidValue(f"resources.devices: {number!r} is not a device number")
-    return rule["allow"], "c" if kind == "u" else kind, major, minor, access
+        if not _ANY <= number <= most:
+            raise InvalidValue(f"resources.devices: {number} is not a device number")
+    return rule.allow, "c" if kind == "u" else kind, major, minor, access
 
 
 def _is_everything(kind: str, major: int, minor: int, access: str) -> bool:

@@ -6,7 +6,7 @@ import os
 import sys
 
 import cratebox
-from cratebox.cgroup import base as cgroup
+from cratebox.cgroup import detect
 from cratebox.engine.config import NETWORKS
 
 TYPE_CHECKING = False
@@ -32,7 +32,7 @@ def collect(engine: Engine) -> dict[str, Any]:
     """Return the machine, the store and what containers can have here."""
     system = os.uname()
     statuses = engine.containers.list(all=True)
-    driver = cgroup.detect(engine.identity.rootless)
+    driver = detect.driver("", engine.identity.rootless)
     running = sum(one.status == "running" for one in statuses)
     return {
         "Containers": len(statuses),

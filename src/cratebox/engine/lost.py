@@ -38,10 +38,10 @@ def _holds(pid: str, lock: os.stat_result) -> bool:
 
 def remove_cgroup(identity: str, rootless: bool) -> None:
     """Remove the cgroup that a supervisor which was killed has left."""
-    from cratebox.cgroup import base
+    from cratebox.cgroup import detect
     from cratebox.engine.specgen import cgroup_path
 
     try:
-        base.detect(rootless).create(cgroup_path(identity)).remove()
+        detect.driver("", rootless).create(cgroup_path(identity)).remove()
     except (CrateError, OSError):
         pass  # processes in it are still dying: an empty directory may stay

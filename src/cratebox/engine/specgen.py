@@ -5,6 +5,7 @@ The defaults are Docker's: its capabilities, its masks, its mounts; where crate 
 
 from __future__ import annotations
 
+from cratebox.cgroup.model import DeviceRule, Resources
 from cratebox.engine.accounts import Account
 from cratebox.engine.config import ContainerConfig
 from cratebox.errors import InvalidValue, Unsupported
@@ -261,16 +262,8 @@ def _mappings(maps: tuple[IDMap, ...]) -> tuple[IDMapping, ...]:
     return tuple(IDMapping(one.inside, one.outside, one.size) for one in maps)
 
 
-def resources_of(config: ContainerConfig) -> dict[str, Any]:
+def resources_of(config: ContainerConfig) -> Resources:
     """Return the OCI linux.resources of a container: which devices it may open, and its limits."""
     if config.privileged:
-        return {"devices": [{"allow": True, "access": "rwm"}]}
-    rules: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
-    for kind, major, minor, access in _ALLOWED_DEVICES:
-        rule: dict[str, Any] = {"allow": True, "type": kind, "access": access}
-        if major is not None:
-            rule["major"] = major
-        if minor is not None:
-            rule["minor"] = minor
-        rules.append(rule)
-    return {"devices": rules}
+        return Resources((DeviceRule(allow=True),))
+    return Resources((DeviceRule(allow=False), *(DeviceRule(True, *rule) for rule in _ALLOWED_DEVICES)))

@@ -11,7 +11,7 @@ import os
 import select
 import time
 
-from cratebox.cgroup import base as cgroups
+from cratebox.cgroup import detect
 from cratebox.engine import exits
 from cratebox.engine.dialogue import BROKEN, DETACH, ERROR, EXITED, SIGNAL, STARTED, STDIN_ENDED, Watch, pack_error
 from cratebox.engine.logs import LogWriter
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import _socket
     from typing import NoReturn
 
-    from cratebox.cgroup.base import Cgroup
+    from cratebox.cgroup.base import Cgroup, Driver
     from cratebox.runtime.spec import Spec
 
 _SIGKILL = 9
@@ -201,7 +201,7 @@ class _Supervision:
         if not watch.remove:
             self.before = exits.begin(watch.directory)  # first: whatever fails, it is known that it has run before
         # Being born in a cgroup of v2 saves a lock over all processes; in v1 joining is cheap, making is not.
-        driver = cgroups.detect(watch.container.owner.rootless)
+        driver = detect.driver("", watch.container.owner.rootless)
         if driver.born_inside:
             self.cgroup = _make_cgroup(driver, wish.spec)
             wish = wish.replace(cgroup=self.cgroup)
@@ -331,7 +331,7 @@ class _Supervision:
         self.sock = None
 
 
-def _make_cgroup(driver: cgroups.Driver, spec: Spec) -> Cgroup:
+def _make_cgroup(driver: Driver, spec: Spec) -> Cgroup:
     assert spec.linux
     return driver.create(spec.linux.cgroups_path, spec.linux.resources)
 

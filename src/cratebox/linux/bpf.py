@@ -7,9 +7,10 @@ import struct
 from cratebox.linux import const
 from cratebox.linux._libc import checked, failure, pinned, syscall
 
-_BPF_PROG_LOAD, _BPF_PROG_ATTACH, _BPF_PROG_DETACH = 5, 8, 9
+_BPF_PROG_LOAD, _BPF_PROG_ATTACH, _BPF_PROG_DETACH, _BPF_PROG_GET_FD_BY_ID, _BPF_PROG_QUERY = 5, 8, 9, 13, 16
 _BPF_PROG_TYPE_CGROUP_DEVICE, _BPF_CGROUP_DEVICE = 15, 6
 _BPF_F_ALLOW_MULTI = 2
+_MOST_ATTACHED = 64  # BPF_CGROUP_MAX_PROGS
 _LOG_SIZE = 64 << 10
 
 
@@ -44,6 +45,21 @@ def attach_device_program(cgroup: int, program: int) -> None:
 def detach_device_program(cgroup: int, program: int) -> None:
     """Detach a program from the cgroup directory `cgroup`. Raises OSError: ENOENT where it is not attached."""
     _change(_BPF_PROG_DETACH, "BPF_PROG_DETACH", cgroup, program, 0)
+
+
+def attached_device_programs(cgroup: int) -> list[int]:
+    """Return the IDs of the programs that are attached to the cgroup directory `cgroup` itself. Raises OSError."""
+    found, address = pinned(bytes(4 * _MOST_ATTACHED))
+    attributes, _ = pinned(struct.pack("=IIIIQII", cgroup, _BPF_CGROUP_DEVICE, 0, 0, address, _MOST_ATTACHED, 0))
+    checked("bpf(BPF_PROG_QUERY, CGROUP_DEVICE)", const.SYS_bpf, _BPF_PROG_QUERY, attributes, len(attributes))
+    count = struct.unpack_from("=I", attributes.raw, 24)[0]
+    return list(struct.unpack_from(f"={count}I", found.raw))
+
+
+def open_program(identity: int) -> int:
+    """Return a descriptor of the loaded program `identity`, close-on-exec. Raises OSError: ENOENT where it is gone."""
+    attributes = struct.pack("=III", identity, 0, 0)
+    return checked("bpf(BPF_PROG_GET_FD_BY_ID)", const.SYS_bpf, _BPF_PROG_GET_FD_BY_ID, attributes, len(attributes))
 
 
 def _change(command: int, name: str, cgroup: int, program: int, flags: int) -> None:

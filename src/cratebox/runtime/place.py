@@ -16,6 +16,7 @@ import os
 import time
 
 from cratebox.cgroup import base as cgroups
+from cratebox.cgroup import detect
 from cratebox.errors import Conflict, InvalidValue, NotFound, RuntimeFailure, StorageError
 from cratebox.linux import process, userns
 from cratebox.paths import private_directory
@@ -168,4 +169,4 @@ def driver(rootless: bool | None = None) -> cgroups.Driver:
     """Return what makes the cgroups of this caller's containers. Root of a user namespace is no more than its user was."""
     if rootless is None:
         rootless = os.geteuid() != 0 or not userns.is_first()
-    return cgroups.detect(rootless=rootless)
+    return detect.driver("", rootless)

@@ -7,6 +7,7 @@ the other. Properties that the specification does not have are ignored, as it de
 from __future__ import annotations
 
 from cratebox import document
+from cratebox.cgroup.model import Resources
 from cratebox.record import Record
 
 TYPE_CHECKING = False
@@ -203,7 +204,7 @@ class Linux(Record):
     devices: tuple[Device, ...] = ()
     net_devices: dict[str, NetDevice] | None = None
     cgroups_path: str = ""
-    resources: dict[str, Any] | None = None
+    resources: Resources | None = None
     rootfs_propagation: str = ""
     seccomp: Seccomp | None = None
     sysctl: dict[str, str] | None = None

@@ -207,7 +207,7 @@ def _check_elsewhere(linux: Linux) -> None:
     try:
         if linux.cgroups_path:
             check_text("linux.cgroupsPath", linux.cgroups_path)
-            from cratebox.cgroup.base import checked_path
+            from cratebox.cgroup.tree import checked_path
 
             checked_path(linux.cgroups_path)
         if linux.resources:
