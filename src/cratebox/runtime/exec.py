@@ -6,6 +6,7 @@ import os
 import struct
 
 from cratebox.cgroup import base as cgroups
+from cratebox.cgroup import tree
 from cratebox.errors import Conflict, InvalidValue, NotFound, RuntimeFailure
 from cratebox.linux import caps, const, fdpass, namespaces, process, stub
 from cratebox.record import Record
@@ -210,7 +211,7 @@ def _open(state: saved.State) -> int:
 def _cgroup(state: saved.State, below: str) -> cgroups.Cgroup:
     if not below:
         return cgroups.from_paths(state.cgroup)
-    path = cgroups.checked_path(below)
+    path = tree.checked_path(below)
     missing = [directory for directory in state.cgroup.values() if not os.path.isdir(f"{directory}/{path}")]
     if missing or not state.cgroup:
         raise NotFound(f"cgroup {below} does not exist in the container")
