@@ -162,13 +162,6 @@ def test_without_libseccomp_the_error_says_what_to_install(monkeypatch):
     assert "libseccomp2" in refused.value.hint
 
 
-def test_notify_is_said_to_be_unsupported():
-    rule = Syscall(names=("mkdir",), action="SCMP_ACT_NOTIFY")
-    profile = Seccomp(default_action="SCMP_ACT_ALLOW", listener_path="/run/agent.sock", syscalls=(rule,))
-    with pytest.raises(Unsupported, match="NOTIFY"):
-        seccomp.compile_filter(profile)
-
-
 def test_every_error_is_one_line():
     for wrong in ({"defaultAction": "a\nb"}, {"defaultAction": "SCMP_ACT_ALLOW", "x\ny": 1}):
         with pytest.raises(CrateError) as refused:

@@ -189,11 +189,12 @@ def test_each_operator_means_what_the_specification_says(op):
         ("ERRNO", 22, 0x00050016),
         ("TRACE", 7, 0x7FF00007),
         ("LOG", None, 0x7FFC0000),
+        ("NOTIFY", None, 0x7FC00000),
     ],
 )
 def test_each_action_becomes_the_kernels(action, number, said):
     rule = {"names": ["getppid"], "action": f"SCMP_ACT_{action}"} | ({} if number is None else {"errnoRet": number})
-    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent.sock", "syscalls": [rule]}
     instructions = bpf_machine.load(compiled(profile))
     assert bpf_machine.answer(instructions, X86_64, 110) == said
     assert bpf_machine.answer(instructions, X86_64, 39) == ALLOW

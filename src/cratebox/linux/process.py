@@ -86,14 +86,14 @@ def new_session_keyring() -> None:
     syscall(const.SYS_keyctl, const.KEYCTL_JOIN_SESSION_KEYRING, 0)
 
 
-def load_seccomp(program: bytes, flags: int) -> None:
+def load_seccomp(program: bytes, flags: int) -> int:
     """Load a filter of system calls (seccomp(2), an array of struct sock_filter) for good. Raises OSError.
 
-    It takes CAP_SYS_ADMIN or no_new_privs.
+    Return the descriptor of its listener, close-on-exec, where `flags` ask for one, else 0. It takes CAP_SYS_ADMIN or no_new_privs.
     """
     copy, address = pinned(program)
     fprog = struct.pack("=H6xQ", len(copy) // 8, address)
-    checked("seccomp(SECCOMP_SET_MODE_FILTER)", const.SYS_seccomp, const.SECCOMP_SET_MODE_FILTER, flags, fprog)
+    return checked("seccomp(SECCOMP_SET_MODE_FILTER)", const.SYS_seccomp, const.SECCOMP_SET_MODE_FILTER, flags, fprog)
 
 
 def set_hostname(name: str) -> None:

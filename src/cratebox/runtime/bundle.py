@@ -21,6 +21,10 @@ from cratebox.runtime import state as saved
 from cratebox.runtime.mount_options import is_new
 from cratebox.runtime.wish import Wish
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.runtime.wish import Listener
+
 _MOST_OF_SPEC = 16 << 20  # bytes
 
 
@@ -119,7 +123,8 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings) ->
         saved.save(directory, state)
         group = place.driver(settings.rootless).create(state.cgroups_path, linux.resources if linux else None)
         ends = place.make_fifos(directory)
-        created = creation.begin(wish.replace(cgroup=group, gate=ends[0], report=ends[1]))
+        asked = listener(state, "creating", linux.seccomp) if linux and linux.seccomp else None
+        created = creation.begin(wish.replace(cgroup=group, gate=ends[0], report=ends[1], listener=asked))
         saved.save_spec(directory, wish.spec)  # while init mounts
         creation.await_ready(created)
         state = state.replace(pid=created.pid, started=created.started, cgroup=group.paths())
@@ -144,6 +149,18 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings) ->
             if fd >= 0:
                 os.close(fd)
     return created.pid, created.console
+
+
+def listener(state: saved.State, status: str, profile: spec.Seccomp) -> Listener:
+    """Return what sends the descriptor of a filter that asks somebody to the profile's listener."""
+
+    def send(pid: int, fd: int) -> None:
+        from cratebox.runtime import seccomp_notify
+
+        told = {"ociVersion": spec.VERSION, "id": state.id, "status": status, "pid": state.pid or pid, "bundle": state.bundle}
+        seccomp_notify.send(profile, told | ({"annotations": state.annotations} if state.annotations else {}), pid, fd)
+
+    return send
 
 
 def _wish(root: str, bundle: str, document: spec.Spec, settings: Settings) -> Wish:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import _socket
 
     from cratebox.cgroup.base import Cgroup
+    from cratebox.runtime.wish import Listener
 
 _FLAGS = {
     "pid": const.CLONE_NEWPID,
@@ -34,12 +35,15 @@ class Created:
     of the dialogue.
     """
 
-    def __init__(self, pid: int, pidfd: int, sock: _socket.socket, group: Cgroup | None) -> None:
+    def __init__(
+        self, pid: int, pidfd: int, sock: _socket.socket, group: Cgroup | None, listener: Listener | None = None
+    ) -> None:
         self.cgroup = group
         self.pid = pid
         self.pidfd = pidfd
         self.sock = sock
         self.console = -1  # the master of its terminal, once it is ready
+        self.listener = listener
         self.started = process.start_time(pid)
 
 
@@ -66,6 +70,8 @@ def begin(wish: Wish) -> Created:
         import resource  # noqa: F401  init cannot import any more
     if wish.spec.linux and wish.spec.linux.sysctl:
         import cratebox.runtime.sysctl  # noqa: F401  as above
+    if wish.filter and program.listens(wish.filter) and not wish.listener:
+        raise Unsupported("seccomp: SCMP_ACT_NOTIFY: nobody would answer")
     ours, theirs = fdpass.pair()
     try:
         pid, pidfd = _fork(wish, ours, theirs)
@@ -75,7 +81,7 @@ def begin(wish: Wish) -> Created:
     finally:
         theirs.close()
     try:
-        return Created(pid, pidfd, ours, _lead_on(wish, pid, ours))
+        return Created(pid, pidfd, ours, _lead_on(wish, pid, ours), wish.listener)
     except BaseException:
         _end(pid, pidfd)
         ours.close()
@@ -85,7 +91,8 @@ def begin(wish: Wish) -> Created:
 def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int, int]:
     """Clone the container's first process, which becomes init; return its pid and a pidfd of it."""
     report = wish.report if wish.report >= 0 else theirs.fileno()
-    late_filter = wish.filter if wish.filter and wish.spec.process and wish.spec.process.no_new_privileges else (b"", 0)
+    assert wish.spec.process
+    late_filter = program.late_filter(wish.spec.process, wish.filter)
     stub_fd = stub.sealed(stub.build(report, *late_filter))
     try:
         order = _order(wish, theirs, report, stub_fd)
@@ -223,6 +230,10 @@ def await_ready(created: Created) -> None:
             return
         if message == sync.CONSOLE and len(fds) == 1:
             created.console = fds[0]
+            continue
+        if message == sync.LISTENER and len(fds) == 1 and created.listener:
+            created.listener(created.pid, fds[0])
+            os.close(fds[0])
             continue
         if message[:1] == sync.FAILED:
             raise sync.unpack_error(message)

@@ -79,6 +79,7 @@ def _become(order: program.ProgramOrder) -> None:
     own_null = devices.open_own_null(root)
     console = terminal.make(order.sock, root, order.process, bind=False) if order.process.terminal else -1
     privileges, path = program.prepare(order, console, own_null)
+    program.load_listening_filter(order, privileges)
     fdpass.send(order.sock, sync.READY)
     if os.read(order.sock.fileno(), 1) != sync.GO:
         os._exit(0)  # exec was killed

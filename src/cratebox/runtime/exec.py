@@ -56,14 +56,15 @@ class _Joined:
         self.pid = 0
         self.pidfd = -1
         self.console = -1
+        self.listener = -1  # of a filter that asks somebody
 
     def close(self) -> None:
         """Close what is open; where the process has not been let go, that ends it."""
         self.sock.close()
-        for fd in (self.pidfd, self.console):
+        for fd in (self.pidfd, self.console, self.listener):
             if fd >= 0:
                 os.close(fd)
-        self.pidfd = self.console = -1
+        self.pidfd = self.console = self.listener = -1
 
 
 def execute(root: str, name: str, wanted: Process, **settings: Any) -> int:
@@ -133,6 +134,10 @@ def _join(root: str, state: saved.State, document: Spec, wanted: Process, chosen
         theirs.close()
         try:
             _await_ready(joined)
+            if joined.listener >= 0:
+                assert linux
+                assert linux.seccomp
+                bundle.listener(state, "running", linux.seccomp)(joined.pid, joined.listener)
         finally:
             os.waitpid(joiner, 0)
     except BaseException:
@@ -155,7 +160,7 @@ def _fork(
     """Clone the joiner and return its pid."""
     target = _open(state)
     group = _cgroup(state, chosen.cgroup)
-    stub_fd = stub.sealed(stub.build(theirs.fileno(), *(profile if profile and wanted.no_new_privileges else (b"", 0))))
+    stub_fd = stub.sealed(stub.build(theirs.fileno(), *program.late_filter(wanted, profile)))
     try:
         group.join_fds()  # opened here: behind the user namespace they could not be
         order = enter.EnterOrder(
@@ -250,6 +255,8 @@ def _await_ready(joined: _Joined) -> None:
             joined.pid, joined.pidfd = struct.unpack("=i", message[1:5])[0], fds[0]
         elif message == sync.CONSOLE and len(fds) == 1:
             joined.console = fds[0]
+        elif message == sync.LISTENER and len(fds) == 1:
+            joined.listener = fds[0]
         elif message[:1] == sync.FAILED:
             error = sync.unpack_error(message)
         else:

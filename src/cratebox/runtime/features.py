@@ -12,7 +12,6 @@ from cratebox.linux import caps
 from cratebox.runtime import mount_options, spec, validate
 from cratebox.runtime.seccomp_compile import _ACTIONS as COMPILED_ACTIONS
 from cratebox.runtime.seccomp_compile import _FLAGS as COMPILED_FLAGS
-from cratebox.runtime.seccomp_compile import _WAIT_KILLABLE_RECV as WAIT_KILLABLE_RECV
 from cratebox.runtime.seccomp_profile import _ACTIONS as ACTIONS
 from cratebox.runtime.seccomp_profile import _ARCHITECTURES as ARCHITECTURES
 from cratebox.runtime.seccomp_profile import _FLAGS as FLAGS
@@ -85,7 +84,7 @@ def _seccomp() -> dict[str, Any]:
         "operators": sorted(OPERATORS),
         "archs": sorted(ARCHITECTURES),
         "knownFlags": sorted(FLAGS),
-        "supportedFlags": sorted(FLAGS.intersection({*COMPILED_FLAGS, WAIT_KILLABLE_RECV})),
+        "supportedFlags": sorted(FLAGS.intersection(COMPILED_FLAGS)),
     }
 
 

@@ -53,6 +53,7 @@ def _become(order: RootOrder) -> None:
     console, own_null = _set_up_root(order, spec, order.program.process, linux)
     _name(spec)
     privileges, path = program.prepare(order.program, console, own_null)
+    program.load_listening_filter(order.program, privileges)
     fdpass.send(order.program.sock, sync.READY)
     _wait_at_gate(order)
     program.execute(order.program, privileges, path)

@@ -12,7 +12,7 @@ import os
 import stat
 
 from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, RuntimeFailure
-from cratebox.linux import process, stub, tty
+from cratebox.linux import const, fdpass, process, stub, tty
 from cratebox.record import Record
 from cratebox.runtime import devices, sync
 from cratebox.runtime.security import Privileges, set_limits
@@ -143,10 +143,29 @@ def prepare(order: ProgramOrder, console: int, own_null: int) -> tuple[Privilege
     return privileges, path
 
 
+def load_listening_filter(order: ProgramOrder, privileges: Privileges) -> None:
+    """Load a filter that asks a listener, and send the parent the descriptor for it. Before the gate: at the other side of it
+    may be somebody who only opens it.
+    """
+    if order.filter and listens(order.filter):
+        fd = privileges.load_filter(*order.filter)
+        fdpass.send(order.sock, sync.LISTENER, (fd,))  # execve(2) closes ours
+
+
+def late_filter(process: Process, compiled: tuple[bytes, int] | None) -> tuple[bytes, int]:
+    """Return the filter that the stub loads, the last thing before execve(2), which takes no_new_privs; else none."""
+    return compiled if compiled and process.no_new_privileges and not listens(compiled) else (b"", 0)
+
+
+def listens(compiled: tuple[bytes, int]) -> bool:
+    """Say whether a compiled filter has a listener."""
+    return bool(compiled[1] & const.SECCOMP_FILTER_FLAG_NEW_LISTENER)
+
+
 def execute(order: ProgramOrder, privileges: Privileges, path: str) -> NoReturn:
     """Load the filter, drop to the capabilities of the spec and become the program."""
     who = order.process
-    if order.filter and not who.no_new_privileges:
+    if order.filter and not who.no_new_privileges and not listens(order.filter):
         privileges.load_filter(*order.filter)
     privileges.finish()
     try:

@@ -67,8 +67,7 @@ def cached_filter(cache_dir: str, seccomp: Seccomp) -> tuple[bytes, int]:
 def compile_filter(seccomp: Seccomp) -> tuple[bytes, int]:
     """Return (struct sock_filter[], flags for seccomp(2)) of an OCI linux.seccomp, compiled by libseccomp.
 
-    Raises InvalidValue for a profile that is none; Unsupported where libseccomp is missing, or the profile needs
-    SCMP_ACT_NOTIFY.
+    Raises InvalidValue for a profile that is none; Unsupported where libseccomp is missing or too old.
     """
     from cratebox.runtime import seccomp_compile
 
@@ -118,7 +117,7 @@ def _digest(seccomp: Seccomp) -> str:
 
 
 def _flags(seccomp: Seccomp) -> int:
-    if not seccomp.flags:
+    if not seccomp.flags and not any(rule.action == "SCMP_ACT_NOTIFY" for rule in seccomp.syscalls):
         return const.SECCOMP_FILTER_FLAG_SPEC_ALLOW
     from cratebox.runtime import seccomp_compile
 

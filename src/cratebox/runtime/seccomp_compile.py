@@ -11,6 +11,7 @@ import struct
 
 from cratebox.errors import InvalidValue, Unsupported
 from cratebox.linux import const
+from cratebox.runtime.seccomp_notify import is_wanted
 from cratebox.runtime.seccomp_profile import check
 from cratebox.runtime.spec import Seccomp, Syscall
 
@@ -25,6 +26,7 @@ _ACTIONS = {  # seccomp.h; the low 16 bits of ERRNO and TRACE are their number
     "SCMP_ACT_KILL_PROCESS": 0x80000000,
     "SCMP_ACT_TRAP": 0x00030000,
     "SCMP_ACT_ERRNO": 0x00050000,
+    "SCMP_ACT_NOTIFY": 0x7FC00000,
     "SCMP_ACT_TRACE": 0x7FF00000,
     "SCMP_ACT_LOG": 0x7FFC0000,
     "SCMP_ACT_ALLOW": _ALLOW,
@@ -42,8 +44,13 @@ _OF_MACHINE = {
 _OPTIMIZE, _BINARY_TREE = 8, 2  # SCMP_FLTATR_CTL_OPTIMIZE
 _UNKNOWN = -1  # __NR_SCMP_ERROR
 _EPERM, _ENOSYS, _EEXIST, _EINVAL = 1, 38, 17, 22
-_FLAGS = {"SECCOMP_FILTER_FLAG_TSYNC": 1, "SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4}
-_WAIT_KILLABLE_RECV = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
+_FLAGS = {
+    name: getattr(const, name)
+    for name in (
+        "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+    )
+}  # fmt: skip
 _BPF_MAXINSNS = 4096
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data; the lower half of an argument first
 _SOCKETCALLS = (  # linux/net.h, SYS_SOCKET = 1 and so on
@@ -65,7 +72,7 @@ def compile_filter(seccomp: Seccomp, machine: str = const.MACHINE) -> tuple[byte
     is an errno, calls with a number above all that the profile names get ENOSYS instead: they are younger than the
     profile, and a C library falls back on ENOSYS and on nothing else.
 
-    Raises InvalidValue for a profile that is none, Unsupported where libseccomp is missing or the profile needs SCMP_ACT_NOTIFY.
+    Raises InvalidValue for a profile that is none, Unsupported where libseccomp is missing or too old.
     """
     check(seccomp)
     library = _library()
@@ -95,9 +102,12 @@ def filter_flags(seccomp: Seccomp) -> int:
 
     Without it a kernel before 5.16 slows a filtered process down by mitigations that the whole machine went without.
     """
-    if not seccomp.flags:
-        return const.SECCOMP_FILTER_FLAG_SPEC_ALLOW
-    return sum(_FLAGS[name] for name in set(seccomp.flags) if name != _WAIT_KILLABLE_RECV)  # that one is about NOTIFY alone
+    flags = sum(_FLAGS[name] for name in set(seccomp.flags)) if seccomp.flags else const.SECCOMP_FILTER_FLAG_SPEC_ALLOW
+    if not is_wanted(seccomp):
+        return flags & ~const.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV  # that one is about NOTIFY alone
+    if flags & const.SECCOMP_FILTER_FLAG_TSYNC:  # the result cannot be a descriptor and the number of a thread
+        flags |= const.SECCOMP_FILTER_FLAG_TSYNC_ESRCH
+    return flags | const.SECCOMP_FILTER_FLAG_NEW_LISTENER
 
 
 def _library() -> Any:
@@ -126,9 +136,7 @@ def _library() -> Any:
 
 
 def _action(name: str, number: int | None) -> int:
-    action = _ACTIONS.get(name)
-    if action is None:
-        raise Unsupported("seccomp: SCMP_ACT_NOTIFY, a supervisor that decides call by call, is not supported")
+    action = _ACTIONS[name]
     if name in {"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"}:
         return action | (_EPERM if number is None else number)
     return action
@@ -159,6 +167,11 @@ def _add_rule(library: Any, context: int, rule: Syscall, default: int) -> None:
         status = library.seccomp_rule_add_array(context, action, number, len(rule.args), comparisons)
         if status == -_EEXIST:
             raise InvalidValue(f"seccomp: the profile has two rules for {name} that contradict each other")
+        if status and rule.action == "SCMP_ACT_NOTIFY":
+            raise Unsupported(
+                f"seccomp: this libseccomp or this kernel does no SCMP_ACT_NOTIFY: {os.strerror(-status)}",
+                "it takes libseccomp 2.5 and Linux 5.0",
+            )
         if status:
             raise InvalidValue(f"seccomp: libseccomp refuses the rule {rule.action} for {name}: {os.strerror(-status)}")
 

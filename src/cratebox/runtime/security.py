@@ -76,11 +76,13 @@ class Privileges:
         self._held = caps.get()[1]
         caps.set_(self.effective, self._held, self.inheritable)
 
-    def load_filter(self, program: bytes, flags: int) -> None:
-        """Load a filter of system calls with CAP_SYS_ADMIN, as no_new_privs was not asked for. Raises RuntimeFailure."""
+    def load_filter(self, program: bytes, flags: int) -> int:
+        """Load a filter of system calls with CAP_SYS_ADMIN, as if no_new_privs was not asked for; return the descriptor of its
+        listener where `flags` ask for one. Raises RuntimeFailure.
+        """
         caps.set_(self._held, self._held, self.inheritable)
         try:
-            process.load_seccomp(program, flags)
+            return process.load_seccomp(program, flags)
         except OSError as error:
             raise RuntimeFailure(
                 f"cannot load the filter of system calls: {error.strerror}",

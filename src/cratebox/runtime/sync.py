@@ -10,6 +10,8 @@
                                                         devices, masks, pivot_root,
                                                         identity, capabilities, finds its program
                  <------------------------------------- CONSOLE + the terminal's master, if there is one
+                 <------------------------------------- LISTENER + the descriptor that a filter's notifications come from,
+                                                        where it has any: loaded now, before the gate
                  <------------------------------------- READY                    ("created")
         KEEP (where another process will start it) ---> waits at the gate; dies where its parent died before KEEP,
                                                         for then nothing that was written down leads to it
@@ -28,7 +30,7 @@ import struct
 
 from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, InvalidValue, OverlayRefused, RuntimeFailure, Unsupported
 
-MAPPED, CGROUP, READY, CONSOLE, FAILED, KEEP, GO, JOINED = b"M", b"J", b"R", b"C", b"F", b"K", b"G", b"P"
+MAPPED, CGROUP, READY, CONSOLE, LISTENER, FAILED, KEEP, GO, JOINED = b"M", b"J", b"R", b"C", b"L", b"F", b"K", b"G", b"P"
 
 # What an error is called on the wire; anything else arrives as RuntimeFailure.
 _KINDS: dict[str, type[CrateError]] = {

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from cratebox.cgroup.base import Cgroup
 
+    Listener = Callable[[int, int], None]
+
 
 class Overlay(Record):
     """A root made of read-only layers below a writable directory: overlayfs (Documentation/filesystems/overlayfs).
@@ -33,6 +35,7 @@ class Wish(Record):
     stdio: tuple[int, int, int] = (0, 1, 2)
     overlay: Overlay | None = None  # instead of a directory at root.path
     filter: tuple[bytes, int] | None = None  # the compiled linux.seccomp
+    listener: Listener | None = None  # is given pid and descriptor of a filter that asks somebody
     cgroup: Cgroup | None = None  # made already, or
     make_cgroup: Callable[[], Cgroup] | None = None  # made while init mounts
     directories: tuple[str, ...] = ()  # to be made in the root where they are missing
