@@ -1,16 +1,16 @@
-"""A start: everything is prepared here, in the client, where an error is just an error; then a supervisor takes over."""
+"""A start: everything is prepared here, in the client, where an error is just an error; then the supervisor is forked."""
 
 from __future__ import annotations
 
 import os
 
-from cratebox.engine import accounts, attach, host, hostfiles, record_file, records, specgen, standby
+from cratebox.engine import accounts, attach, host, hostfiles, record_file, records, specgen, supervisor
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.dialogue import Watch
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.vanishing import Removal, vanish
 from cratebox.errors import CommandNotFound, Conflict, InvalidValue, OverlayRefused, RuntimeFailure, StorageError, Unsupported
-from cratebox.linux import caps
+from cratebox.linux import caps, fdpass
 from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
 from cratebox.runtime import seccomp, validate
@@ -133,7 +133,7 @@ def _launch(start: Start, prepared: Prepared) -> int | None:
     """Hand over to a supervisor, which starts the container and has its lock from here on; stay, or leave when it runs."""
     before = attach.block_signals()
     try:
-        ours = standby.hand_over(_watch(start, prepared))
+        ours = _fork_supervisor(_watch(start, prepared))
     except OSError as error:
         attach.restore_signals(before)
         raise _not_forked(start, error) from None
@@ -151,6 +151,33 @@ def _launch(start: Start, prepared: Prepared) -> int | None:
         return None
     finally:
         ours.close()
+
+
+def _fork_supervisor(watch: Watch) -> _socket.socket:
+    """Fork a supervisor; return the client's end of their dialogue. Raises OSError."""
+    _reap_earlier()
+    ours, theirs = fdpass.pair()
+    try:
+        _supervisors.append(supervisor.fork(watch, theirs, ours))
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return ours
+
+
+_supervisors: list[int] = []  # of this process, not reaped yet: they have something to delete when all has been said
+
+
+def _reap_earlier() -> None:
+    """A command ends and leaves its supervisor to init; a program that uses the library goes on, and must not keep zombies."""
+    for pid in _supervisors[:]:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                _supervisors.remove(pid)
+        except ChildProcessError:
+            _supervisors.remove(pid)
 
 
 def _watch(start: Start, prepared: Prepared) -> Watch:

@@ -40,19 +40,17 @@ def fork(watch: Watch, sock: _socket.socket, client_sock: _socket.socket) -> int
     if pid == 0:
         try:
             client_sock.close()
-            serve(watch, sock)
+            _serve(watch, sock)
         finally:
             os._exit(125)
     return pid
 
 
-def leave_caller() -> None:
+def _leave_caller() -> None:
     """Let go of what the caller of a start has: his session, his directory, his handlers of signals.
 
     Signals that he had blocked or taken over must find the container's processes as execve(2) expects them. Raises OSError.
     """
-    if os.getsid(0) == os.getpid():
-        return  # we have done it before
     os.setsid()
     os.chdir("/")  # it could not be unmounted
     process.set_name("crate-supervisor")
@@ -62,7 +60,7 @@ def leave_caller() -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
-def serve(watch: Watch, sock: _socket.socket) -> NoReturn:
+def _serve(watch: Watch, sock: _socket.socket) -> NoReturn:
     """Supervise one run of a container, then end this process."""
     code = 125
     try:
@@ -88,7 +86,7 @@ def _main(watch: Watch, sock: _socket.socket) -> int:
     gc.enable()  # a long life from here on
     supervision = _Supervision(watch, sock)
     try:
-        leave_caller()
+        _leave_caller()
         return supervision.run()
     except (CrateError, OSError, MemoryError) as failed:
         error = failed if isinstance(failed, CrateError) else RuntimeFailure(f"the container's supervisor failed: {failed}")
