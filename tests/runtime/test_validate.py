@@ -16,16 +16,25 @@ RULE = {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"}
 # (where in the document, the value, what the error must name)
 WRONG = [
     ("linux.rootfsPropagation", "junk", "rootfsPropagation 'junk'"),
-    ("mounts.0.options", ["idmap"], r"mounts\[0\].options has idmap"),
+    ("mounts.0.options", ["idmap"], r"mounts\[0\] is to have its IDs mapped"),
+    ("mounts.0.options", ["tmpcopyup"], r"mounts\[0\].options has tmpcopyup"),
+    ("mounts.0.options", ["iversion"], r"mounts\[0\].options has iversion"),
+    ("mounts.0.options", ["remount", "hidepid=2"], r"mounts\[0\].options has remount with 'hidepid=2'"),
+    ("mounts.0.destination", "", r"mounts\[0\].destination is empty"),
+    (
+        "mounts.0",
+        {"destination": "/x", "type": "bind", "source": "/", "uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}]},
+        r"mounts\[0\] has only one of uidMappings and gidMappings",
+    ),
+    (
+        "mounts.0",
+        {"destination": "/x", "type": "bind", "source": "/", "uidMappings": [{"containerID": 0, "hostID": 0, "size": 0}]},
+        r"mounts\[0\].uidMappings has 0 0 0",
+    ),
     (
         "mounts.0",
         {"destination": "/x", "type": "bind", "source": "/", "options": ["size=1"]},
         r"mounts\[0\].options has 'size=1'",
-    ),
-    (
-        "mounts.0",
-        {"destination": "/x", "type": "bind", "source": "/", "options": ["rshared"]},
-        r"mounts\[0\].options has rshared",
     ),
     ("mounts.0", {"destination": "/x", "type": "bind"}, r"mounts\[0\].source is missing"),
     ("mounts.0", {"destination": "/x", "source": "x"}, r"mounts\[0\].type is missing"),

@@ -53,6 +53,19 @@ def new_filesystem(fstype: str, options: tuple[str, ...] = (), attributes: int =
         os.close(context)
 
 
+def reconfigure(fd: int, options: tuple[str, ...]) -> None:
+    """Give the file system of the mount `fd` other options (fspick(2), FSCONFIG_CMD_RECONFIGURE). Raises OSError."""
+    flags = const.FSPICK_CLOEXEC | const.FSPICK_EMPTY_PATH
+    context = checked(f"fspick({fd})", const.SYS_fspick, fd, b"", flags)
+    try:
+        for option in options:
+            _configure(context, "the file system", option)
+        if syscall(const.SYS_fsconfig, context, const.FSCONFIG_CMD_RECONFIGURE, 0, 0, 0) == -1:
+            raise _diagnosed(failure(f"reconfigure ({','.join(options)})"), context)
+    finally:
+        os.close(context)
+
+
 def _configure(context: int, fstype: str, option: str) -> None:
     key, equals, value = option.partition("=")
     command = const.FSCONFIG_SET_STRING if equals else const.FSCONFIG_SET_FLAG
@@ -95,8 +108,12 @@ def set_attributes(
     attr = struct.pack("=QQQQ", set_, clear, propagation, max(userns_fd, 0))
     flags = (const.AT_RECURSIVE if recursive else 0) | (0 if path else const.AT_EMPTY_PATH)
     if syscall(const.SYS_mount_setattr, fd, path_bytes(path), flags, attr, len(attr)) == -1:
-        named = f"+{name_flags(set_, 'MOUNT_ATTR_')}, {name_flags(propagation, 'MS_')}"
-        raise failure(f"mount_setattr({path or fd}, {named})")
+        raise failure(f"mount_setattr({path or fd}, {_name_change(set_, clear, propagation)})")
+
+
+def _name_change(set_: int, clear: int, propagation: int) -> str:
+    parts = (("+", set_, "MOUNT_ATTR_"), ("-", clear, "MOUNT_ATTR_"), ("", propagation, "MS_"))
+    return ", ".join(sign + name_flags(bits, prefix) for sign, bits, prefix in parts if bits)
 
 
 def filesystem_type(fd: int) -> int:

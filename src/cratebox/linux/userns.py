@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cratebox.linux import const, namespaces
 from cratebox.linux.procfs import read_text
 from cratebox.record import Record
 
@@ -84,6 +85,32 @@ def map_ids(pid: int, uids: tuple[IDMap, ...], gids: tuple[IDMap, ...]) -> None:
         write_maps(pid, uids, gids)
     else:
         write_maps_by_helpers(pid, uids, gids, helpers())
+
+
+def open_new(uids: tuple[IDMap, ...], gids: tuple[IDMap, ...]) -> int:
+    """Return a descriptor of a new user namespace with these maps, which nobody is in. Raises OSError.
+
+    A process has to be in it while the maps are written: a child that waits, and is ended.
+    """
+    waiting, held = os.pipe()
+    try:
+        pid, pidfd = namespaces.clone(const.CLONE_NEWUSER)
+        if pid == 0:
+            os.close(held)
+            os.read(waiting, 1)  # until its parent lets go, or dies
+            os._exit(0)
+        os.close(pidfd)
+        try:
+            map_ids(pid, uids, gids)
+            return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(held)
+            held = -1
+            os.waitpid(pid, 0)
+    finally:
+        for fd in (waiting, held):
+            if fd >= 0:
+                os.close(fd)
 
 
 def helpers() -> tuple[str, str]:

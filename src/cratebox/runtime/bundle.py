@@ -77,9 +77,10 @@ def read(path: str) -> spec.Spec:
 
 def _check(document: spec.Spec, settings: Settings, detached: bool) -> None:
     terminal = bool(document.process and document.process.terminal)
-    if settings.no_pivot:
+    if settings.no_pivot and document.linux and any(one.type == "user" for one in document.linux.namespaces):
         raise Unsupported(
-            "--no-pivot is not done: chroot is no substitute for pivot_root", "put the bundle on a disk or a tmpfs"
+            "--no-pivot cannot be had in a user namespace: the host's mounts are locked there, and would stay below the container's",
+            "put the bundle on a disk or a tmpfs, and leave --no-pivot out",
         )
     if terminal and detached and not settings.console_socket:
         raise InvalidValue("the spec asks for a terminal: --console-socket must say where to send it")
@@ -173,6 +174,7 @@ def _wish(root: str, bundle: str, document: spec.Spec, settings: Settings) -> Wi
         filter=seccomp.cached_filter(f"{root}/{place.CACHE}", profile) if profile else None,
         preserve_fds=settings.preserve_fds,
         new_keyring=not settings.no_new_keyring,
+        no_pivot=settings.no_pivot,
     )
 
 

@@ -11,41 +11,59 @@ import os
 from cratebox.linux import const, mount
 from cratebox.linux.beneath import open_beneath
 from cratebox.linux.procfs import read_text
-from cratebox.runtime import rootfs
+from cratebox.runtime.mount_options import place_of, split
+from cratebox.runtime.targets import open_kernel_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.runtime.spec import Mount
 
-_EPERM = 1
+_EPERM, _EBUSY = 1, 16
 _SAFE = const.MOUNT_ATTR_NOSUID | const.MOUNT_ATTR_NODEV | const.MOUNT_ATTR_NOEXEC
 
 
-def mount_cgroup(root: int, one: Mount, directories: dict[str, str], own_namespace: bool) -> None:
+def mount_cgroup(root: int, one: Mount, directories: dict[str, str], own_namespace: bool, label: str = "") -> None:
     """Mount the cgroup hierarchies at `one.destination` below the descriptor `root`. Raises OSError.
 
     `directories` are the container's cgroup, by the controllers of each hierarchy, as the host sees them. In a cgroup
     namespace a bind of such a directory is the same as a new mount, and made in half of the time; without one it is the only
     way not to show the host's: EPERM for a hierarchy that the container has no cgroup in.
     """
-    target = rootfs.open_kernel_place(root, one.destination)
-    readonly = const.MOUNT_ATTR_RDONLY if "ro" in one.options else 0
+    target = open_kernel_place(root, place_of(one))
+    options = split(one)
+    flags = (_SAFE | options.plus) & ~options.minus
     hierarchies = _hierarchies()
     if hierarchies:
-        tree = mount.new_filesystem("tmpfs", ("mode=755", "size=64k"), _SAFE)
+        tree = mount.new_filesystem("tmpfs", ("mode=755", "size=64k", *_label(label)), _SAFE)
         mount.attach(tree, target, one.destination)
         for controllers in hierarchies:
-            _mount_v1(tree, controllers, readonly, _source(directories, controllers, own_namespace))
-        mount.set_attributes(tree, readonly)
-    elif own_namespace:
-        tree = mount.new_filesystem("cgroup2", (), _SAFE | readonly)
-        mount.attach(tree, target, one.destination)
+            _mount_v1(tree, controllers, flags, _source(directories, controllers, own_namespace))
+        mount.set_attributes(tree, flags, options.minus)
     else:
-        tree = mount.clone_tree(_source(directories, "unified", own_namespace), recursive=False)
-        mount.set_attributes(tree, _SAFE | readonly)
+        tree = _v2(directories, own_namespace, options.rest)
+        mount.set_attributes(tree, flags, options.minus)
         mount.attach(tree, target, one.destination)
+    for kind, deep in options.propagation:
+        mount.set_attributes(tree, propagation=kind, recursive=deep)
     os.close(tree)
     os.close(target)
+
+
+def _v2(directories: dict[str, str], own_namespace: bool, data: tuple[str, ...]) -> int:
+    """In a cgroup namespace without its user namespace, or where the host's mount has other options, a new mount is refused:
+    a bind of the container's own cgroup shows the same.
+    """
+    if own_namespace:
+        try:
+            return mount.new_filesystem("cgroup2", data, _SAFE)
+        except OSError as error:
+            if error.errno not in (_EPERM, _EBUSY) or "unified" not in directories:
+                raise
+    return mount.clone_tree(_source(directories, "unified", own_namespace), recursive=False)
+
+
+def _label(label: str) -> tuple[str, ...]:
+    return ("context=" + label,) if label else ()
 
 
 def _source(directories: dict[str, str], controllers: str, own_namespace: bool) -> str:
@@ -60,17 +78,17 @@ def _hierarchies() -> list[str]:
     return [row[1] for row in rows if row[1]]
 
 
-def _mount_v1(directory: int, controllers: str, readonly: int, source: str) -> None:
+def _mount_v1(directory: int, controllers: str, flags: int, source: str) -> None:
     name = controllers.removeprefix("name=")
     os.mkdir(name, 0o755, dir_fd=directory)
     place = open_beneath(directory, name, const.O_PATH | os.O_DIRECTORY)
     if source:
         tree = mount.clone_tree(source, recursive=False)
-        mount.set_attributes(tree, _SAFE | readonly)
+        mount.set_attributes(tree, flags)
     else:
         # A hierarchy with a name has no controller, and says so.
         options = ("none", controllers) if controllers.startswith("name=") else tuple(controllers.split(","))
-        tree = mount.new_filesystem("cgroup", options, _SAFE | readonly, source="cgroup")
+        tree = mount.new_filesystem("cgroup", options, flags, source="cgroup")
     mount.attach(tree, place, name)
     os.close(tree)
     os.close(place)

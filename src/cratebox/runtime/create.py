@@ -7,7 +7,7 @@ import os
 from cratebox.errors import RuntimeFailure, Unsupported
 from cratebox.linux import caps, const, fdpass, namespaces, process, stub, userns
 from cratebox.linux.procfs import read_text
-from cratebox.runtime import init, program, sync
+from cratebox.runtime import init, program, sources, sync
 from cratebox.runtime.cgroupfs import mount_cgroup
 from cratebox.runtime.spec import Linux
 from cratebox.runtime.wish import Wish
@@ -93,15 +93,17 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
     report = wish.report if wish.report >= 0 else theirs.fileno()
     assert wish.spec.process
     late_filter = program.late_filter(wish.spec.process, wish.filter)
-    stub_fd = stub.sealed(stub.build(report, *late_filter))
+    stub_fd, trees = stub.sealed(stub.build(report, *late_filter)), {}
     try:
-        order = _order(wish, theirs, report, stub_fd)
+        trees = sources.open_sources(wish.spec)
+        order = _order(wish, theirs, report, stub_fd, trees)
         pid, pidfd = _clone(wish)
         if pid == 0:
             ours.close()
             init.main(order)
     finally:
         os.close(stub_fd)
+        sources.close(trees)
     return pid, pidfd
 
 
@@ -110,7 +112,7 @@ def _flags(wish: Wish) -> int:
     return sum(_FLAGS.get(namespace.type, 0) for namespace in wish.spec.linux.namespaces)
 
 
-def _order(wish: Wish, sock: _socket.socket, report: int, stub_fd: int) -> init.RootOrder:
+def _order(wish: Wish, sock: _socket.socket, report: int, stub_fd: int, trees: dict[int, int]) -> init.RootOrder:
     gate = wish.gate if wish.gate >= 0 else sock.fileno()
     return init.RootOrder(
         spec=wish.spec,
@@ -123,6 +125,8 @@ def _order(wish: Wish, sock: _socket.socket, report: int, stub_fd: int) -> init.
         cgroup_comes=wish.make_cgroup is not None,
         mount_cgroup=mount_cgroup,
         directories=wish.directories,
+        trees=trees,
+        no_pivot=wish.no_pivot,
         new_userns=bool(_flags(wish) & const.CLONE_NEWUSER),
     )
 

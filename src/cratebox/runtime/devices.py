@@ -11,7 +11,9 @@ import stat
 from cratebox.errors import RuntimeFailure
 from cratebox.linux import const, mount
 from cratebox.linux.beneath import make_directories, open_beneath
-from cratebox.runtime.spec import Device
+from cratebox.linux.procfs import read_text
+from cratebox.runtime.mount_options import is_new, place_of
+from cratebox.runtime.spec import Device, Mount
 
 DEFAULT = (
     Device(path="/dev/null", type="c", major=1, minor=3, file_mode=0o666),
@@ -25,18 +27,24 @@ _LINKS = (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/pr
 _KINDS = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
+def are_ours(mounts: tuple[Mount, ...]) -> bool:
+    """Tell whether /dev is the container's own: one that is bound from the host is not ours to fill."""
+    return not any(
+        not is_new(one) and "remount" not in one.options and os.path.normpath(place_of(one)) == "/dev" for one in mounts
+    )
+
+
 def make(root: int, devices: tuple[Device, ...]) -> None:
     """Make the default devices, those of the spec, and the links of /dev below the descriptor `root`.
 
-    Where nothing is mounted at /dev, or the spec brought a /dev of its own, what stands there already stays.
-    Raises RuntimeFailure that names the device.
+    What stands there already stays, where it is what was asked for. Raises RuntimeFailure that names the device.
     """
     named = {device.path for device in devices}
     for device in (*(one for one in DEFAULT if one.path not in named), *devices):
         try:
             _make_one(root, device)
         except OSError as error:
-            raise RuntimeFailure(f"cannot make {device.path}: {error.strerror}") from None
+            raise RuntimeFailure(f"cannot make {_shown(device)}: {error.strerror}") from None
     dev = open_beneath(root, "dev", const.O_PATH | os.O_DIRECTORY)
     for name, target in (*_LINKS, ("ptmx", "pts/ptmx")):
         try:
@@ -46,8 +54,13 @@ def make(root: int, devices: tuple[Device, ...]) -> None:
     os.close(dev)
 
 
+def _shown(device: Device) -> str:
+    number = "" if device.type == "p" else f" {device.major}:{device.minor}"
+    return f"{ascii(device.path)[1:-1]} ({device.type}{number})"
+
+
 def _make_one(root: int, device: Device) -> None:
-    kind = _KINDS[device.type]
+    kind, number = _identity(device)
     directory, name = os.path.split(device.path)
     parent = make_directories(root, directory)
     try:
@@ -55,31 +68,76 @@ def _make_one(root: int, device: Device) -> None:
         # mknod obeys the umask; a chmod afterwards could be led through a symlink that took the node's place.
         umask = os.umask(0)
         try:
-            os.mknod(name, kind | mode, os.makedev(device.major, device.minor), dir_fd=parent)
+            os.mknod(name, kind | mode, number, dir_fd=parent)
         finally:
             os.umask(umask)
         if device.uid or device.gid:
             os.chown(name, device.uid or 0, device.gid or 0, dir_fd=parent, follow_symlinks=False)
     except FileExistsError:
-        pass
+        _check_existing(parent, name, device)
     except PermissionError:
         _bind(parent, name, device)
     finally:
         os.close(parent)
 
 
+def _identity(device: Device) -> tuple[int, int]:
+    """Return the kind of file and the device number (0 for a FIFO) of the node."""
+    kind = _KINDS[device.type]
+    return kind, 0 if kind == stat.S_IFIFO else os.makedev(device.major, device.minor)
+
+
+def _is_it(info: os.stat_result, device: Device) -> bool:
+    return (stat.S_IFMT(info.st_mode), info.st_rdev) == _identity(device)
+
+
+def _check_existing(parent: int, name: str, device: Device) -> None:
+    """What is there must match what was asked for (config-linux.md, Devices)."""
+    if not _is_it(os.stat(name, dir_fd=parent, follow_symlinks=False), device):
+        raise RuntimeFailure(
+            f"cannot make {_shown(device)}: something else is there already", "the image or a mount brings a file of that name"
+        )
+
+
 def _bind(parent: int, name: str, device: Device) -> None:
-    """Bind the host's node; its number is checked, for on a strange host the path may be something else."""
-    source = os.open(device.path, const.O_PATH | os.O_CLOEXEC)
-    info = os.fstat(source)
-    if info.st_rdev != os.makedev(device.major, device.minor):
-        raise RuntimeFailure(f"cannot bind {device.path}: on this machine it is not device {device.major}:{device.minor}")
+    """Bind the host's node, where a user namespace forbids to make one; its mode and owner are the host's."""
+    source = _host_node(device)
     os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=parent))
     target = open_beneath(parent, name)
     tree = mount.clone_tree("", directory=source)
     mount.attach(tree, target, device.path)
     for fd in (tree, target, source):
         os.close(fd)
+
+
+def _host_node(device: Device) -> int:
+    """Open the host's node: that of the same path, or the one that the kernel names for the number. Raises RuntimeFailure.
+
+    Kind and number are checked, for on a strange host the path may be something else.
+    """
+    for path in (device.path, _name_by_number(device)):
+        try:
+            source = os.open(path, const.O_PATH | os.O_CLOEXEC) if path else -1
+        except OSError:
+            continue
+        if source >= 0 and _is_it(os.fstat(source), device):
+            return source
+        if source >= 0:
+            os.close(source)
+    raise RuntimeFailure(
+        f"cannot make {_shown(device)}: a user namespace may not make device nodes, and this machine has none to bind",
+        "it must be in the host's /dev, with that number",
+    )
+
+
+def _name_by_number(device: Device) -> str:
+    """Return the path that the kernel gives a device of this number, from DEVNAME in sysfs; empty where it knows none."""
+    kind = "block" if device.type == "b" else "char"
+    try:
+        text = read_text(f"/sys/dev/{kind}/{device.major}:{device.minor}/uevent")
+    except OSError:
+        return ""
+    return next(("/dev/" + line[8:] for line in text.splitlines() if line.startswith("DEVNAME=")), "")
 
 
 def is_null(fd: int) -> bool:

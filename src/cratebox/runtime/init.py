@@ -12,8 +12,8 @@ from cratebox.errors import RuntimeFailure
 from cratebox.linux import const, fdpass, mount, namespaces, process
 from cratebox.linux.beneath import make_directories
 from cratebox.record import Record
-from cratebox.runtime import devices, program, rootfs, sync, terminal
-from cratebox.runtime.mount_options import is_new
+from cratebox.runtime import devices, masks, program, rootfs, sync, terminal
+from cratebox.runtime.mounts import Mounter
 from cratebox.runtime.spec import Linux, Mount, Process, Spec
 from cratebox.runtime.wish import Overlay
 
@@ -33,8 +33,10 @@ class RootOrder(Record):
     join_cgroup: Callable[[], None]
     cgroup: dict[str, str]  # its directories, by hierarchy
     cgroup_comes: bool  # it is being made, and the parent will send where it is and what to join it by
-    mount_cgroup: Callable[[int, Mount, dict[str, str], bool], None]
+    mount_cgroup: Callable[[int, Mount, dict[str, str], bool, str], None]
     directories: tuple[str, ...] = ()  # to be made in the root where they are missing
+    trees: dict[int, int] = {}  # noqa: RUF012  mounts opened before the fork, see sources.py; never changed
+    no_pivot: bool = False
     new_userns: bool = False
 
 
@@ -91,14 +93,15 @@ def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tu
     """Mount all, then pivot; return the console's slave and the container's own /dev/null, or -1 for each."""
     root = rootfs.mount_root(spec, order.bundle, order.overlay)
     null = devices.open_null()
+    mounter = Mounter(root, spec, order.trees)
     # The cgroup is being made while we mount; only what shows cgroups has to wait for it.
-    first = next((n for n, one in enumerate(spec.mounts) if one.type == "cgroup"), len(spec.mounts))
-    rootfs.mount_all(root, spec.mounts[:first])
+    first = next((n for n, one in enumerate(spec.mounts) if one.type in ("cgroup", "cgroup2")), len(spec.mounts))
+    mounter.mount(0, first)
     directories = _enter_cgroup(order, linux)
     own = any(namespace.type == "cgroup" for namespace in linux.namespaces)
-    rootfs.mount_all(root, spec.mounts[first:], lambda one: order.mount_cgroup(root, one, directories, own))
-    at_dev = [one for one in spec.mounts if os.path.normpath(one.destination) == "/dev"]
-    if at_dev and is_new(at_dev[-1]):  # a directory of the host's, bound there, is not ours to fill
+    show = order.mount_cgroup
+    mounter.mount(first, len(spec.mounts), lambda one: show(root, one, directories, own, linux.mount_label))
+    if devices.are_ours(spec.mounts):
         devices.make(root, linux.devices)
     own_null = devices.open_own_null(root)
     console = terminal.make(order.program.sock, root, who, bind=True) if who.terminal else -1
@@ -109,12 +112,13 @@ def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tu
         from cratebox.runtime import sysctl  # whoever forked us has loaded it: see create.py
 
         sysctl.apply(linux.sysctl)
-    rootfs.make_readonly(root, linux.readonly_paths)
-    rootfs.hide(root, linux.masked_paths, null)
+    mounter.finish()
+    masks.make_readonly(root, linux.readonly_paths)
+    masks.hide(root, linux.masked_paths, null)
     os.close(null)
     if spec.root and spec.root.readonly:
         mount.set_attributes(root, const.MOUNT_ATTR_RDONLY)
-    rootfs.pivot(root)
+    (rootfs.move if order.no_pivot else rootfs.pivot)(root)
     rootfs.set_propagation(root, spec)
     os.close(root)
     return console, own_null

@@ -1,4 +1,7 @@
-"""The words that a mount's options are made of (mount(8); config.md, Mounts), as what they set and clear. Pure."""
+"""The words that a mount's options are made of (mount(8); config.md, Linux mount options), as what they set and clear. Pure.
+
+One table of them: `words` is what `features` tells, `check` what a spec may have, `split` what is done.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from cratebox.linux import const
 from cratebox.record import Record
 from cratebox.runtime.spec import Mount
 
-# What a word sets, and what it clears.
+# What a word sets, and what it clears; with an r before it, of all mounts below as well.
 _ATTRIBUTES = {
     "ro": (const.MOUNT_ATTR_RDONLY, 0), "rw": (0, const.MOUNT_ATTR_RDONLY),
     "nosuid": (const.MOUNT_ATTR_NOSUID, 0), "suid": (0, const.MOUNT_ATTR_NOSUID),
@@ -27,11 +30,17 @@ PROPAGATION = {
     "shared": (const.MS_SHARED, False), "rshared": (const.MS_SHARED, True),
     "unbindable": (const.MS_UNBINDABLE, False), "runbindable": (const.MS_UNBINDABLE, True),
 }  # fmt: skip
-_REFUSED = ("idmap", "ridmap", "tmpcopyup", "copy-symlink", "remount")
-# Words that are flags of the superblock where a new file system is made, and mean nothing to a bind mount.
-_SUPERBLOCK = (
-    "sync", "async", "dirsync", "mand", "nomand", "lazytime", "nolazytime", "silent", "loud", "iversion", "noiversion",
-)  # fmt: skip
+# What the mount is, and what is done with it: no option of any file system.
+_KINDS = ("bind", "rbind", "remount", "defaults", "idmap", "ridmap", "tmpcopyup")
+# Flags of the superblock, which fsconfig(2) takes by these names where a new file system is made; a bind mount has none.
+_SUPERBLOCK = ("sync", "async", "dirsync", "mand", "nomand", "lazytime", "nolazytime")
+# What is so anyway: the kernel's log is not the user's, and counting inode versions has no name in fsconfig(2).
+_AS_IT_IS = ("silent", "loud", "noiversion")
+_IGNORED = frozenset(("bind", "rbind", "remount", "defaults", "tmpcopyup", *_AS_IT_IS))
+SHARED = frozenset(("shared", "rshared"))
+SLAVE = frozenset(("slave", "rslave"))
+IDMAP = frozenset(("idmap", "ridmap"))
+_LOCKED_TYPES = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue")
 
 
 class Options(Record):
@@ -47,9 +56,20 @@ class Options(Record):
     rest: tuple[str, ...]
 
 
+def words() -> list[str]:
+    """Return every option that is no matter of a file system, sorted (features.md, mountOptions)."""
+    deep = tuple("r" + word for word in _ATTRIBUTES)
+    return sorted({*_ATTRIBUTES, *deep, *PROPAGATION, *_KINDS, *_SUPERBLOCK, *_AS_IT_IS})
+
+
 def is_new(one: Mount) -> bool:
     """Tell whether a mount makes a file system of the container's own, and does not show one of the host's."""
     return one.type != "bind" and "bind" not in one.options and "rbind" not in one.options
+
+
+def place_of(one: Mount) -> str:
+    """Return where a mount goes; a relative path, which old tools write, is below / (config.md, Mounts)."""
+    return one.destination if one.destination[:1] == "/" else "/" + one.destination
 
 
 def split(one: Mount) -> Options:
@@ -65,7 +85,7 @@ def split(one: Mount) -> Options:
             deep_plus, deep_minus = (deep_plus & ~clear | set_, deep_minus & ~set_ | clear)
         elif option in PROPAGATION:
             propagation.append(PROPAGATION[option])
-        elif option not in ("bind", "rbind", "defaults"):
+        elif option not in _IGNORED and option not in IDMAP:
             rest.append(option)
     return Options(plus, minus, deep_plus, deep_minus, tuple(propagation), tuple(rest))
 
@@ -75,20 +95,40 @@ def check(one: Mount, where: str) -> None:
 
     What a new file system makes of its own options only the kernel knows.
     """
-    new = is_new(one)
-    for option in one.options:
-        if option in _REFUSED:
-            raise Unsupported(f"{where}.options has {option}, which is not done by this version of crate")
-        if not new and option in ("shared", "rshared"):
-            raise Unsupported(
-                f"{where}.options has {option}: mounts made in a container do not reach the host", "rslave brings the host's in"
-            )
-    unknown = [] if new else [word for word in split(one).rest if word not in _SUPERBLOCK]
-    if unknown:
-        raise InvalidValue(f"{where}.options has {unknown[0]!a}, which is no option of a bind mount")
+    if "remount" in one.options:
+        _check_remount(one, where)
+    elif is_new(one):
+        _check_new(one, where)
+    else:
+        unknown = [word for word in split(one).rest if word not in _SUPERBLOCK and word != "iversion"]
+        if unknown:
+            raise InvalidValue(f"{where}.options has {unknown[0]!a}, which is no option of a bind mount")
+    if "tmpcopyup" in one.options and (one.type != "tmpfs" or "remount" in one.options or not is_new(one)):
+        raise InvalidValue(f"{where}.options has tmpcopyup, which is for a new tmpfs alone")
+    if (one.uid_mappings or one.gid_mappings) and not (one.uid_mappings and one.gid_mappings):
+        raise InvalidValue(f"{where} has only one of uidMappings and gidMappings")
+    if is_mapped(one) and (is_new(one) or "remount" in one.options):
+        raise Unsupported(f"{where} is to have its IDs mapped, which is for a bind mount alone")
 
 
-def words() -> list[str]:
-    """Return every word that `check` knows, which is not an option of some file system's own (features.md, Mount options)."""
-    known = {"bind", "rbind", "defaults", *_ATTRIBUTES, *(f"r{word}" for word in _ATTRIBUTES), *PROPAGATION, *_SUPERBLOCK}
-    return sorted(known.difference(_REFUSED))
+def is_mapped(one: Mount) -> bool:
+    """Tell whether the IDs of a mount are mapped: mappings without a word mean `idmap`, as runc has it."""
+    return bool(one.uid_mappings) or not IDMAP.isdisjoint(one.options)
+
+
+def _check_new(one: Mount, where: str) -> None:
+    if not one.type:
+        raise InvalidValue(f"{where}.type is missing")
+    if "iversion" in one.options:
+        raise Unsupported(
+            f"{where}.options has iversion, which the kernel's calls for new file systems do not know",
+            "leave it out: ext4, xfs and btrfs count versions without being asked",
+        )
+
+
+def _check_remount(one: Mount, where: str) -> None:
+    if is_new(one) and one.type in _LOCKED_TYPES and split(one).rest:
+        raise Unsupported(
+            f"{where}.options has remount with {split(one).rest[0]!a}: a {one.type} is not the container's alone",
+            "remount with bind changes nothing but this mount",
+        )

@@ -134,7 +134,7 @@ def _check_linux(linux: Linux) -> None:
         from cratebox.runtime import validate_rare
 
         validate_rare.check_linux(linux)
-    _refuse("linux", linux, ("time_offsets", "net_devices", "mount_label", "intel_rdt"))
+    _refuse("linux", linux, ("time_offsets", "net_devices", "intel_rdt"))
     _check_mappings("linux.uidMappings", linux.uid_mappings)
     _check_mappings("linux.gidMappings", linux.gid_mappings)
     for number, device in enumerate(linux.devices):
@@ -223,15 +223,16 @@ def _check_elsewhere(linux: Linux) -> None:
 
 
 def _check_mount(where: str, mount: Mount) -> None:
-    check_absolute(f"{where}.destination", mount.destination)
+    if not mount.destination:
+        raise InvalidValue(f"spec: {where}.destination is empty")
+    check_text(f"{where}.destination", mount.destination)
     for word in (mount.type, mount.source, *mount.options):
         check_text(where, word)
-    if not mount.type and mount_options.is_new(mount):
-        raise InvalidValue(f"spec: {where}.type is missing")
-    if not mount.source and not mount_options.is_new(mount):
+    if not (mount.source or mount_options.is_new(mount) or "remount" in mount.options):
         raise InvalidValue(f"spec: {where}.source is missing: there is nothing to bind")
     if mount.uid_mappings or mount.gid_mappings:
-        raise Unsupported(f"spec: {where}: idmapped mounts are not done by this version of crate")
+        _check_mappings(f"{where}.uidMappings", mount.uid_mappings)
+        _check_mappings(f"{where}.gidMappings", mount.gid_mappings)
     mount_options.check(mount, f"spec: {where}")
 
 

@@ -44,3 +44,4 @@ class Wish(Record):
     report: int = -1
     preserve_fds: int = 0
     new_keyring: bool = True
+    no_pivot: bool = False  # change to the root by moving it over /, which is for ramdisks

@@ -1,0 +1,104 @@
+"""tmpcopyup: a tmpfs that begins with what the image has in the directory that it covers.
+
+The image is hostile: everything is opened below a descriptor, no symlink is followed, and nothing but regular files is read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cratebox.linux import const
+
+_CHUNK = 1 << 20
+_ENOTSUP, _ENODATA, _EPERM = 95, 61, 1
+
+
+def copy_directory(source: int, target: int) -> None:
+    """Copy what is in the directory `source` into the empty directory `target`, with modes, owners, times, extended attributes
+    and hard links. What is mounted below `source` is copied as well; sockets are not. Raises OSError.
+    """
+    _copy(source, target, {}, target)
+
+
+def _copy(source: int, target: int, seen: dict[tuple[int, int], str], top: int, path: str = "") -> None:
+    reading = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)
+    writing = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target)
+    try:
+        for name in os.listdir(reading):
+            _entry(reading, writing, name, seen, top, path + name)
+        _attributes(reading, writing)
+        _identity(writing, os.fstat(reading))
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _entry(reading: int, writing: int, name: str, seen: dict[tuple[int, int], str], top: int, path: str) -> None:
+    held = os.open(name, const.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=reading)
+    try:
+        info = os.fstat(held)
+        if info.st_nlink > 1 and not stat.S_ISDIR(info.st_mode):
+            first = seen.setdefault((info.st_dev, info.st_ino), path)
+            if first != path:
+                os.link(first, name, src_dir_fd=top, dst_dir_fd=writing, follow_symlinks=False)
+                return
+        if stat.S_ISDIR(info.st_mode):
+            os.mkdir(name, 0o700, dir_fd=writing)
+            _below(held, writing, name, seen, top, path)
+        elif stat.S_ISREG(info.st_mode):
+            _file(held, writing, name, info)
+        elif not stat.S_ISSOCK(info.st_mode):
+            _node(held, writing, name, info)
+    finally:
+        os.close(held)
+
+
+def _below(held: int, writing: int, name: str, seen: dict[tuple[int, int], str], top: int, path: str) -> None:
+    made = os.open(name, const.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=writing)
+    try:
+        _copy(held, made, seen, top, path + "/")
+    finally:
+        os.close(made)
+
+
+def _file(held: int, writing: int, name: str, info: os.stat_result) -> None:
+    reading = os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_CLOEXEC)
+    made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=writing)
+    try:
+        while part := os.read(reading, _CHUNK):
+            while part:
+                part = part[os.write(made, part) :]
+        _identity(made, info)
+        _attributes(reading, made)
+    finally:
+        os.close(reading)
+        os.close(made)
+
+
+def _node(held: int, writing: int, name: str, info: os.stat_result) -> None:
+    """Make a symlink, a FIFO or a device. Nobody else sees the new file system yet, so its names stay what they are."""
+    if stat.S_ISLNK(info.st_mode):
+        os.symlink(os.readlink("", dir_fd=held), name, dir_fd=writing)
+    else:
+        os.mknod(name, info.st_mode, info.st_rdev, dir_fd=writing)
+    os.chown(name, info.st_uid, info.st_gid, dir_fd=writing, follow_symlinks=False)
+    if not stat.S_ISLNK(info.st_mode):
+        os.chmod(name, stat.S_IMODE(info.st_mode), dir_fd=writing)
+    os.utime(name, ns=(info.st_atime_ns, info.st_mtime_ns), dir_fd=writing, follow_symlinks=False)
+
+
+def _identity(fd: int, info: os.stat_result) -> None:
+    os.fchown(fd, info.st_uid, info.st_gid)
+    os.fchmod(fd, stat.S_IMODE(info.st_mode))
+    os.utime(fd, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
+def _attributes(reading: int, made: int) -> None:
+    """A tmpfs takes user.* since Linux 6.6, and trusted.* of root alone: those that it does not take stay behind."""
+    for name in os.listxattr(reading):
+        try:
+            os.setxattr(made, name, os.getxattr(reading, name))
+        except OSError as error:
+            if error.errno not in (_ENOTSUP, _ENODATA, _EPERM):
+                raise

@@ -1,0 +1,380 @@
+"""The mounts of a spec, option by option, as the kernel shows them in the container."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+
+import pytest
+
+ATTRIBUTES = {
+    "ro": "ro", "rw": "rw", "nosuid": "nosuid", "nodev": "nodev", "noexec": "noexec", "noatime": "noatime",
+    "nodiratime": "nodiratime", "nosymfollow": "nosymfollow", "relatime": "relatime",
+}  # fmt: skip
+KINDS = {"shared": "shared", "rshared": "shared", "private": "", "rprivate": "", "slave": "", "rslave": "",
+         "unbindable": "unbindable", "runbindable": "unbindable"}  # fmt: skip
+
+
+class Line:
+    """A line of mountinfo (proc(5))."""
+
+    def __init__(self, text: str) -> None:
+        fields = text.split()
+        self.options, end = set(fields[5].split(",")), fields.index("-")
+        self.place, self.kind, self.data = fields[4], fields[end + 1], set(fields[end + 3].split(","))
+        self.propagation = [one.partition(":")[0] for one in fields[6:end]]
+
+
+def lines(text: str) -> dict[str, Line]:
+    """Of mounts that lie on each other the upper one."""
+    return {one.place: one for one in map(Line, text.splitlines())}
+
+
+def seen(oci, bundle) -> dict[str, Line]:
+    bundle.process["args"] = ["/bin/cat", "/proc/self/mountinfo"]
+    return lines(oci.output(bundle))
+
+
+def between(oci, bundle, before: str, after: str = "true") -> list[str]:
+    """Run `bundle` in a mount namespace between the machine's and the container's, with a shared mount at /mnt."""
+    bundle.write()
+    run = " ".join(oci.argv("run", "--bundle", bundle.directory, oci.name()))
+    script = f"set -e; mount -t tmpfs none /mnt; mount --make-shared /mnt\n{before}\n{run}\n{after}"
+    done = oci.person.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script], timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+# --- attributes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "bind"])
+def test_every_attribute_is_set(oci, kind):
+    """Save that in a user namespace the kernel lets nobody change how access times of the host's files are kept."""
+    bundle, words = oci.bundle(), dict(ATTRIBUTES)
+    if oci.kind != "root" and kind == "bind":
+        del words["noatime"], words["nodiratime"]
+    for word in words:
+        bundle.mount(f"/{word}", bundle.directory if kind == "bind" else "tmpfs", kind, word, kind=kind)
+    bundle.spec["mounts"] = [
+        one | {"options": [word for word in one["options"] if word != "tmpfs"]} for one in bundle.spec["mounts"]
+    ]
+    found = seen(oci, bundle)
+    assert {word: found[f"/{word}"].options & set(ATTRIBUTES.values()) for word in words} == {
+        word: {shown, "relatime", "rw"} - ({"rw"} if word == "ro" else {"relatime"} if word == "noatime" else set())
+        for word, shown in words.items()
+    }
+
+
+def test_an_attribute_that_a_user_namespace_may_not_have_is_an_error(oci):
+    if oci.kind == "root":
+        pytest.skip("root may")
+    bundle = oci.bundle("/bin/true")
+    bundle.mount("/v", bundle.directory, "bind", "noatime").write()
+    told = oci.fails("run", "--bundle", bundle.directory, oci.name())
+    assert f"cannot mount {bundle.directory} at /v: mount_setattr(" in told
+    assert "+MOUNT_ATTR_NOATIME" in told
+    assert "Operation not permitted (options bind,noatime)" in told
+
+
+def test_strictatime_and_its_opposites(oci):
+    bundle = oci.bundle()
+    for word in ("strictatime", "nostrictatime", "norelatime", "atime", "diratime", "symfollow", "suid", "dev", "exec"):
+        bundle.mount(f"/{word}", "tmpfs", "noatime", "nodiratime", "nosuid", "nodev", "noexec", word, kind="tmpfs")
+    found = seen(oci, bundle)
+    assert not found["/strictatime"].options & {"noatime", "relatime"}
+    for word in ("nostrictatime", "norelatime", "atime"):
+        assert "relatime" in found[f"/{word}"].options, "what is no longer asked for leaves the kernel's default"
+    assert "nodiratime" not in found["/diratime"].options
+    for word in ("suid", "dev", "exec"):
+        assert f"no{word}" not in found[f"/{word}"].options
+
+
+@pytest.mark.parametrize("word", ["rro", "rnosuid", "rnodev", "rnoexec", "rnoatime", "rnosymfollow"])
+def test_a_recursive_attribute_reaches_what_is_mounted_below(root_oci, word):
+    bundle = root_oci.bundle("/bin/cat", "/proc/self/mountinfo").mount("/v", "/mnt", "rbind", word)
+    found = lines("\n".join(between(root_oci, bundle, "mkdir /mnt/sub; mount -t tmpfs sub /mnt/sub")))
+    assert word[1:] in found["/v"].options
+    assert word[1:] in found["/v/sub"].options
+
+
+def test_a_plain_attribute_is_for_the_mount_itself_alone(root_oci):
+    bundle = root_oci.bundle("/bin/cat", "/proc/self/mountinfo").mount("/v", "/mnt", "rbind", "ro", "rrw", "rnoexec", "exec")
+    found = lines("\n".join(between(root_oci, bundle, "mkdir /mnt/sub; mount -t tmpfs sub /mnt/sub")))
+    assert {"ro", "rw"} & found["/v"].options == {"ro"}
+    assert {"ro", "rw"} & found["/v/sub"].options == {"rw"}
+    assert "noexec" not in found["/v"].options
+    assert "noexec" in found["/v/sub"].options
+
+
+def test_bind_leaves_behind_what_is_mounted_below_and_rbind_does_not(root_oci):
+    bundle = root_oci.bundle("/bin/cat", "/proc/self/mountinfo").mount("/one", "/mnt", "bind").mount("/all", "/mnt", "rbind")
+    bundle.mount("/type", "/mnt", "ro")  # type bind without the word is the same
+    found = lines("\n".join(between(root_oci, bundle, "mkdir /mnt/sub; mount -t tmpfs sub /mnt/sub")))
+    assert "/all/sub" in found
+    assert not {"/one/sub", "/type/sub"} & found.keys()
+
+
+def test_options_of_the_file_system_are_passed_on(oci):
+    bundle = oci.bundle().mount("/t", "tmpfs", "size=64k", "nr_inodes=32", "mode=0710", "sync", "lazytime", kind="tmpfs")
+    data = seen(oci, bundle)["/t"].data
+    assert {"size=64k", "nr_inodes=32", "mode=710", "sync", "lazytime"} <= data
+
+
+def test_a_wrong_option_is_told_with_the_kernels_reason(oci):
+    bundle = oci.bundle("/bin/true").mount("/t", "tmpfs", "nosuid", "size=junk", kind="tmpfs").write()
+    told = oci.fails("run", "--bundle", bundle.directory, oci.name())
+    assert "cannot mount tmpfs at /t: mount option size=junk of tmpfs: Invalid argument" in told
+    assert "(options nosuid,size=junk)" in told
+
+
+def test_a_file_system_that_the_kernel_lacks_is_named(root_oci):
+    bundle = root_oci.bundle("/bin/true").mount("/t", "x", "ro", kind="nosuchfs").write()
+    told = root_oci.fails("run", "--bundle", bundle.directory, root_oci.name())
+    assert "cannot mount x at /t: fsopen(nosuchfs): No such device" in told
+    assert "/proc/filesystems" in told
+
+
+# --- propagation ------------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_propagation_is_set(oci):
+    bundle = oci.bundle()
+    for word in KINDS:
+        bundle.mount(f"/new-{word}", "tmpfs", word, kind="tmpfs").mount(f"/bound-{word}", bundle.directory, "bind", word)
+    found = seen(oci, bundle)
+    for word, kind in KINDS.items():
+        assert "".join(found[f"/new-{word}"].propagation) == kind, word
+        assert "".join(found[f"/bound-{word}"].propagation).replace("master", "") == kind, word
+
+
+def test_what_the_container_mounts_below_a_shared_bind_reaches_the_host(root_oci):
+    bundle = root_oci.bundle(script="mount -t tmpfs inner /v/sub && touch /v/sub/made").mount("/v", "/mnt", "rbind", "rshared")
+    _give_sys_admin(bundle)
+    assert between(root_oci, bundle, "mkdir /mnt/sub", "ls /mnt/sub") == ["made"]
+
+
+@pytest.mark.parametrize(("words", "heard"), [(("rslave",), "late"), (("rprivate",), ""), ((), "")])
+def test_a_slave_hears_of_the_hosts_later_mounts_and_nobody_else(root_oci, words, heard):
+    wait = "until [ -e /go ]; do sleep 0.01; done; ls /v/sub"
+    bundle = root_oci.bundle(script=wait).mount("/v", "/mnt", "rbind", *words).mount("/quiet", "/mnt", "rbind")
+    bundle.process["args"][2] += "; ls /quiet/sub"
+    late = f"mount -t tmpfs none /mnt/sub && touch /mnt/sub/late && touch {bundle.rootfs}/go"
+    out = between(root_oci, bundle, f"mkdir /mnt/sub; (sleep 1; {late}) &")
+    assert out == ([heard] if heard else [])
+
+
+def test_nothing_the_container_mounts_reaches_the_host_unless_it_is_shared(root_oci):
+    bundle = root_oci.bundle(script="mount -t tmpfs inner /v/sub && touch /v/sub/made").mount("/v", "/mnt", "rbind", "rslave")
+    _give_sys_admin(bundle)
+    assert between(root_oci, bundle, "mkdir /mnt/sub", "ls /mnt/sub") == []
+
+
+def _give_sys_admin(bundle) -> None:
+    for names in bundle.process["capabilities"].values():
+        names.append("CAP_SYS_ADMIN")
+
+
+# --- places -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["mnt/deep/x", "./mnt/deep/x", "/mnt/../mnt/deep/./x/"])
+def test_a_relative_destination_is_below_the_root(oci, place):
+    assert "/mnt/deep/x" in seen(oci, oci.bundle().mount(place, "tmpfs", "nosuid", kind="tmpfs"))
+
+
+def test_a_file_and_a_socket_are_bound(oci):
+    bundle = oci.bundle(script="cat /etc/deep/file; [ -S /run/sock ] && echo socket")
+    (bundle.directory / "file").write_text("of the host\n")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(bundle.directory / "sock"))
+        oci.give(bundle.directory)
+        bundle.mount("/etc/deep/file", bundle.directory / "file").mount("/run/sock", bundle.directory / "sock")
+        assert oci.output(bundle) == "of the host\nsocket\n"
+
+
+def test_a_bind_covers_what_a_symlink_of_the_image_names(oci):
+    bundle = oci.bundle(script="cat /etc/real /etc/link; readlink /etc/link")
+    (bundle.directory / "file").write_text("bound\n")
+    (bundle.rootfs / "etc/link").symlink_to("/etc/real")
+    (bundle.rootfs / "etc/real").write_text("of the image\n")
+    assert oci.output(bundle.mount("/etc/link", bundle.directory / "file")) == "bound\nbound\n/etc/real\n"
+
+
+def test_mounts_lie_in_mounts_and_on_each_other(oci):
+    bundle = oci.bundle(script="cat /a/b/c/file; ls /a/b")
+    (bundle.directory / "data").mkdir()
+    (bundle.directory / "data/file").write_text("inner\n")
+    oci.give(bundle.directory)
+    bundle.mount("/a", "tmpfs", "nosuid", kind="tmpfs").mount("/a/b", "tmpfs", "nosuid", kind="tmpfs")
+    bundle.mount("/a/b", "tmpfs", "nodev", kind="tmpfs").mount("/a/b/c", bundle.directory / "data", "rbind", "ro")
+    assert oci.output(bundle) == "inner\nc\n"
+
+
+def test_a_mount_on_the_root_is_the_root_from_there_on(oci):
+    bundle = oci.bundle(script="cat /which; ls -d /proc/self /dev/null /x; touch /x/y")
+    (bundle.rootfs / "which").write_text("below\n")
+    other = bundle.directory / "other"
+    os.rename(bundle.rootfs, other)
+    bundle.rootfs.mkdir()
+    (other / "which").write_text("on top\n")
+    oci.give(bundle.directory)
+    mounts = bundle.spec["mounts"]
+    bundle.mount("/", other, "rbind")
+    mounts.insert(0, mounts.pop())
+    bundle.mount("/x", "tmpfs", "nosuid", kind="tmpfs")
+    bundle.spec["root"]["readonly"] = True
+    assert oci.output(bundle) == "on top\n/dev/null\n/proc/self\n/x\n"
+    assert list(bundle.rootfs.iterdir()) == []
+
+
+def test_a_read_only_root_has_mounts_that_can_be_written(oci):
+    bundle = oci.bundle(script="touch /etc/x 2>/dev/null || echo no; touch /new/x /v/x && echo yes")
+    (bundle.directory / "v").mkdir()
+    oci.give(bundle.directory)
+    bundle.spec["root"]["readonly"] = True
+    bundle.mount("/new", "tmpfs", "nosuid", kind="tmpfs").mount("/v", bundle.directory / "v")
+    assert oci.output(bundle) == "no\nyes\n"
+
+
+def test_a_read_only_tmpfs_has_mounts_and_devices_in_it(oci):
+    bundle = oci.bundle(script="touch /t/x 2>/dev/null || echo no; touch /t/in/x && echo yes; touch /dev/x 2>/dev/null || echo no;"
+                        " [ -c /dev/null ] && echo x > /dev/null && echo null")  # fmt: skip
+    bundle.mount("/t", "tmpfs", "ro", kind="tmpfs").mount("/t/in", "tmpfs", "nosuid", kind="tmpfs")
+    next(one for one in bundle.spec["mounts"] if one["destination"] == "/dev")["options"].append("ro")
+    assert oci.output(bundle) == "no\nyes\nno\nnull\n"
+
+
+def test_a_tmpfs_has_the_mode_of_the_directory_that_it_covers(oci):
+    bundle = oci.bundle("/bin/stat", "-c", "%a", "/tmp", "/secret", "/new", "/given")
+    (bundle.rootfs / "secret").mkdir(mode=0o750)
+    (bundle.rootfs / "given").mkdir(mode=0o750)
+    oci.give(bundle.directory)
+    for place in ("/tmp", "/secret", "/new"):
+        bundle.mount(place, "tmpfs", "nosuid", kind="tmpfs")
+    bundle.mount("/given", "tmpfs", "mode=0700", kind="tmpfs")
+    assert oci.output(bundle).split() == ["1777", "750", "1777", "700"]
+
+
+# --- remount ----------------------------------------------------------------------------------------------------------
+
+
+def test_remount_changes_what_is_mounted(oci):
+    bundle = oci.bundle().mount("/t", "tmpfs", "size=64k", kind="tmpfs").mount("/v", oci.directory, "bind")
+    bundle.mount("/t", "tmpfs", "remount", "ro", "size=128k", "noexec", kind="tmpfs")
+    bundle.spec["mounts"].append({"destination": "/v", "options": ["bind", "remount", "ro"]})
+    found = seen(oci, bundle)
+    assert {"ro", "noexec"} <= found["/t"].options
+    assert "size=128k" in found["/t"].data
+    assert "ro" in found["/v"].options
+
+
+def test_remount_of_what_is_no_mount_is_refused(oci):
+    bundle = oci.bundle("/bin/true").mount("/etc", "none", "remount", "ro", kind="none").write()
+    told = oci.fails("run", "--bundle", bundle.directory, oci.name())
+    assert "cannot remount /etc: " in told
+    assert "nothing is mounted there" in told
+
+
+def test_remount_never_changes_a_file_system_of_the_host(root_oci):
+    bundle = root_oci.bundle("/bin/true").mount("/v", "/mnt", "bind").mount("/v", "none", "remount", "size=1m", kind="tmpfs")
+    bundle.write()
+    run = " ".join(root_oci.argv("run", "--bundle", bundle.directory, root_oci.name()))
+    script = f"mount -t tmpfs -o size=64k none /mnt; {run}; grep ' /mnt ' /proc/self/mountinfo"
+    done = root_oci.person.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script])
+    assert "the file system is not the container's alone" in done.stderr
+    assert "size=64k" in done.stdout
+
+
+# --- tmpcopyup --------------------------------------------------------------------------------------------------------
+
+
+def test_tmpcopyup_begins_with_what_the_image_has(oci):
+    show = "stat -c '%n %A %u %g %h %Y' /d/* /d/sub/*; cat /d/file /d/sub/link; echo more >> /d/file; stat -c %a /d"
+    bundle = oci.bundle(script=show)
+    source = bundle.rootfs / "d"
+    (source / "sub").mkdir(parents=True)
+    (source / "file").write_text("content\n")
+    (source / "file").chmod(0o4751)
+    os.link(source / "file", source / "sub/hard")
+    (source / "sub/link").symlink_to("../file")
+    (source / "out").symlink_to("/etc/shadow")
+    os.mkfifo(source / "pipe", 0o640)
+    for path in source.rglob("*"):
+        os.utime(path, (10**9, 10**9), follow_symlinks=False)
+    oci.give(bundle.directory)
+    source.chmod(0o711)
+    (source / "file").chmod(0o4751)
+    plain = oci.output(bundle)
+    (source / "file").write_text("content\n")
+    os.utime(source / "file", (10**9, 10**9))
+    oci.give(bundle.directory)
+    (source / "file").chmod(0o4751)
+    bundle.mount("/d", "tmpfs", "nosuid", "tmpcopyup", kind="tmpfs")
+    assert oci.output(bundle) == plain
+    assert (source / "file").read_text() == "content\n", "what is written goes to the tmpfs"
+
+
+def test_tmpcopyup_of_more_than_the_tmpfs_holds_is_an_error(oci):
+    bundle = oci.bundle("/bin/true").mount("/bin", "tmpfs", "tmpcopyup", "size=64k", kind="tmpfs").write()
+    told = oci.fails("run", "--bundle", bundle.directory, oci.name())
+    assert "cannot mount tmpfs at /bin: " in told
+    assert "No space left on device" in told
+
+
+def test_tmpcopyup_where_the_image_has_nothing_is_an_empty_tmpfs(oci):
+    bundle = oci.bundle(script="ls -a /new").mount("/new", "tmpfs", "tmpcopyup", "ro", kind="tmpfs")
+    assert oci.output(bundle).split() == [".", ".."]
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_mount_label_without_selinux_is_refused_and_an_empty_one_is_not(oci):
+    bundle = oci.bundle("/bin/true")
+    bundle.linux["mountLabel"] = ""
+    oci.output(bundle)
+    bundle.linux["mountLabel"] = "system_u:object_r:container_file_t:s0"
+    bundle.write()
+    assert "does not run SELinux" in oci.fails("run", "--bundle", bundle.directory, oci.name())
+
+
+# --- pivot_root, and without ------------------------------------------------------------------------------------------
+
+
+def test_without_pivot_root_the_container_has_its_root_and_nothing_else(root_oci):
+    bundle = root_oci.bundle(script="ls /; cat /proc/self/mountinfo | wc -l; ls -d /var/tmp 2>/dev/null; [ -c /dev/null ]")
+    pivoted = root_oci.output(bundle)
+    bundle.write()
+    assert root_oci.ok("run", "--no-pivot", "--bundle", bundle.directory, root_oci.name()) == pivoted
+
+
+def test_without_pivot_root_a_chroot_in_the_container_leads_back_to_its_root(root_oci):
+    """The way out of a chroot: another one below the working directory, and then up."""
+    up = "cd " + "../" * 20
+    bundle = root_oci.bundle(
+        script=f"mkdir -p /x; mount -t tmpfs none /x; {up}; pwd; ls -d bin/busybox; ls etc | wc -l; umount /x"
+    )
+    _give_sys_admin(bundle)
+    bundle.write()
+    out = root_oci.ok("run", "--no-pivot", "--bundle", bundle.directory, root_oci.name()).split()
+    assert out == ["/", "bin/busybox", "2"]
+
+
+def test_without_pivot_root_is_refused_in_a_user_namespace(oci):
+    bundle = oci.bundle("/bin/true").write()
+    if oci.kind != "root":
+        assert "--no-pivot" in oci.fails("run", "--no-pivot", "--bundle", bundle.directory, oci.name())
+
+
+def test_a_bind_source_that_only_the_hosts_root_reaches_is_mounted_in_a_user_namespace(oci):
+    if oci.kind != "userns":
+        pytest.skip("needs root, whose containers have a user namespace")
+    closed = oci.directory / "closed"
+    (closed / "data").mkdir(parents=True)
+    (closed / "data/file").write_text("reached\n")
+    closed.chmod(0o700)
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    bundle = oci.bundle("/bin/cat", "/v/file").mount("/v", closed / "data", "rbind", "rprivate")
+    assert oci.output(bundle) == "reached\n"
