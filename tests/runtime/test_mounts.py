@@ -355,7 +355,8 @@ def test_without_pivot_root_a_chroot_leads_back_to_the_containers_root(root_oci)
     """The way out of a chroot: another one below the working directory, and then up."""
     bundle = root_oci.bundle("/bin/sleep", "60")
     name = root_oci.create(bundle, "--no-pivot")
-    escape = "import os, sys; os.setns(os.open(f'/proc/{sys.argv[1]}/ns/mnt', 0), 0x20000); os.chroot('/tmp')"
+    escape = "import ctypes, os, sys; assert ctypes.CDLL(None).setns(os.open(f'/proc/{sys.argv[1]}/ns/mnt', 0), 0x20000) == 0"
+    escape += "; os.chroot('/tmp')"
     escape += "; os.chdir('../' * 20); print(*sorted(os.listdir('.')))"
     done = root_oci.person.run([sys.executable, "-c", escape, str(root_oci.state(name)["pid"])])
     root_oci.ok("delete", "--force", name)
