@@ -17,7 +17,7 @@ import os
 import time
 
 from cratebox.cgroup import tree
-from cratebox.errors import RuntimeFailure, Unsupported
+from cratebox.errors import NotFound, RuntimeFailure, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +58,14 @@ class Cgroup:
         """Return what `from_paths` takes, for the state file: the directories, and what else a driver must know again."""
         return dict(self.directories)
 
+    def below(self, path: str) -> Cgroup:
+        """Return the cgroup `path` in this one. Raises InvalidValue for what could leave it, NotFound where there is none."""
+        path = tree.checked_path(path)
+        found = {controllers: f"{directory}/{path}" for controllers, directory in self.directories.items()}
+        if not found or not all(os.path.isdir(directory) for directory in found.values()):
+            raise NotFound(f"cgroup {path} does not exist in the container")
+        return from_paths(found)
+
     def update(self, resources: Resources) -> None:
         """Set what `resources` gives and leave the rest; where something of it is refused, what was changed is set back.
 
@@ -90,11 +98,11 @@ class Cgroup:
 
     def pids(self) -> list[int]:
         """Return the processes inside, those in cgroups below included, as this process's PID namespace numbers them."""
-        return tree.processes(self._tracked()) if self.directories else []
+        return tree.processes(self.tracked()) if self.directories else []
 
     def signal(self, number: int) -> int:
         """Send signal `number` to the processes that are inside now; return to how many. Raises OSError."""
-        return tree.signal_each(self._tracked(), number) if self.directories else 0
+        return tree.signal_each(self.tracked(), number) if self.directories else 0
 
     def kill(self) -> None:
         """Send SIGKILL to every process inside, also to those that are being born or frozen. Does not wait. Raises OSError."""
@@ -112,7 +120,7 @@ class Cgroup:
         if failed:
             raise RuntimeFailure(f"cannot remove cgroup {failed[0]}", "processes in it are still alive")
 
-    def _tracked(self) -> str:
+    def tracked(self) -> str:
         """Return the directory that is asked for processes."""
         return next(iter(self.directories.values()))
 
@@ -124,6 +132,10 @@ class Driver:
     reason = ""
     born_inside = False  # clone3 can begin a process in the cgroup (`Cgroup.fd_for_clone`), which is then made before it
     needs_pid = False  # the process must be there before its cgroup
+
+    def default_path(self, name: str) -> str:
+        """Return the cgroupsPath of a container `name` whose spec gives none."""
+        return f"crate-oci/{name}"
 
     def check_path(self, path: str) -> None:
         """Raise InvalidValue unless `create` can take `path`, a linux.cgroupsPath. Before anything exists."""
@@ -215,6 +227,10 @@ def from_paths(paths: dict[str, str]) -> Cgroup:
     """Return the cgroup that `Cgroup.paths` described, in this or another process. Nothing is checked."""
     if not paths:
         return NoCgroup({})
+    if "unit" in paths:
+        from cratebox.cgroup.systemd import cgroup_of
+
+        return cgroup_of(paths)
     if paths.keys() == {"unified"}:
         from cratebox.cgroup.v2 import V2Cgroup
 

@@ -10,7 +10,7 @@ import os
 
 from cratebox.cgroup import mounts
 from cratebox.cgroup.base import Disabled, Driver
-from cratebox.errors import InvalidValue, Unsupported
+from cratebox.errors import InvalidValue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ def driver(name: str, rootless: bool) -> Driver:
     if name == "disabled":
         return Disabled("--cgroup-manager disabled was given", "leave it out, or the limit", chosen=True)
     if name == "systemd":
-        raise Unsupported("the systemd driver is not there yet", "use cgroupfs")
+        from cratebox.cgroup.systemd import Systemd
+
+        return Systemd(rootless)
     if name not in {"", "cgroupfs"}:
         raise InvalidValue(f"{name!a} is no cgroup manager", ", ".join(DRIVERS) + " are")
     try:

@@ -51,7 +51,7 @@ class V1(base.Driver):
                 if tree.make(directory):
                     made[controllers] = directory
                 if "cpuset" in controllers.split(","):
-                    _fill_cpuset(directory)
+                    fill_cpuset(directory)
             if others:
                 made["unified"] = cgroup.directories["unified"] = self._make_unified(path, others)
             if resources and resources.devices:
@@ -115,7 +115,7 @@ def _apply(directories: dict[str, str], writes: list[Write], in_use: bool = Fals
     (limits.change if in_use else limits.apply)(alone, writes)
 
 
-def _fill_cpuset(directory: str) -> None:
+def fill_cpuset(directory: str) -> None:
     """Give a cgroup of the cpuset hierarchy its parent's processors and memory, where it has none.
 
     An empty cpuset can hold no process, and that is how one begins, unless the parent says clone_children: ours does
@@ -124,7 +124,7 @@ def _fill_cpuset(directory: str) -> None:
     if tree.read(directory, "cpuset.cpus"):
         return
     parent = os.path.dirname(directory)
-    _fill_cpuset(parent)
+    fill_cpuset(parent)
     for file in ("cpuset.cpus", "cpuset.mems"):
         tree.write(directory, file, tree.read(parent, file))
     tree.write(directory, "cgroup.clone_children", "1")
@@ -186,6 +186,12 @@ class V1Cgroup(base.Cgroup):
                 files.append((file, [line]))
         for file, lines in files:
             tree.write(directory, file, *lines)
+
+    def apply(self, resources: Resources) -> None:
+        """Write the limits to a cgroup that is new. Raises InvalidValue, Unsupported, RuntimeFailure."""
+        writes = _writes(resources)
+        if writes:
+            _apply(self.directories, writes)
 
     def update(self, resources: Resources) -> None:
         """Write the limits; device rules while nobody runs, for in between nothing is allowed."""
@@ -279,7 +285,7 @@ class V1Cgroup(base.Cgroup):
         try:
             if freezer:
                 tree.write(freezer, "freezer.state", "FROZEN")
-            tree.kill_each(self._tracked())
+            tree.kill_each(self.tracked())
         except OSError as error:
             if error.errno not in {_ENOENT, _ENODEV}:  # gone
                 raise
@@ -302,11 +308,11 @@ class V1Cgroup(base.Cgroup):
         return directory
 
     def _must_be_there(self) -> None:
-        if not os.path.isdir(self._tracked()):
-            raise NotFound(f"the cgroup {self._tracked()} is gone")
+        if not os.path.isdir(self.tracked()):
+            raise NotFound(f"the cgroup {self.tracked()} is gone")
 
-    def _tracked(self) -> str:
-        return self.find("freezer") or super()._tracked()
+    def tracked(self) -> str:
+        return self.find("freezer") or super().tracked()
 
 
 def _thaw(freezer: str) -> None:

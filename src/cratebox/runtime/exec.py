@@ -6,8 +6,7 @@ import os
 import struct
 
 from cratebox.cgroup import base as cgroups
-from cratebox.cgroup import tree
-from cratebox.errors import Conflict, InvalidValue, NotFound, RuntimeFailure
+from cratebox.errors import Conflict, InvalidValue, RuntimeFailure
 from cratebox.linux import caps, const, fdpass, namespaces, process, stub
 from cratebox.record import Record
 from cratebox.runtime import bundle, console, enter, place, program, seccomp, sync, validate
@@ -214,13 +213,8 @@ def _open(state: saved.State) -> int:
 
 
 def _cgroup(state: saved.State, below: str) -> cgroups.Cgroup:
-    if not below:
-        return cgroups.from_paths(state.cgroup)
-    path = tree.checked_path(below)
-    missing = [directory for directory in state.cgroup.values() if not os.path.isdir(f"{directory}/{path}")]
-    if missing or not state.cgroup:
-        raise NotFound(f"cgroup {below} does not exist in the container")
-    return cgroups.from_paths({controllers: f"{directory}/{path}" for controllers, directory in state.cgroup.items()})
+    group = cgroups.from_paths(state.cgroup)
+    return group.below(below) if below else group
 
 
 def _kinds(pid: int) -> int:
