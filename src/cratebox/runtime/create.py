@@ -157,6 +157,9 @@ def _lead_on(wish: Wish, pid: int, sock: _socket.socket) -> Cgroup | None:
     if _flags(wish) & const.CLONE_NEWUSER:
         assert wish.spec.linux
         _map_ids(pid, wish.spec.linux)
+    if wish.spec.linux and wish.spec.linux.net_devices:
+        _move_devices(pid, wish.spec.linux)
+    if _flags(wish) & const.CLONE_NEWUSER:
         fdpass.send(sock, sync.MAPPED)
     if wish.make_cgroup:
         group = wish.make_cgroup()
@@ -166,6 +169,13 @@ def _lead_on(wish: Wish, pid: int, sock: _socket.socket) -> Cgroup | None:
             group.remove()
             raise
     return group
+
+
+def _move_devices(pid: int, linux: Linux) -> None:
+    from cratebox.runtime import netdevices
+
+    joined = next((one.path for one in linux.namespaces if one.type == "network"), "")
+    netdevices.move(linux.net_devices or {}, joined or f"/proc/{pid}/ns/net")
 
 
 def _hand_over(sock: _socket.socket, group: Cgroup) -> None:

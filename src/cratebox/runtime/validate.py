@@ -134,7 +134,7 @@ def _check_linux(linux: Linux) -> None:
         from cratebox.runtime import validate_rare
 
         validate_rare.check_linux(linux)
-    _refuse("linux", linux, ("time_offsets", "net_devices", "intel_rdt"))
+    _refuse("linux", linux, ("time_offsets", "intel_rdt"))
     _check_mappings("linux.uidMappings", linux.uid_mappings)
     _check_mappings("linux.gidMappings", linux.gid_mappings)
     for number, device in enumerate(linux.devices):
