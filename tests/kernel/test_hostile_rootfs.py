@@ -5,58 +5,17 @@ Each row names the CVE that it would have been: see docs/security.md.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import shutil
 import stat
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
 
 from support import commands
-
-NAMES = ("null", "pts", "shm", "mqueue", "ptmx", "console", "fd", "self", "sys", "kernel", "fs", "cgroup", "etc", "file", "x")
-
-
-def fingerprint(*trees: Path) -> str:
-    """Return a hash over names, kinds, modes, owners, link targets and contents, and whether something is mounted there."""
-    found = hashlib.sha256()
-    for tree in trees:
-        for where, names, files in os.walk(tree):
-            names.sort()
-            for name in sorted((*names, *files)):
-                path = os.path.join(where, name)
-                info = os.lstat(path)
-                found.update(f"{path} {info.st_mode:o} {info.st_uid} {info.st_gid} {info.st_rdev} {info.st_dev}\n".encode())
-                if stat.S_ISLNK(info.st_mode):
-                    found.update(os.readlink(path).encode())
-                elif stat.S_ISREG(info.st_mode):
-                    found.update(Path(path).read_bytes())
-    found.update("\n".join(line for line in _mounts() if any(str(tree) in line for tree in trees)).encode())
-    return found.hexdigest()
-
-
-def _mounts() -> list[str]:
-    return Path("/proc/self/mountinfo").read_text().splitlines()
-
-
-@pytest.fixture
-def canary(oci) -> Path:
-    """A directory of the host with what an escape would look for. It belongs to the one who runs the runtime: he could."""
-    tree = oci.directory.parent / "canary"
-    tree.mkdir()
-    for name in NAMES:
-        if name in ("pts", "shm", "mqueue", "self", "sys", "kernel", "fs", "cgroup", "etc"):
-            (tree / name).mkdir()
-            (tree / name / "file").write_text("canary")
-        else:
-            (tree / name).write_text("canary")
-    oci.give(tree)
-    tree.chmod(0o777)
-    return tree
+from support.canary import fingerprint, mounts_now, swapping
 
 
 def _try(oci, bundle) -> tuple[int, str]:
@@ -175,27 +134,15 @@ def test_a_mount_target_swapped_in_a_shared_volume_stays_inside(oci, canary):
     (volume / "sub/x").mkdir(parents=True)
     (volume / "link").symlink_to("../" * 30 + str(canary).lstrip("/"))
     oci.give(volume)
-    before, stop = fingerprint(canary), threading.Event()
-
-    def swap() -> None:
-        libc, exchange = ctypes.CDLL(None), 2
-        sub, link = (os.fsencode(volume / name) for name in ("sub", "link"))
-        while not stop.is_set():
-            assert libc.renameat2(-100, sub, -100, link, exchange) == 0
-
-    swapping = threading.Thread(target=swap)
+    before = fingerprint(canary)
     bundle = (
         oci.bundle(script="touch /v/sub/x/made; true").mount("/v", volume).mount("/v/sub/x", "tmpfs", "nosuid", kind="tmpfs")
     )
-    swapping.start()
-    try:
+    with swapping((volume / "sub", volume / "link")):
         for _ in range(25):
             _try(oci, bundle)
-    finally:
-        stop.set()
-        swapping.join()
     assert fingerprint(canary) == before
-    assert not [line for line in _mounts() if str(oci.directory) in line]
+    assert not [line for line in mounts_now() if str(oci.directory) in line]
 
 
 def _working_directories() -> list[str]:

@@ -14,11 +14,11 @@ from cratebox.linux.beneath import make_directories, open_beneath, open_in_root
 
 _ELOOP = 40
 _PROC_ROOT = 1  # the inode of every procfs's root
-# What lxcfs and its like put into a container's /proc, so that it tells of the container (runc has the same list).
+# What lxcfs and its like put into a container's /proc, so that it tells of the container. /proc/net leads into a process.
 IN_PROC = frozenset(
     "/proc/" + name
     for name in (
-        "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev",
+        "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
         "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled",
     )
 )  # fmt: skip
