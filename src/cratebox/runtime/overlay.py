@@ -9,11 +9,12 @@ from cratebox.linux import const, mount
 from cratebox.runtime.wish import Overlay
 
 _EINVAL, _EPERM = 22, 1
+_MOST_OF_VALUE, _PAGE = 255, 4096  # bytes
 
 
 def mount_overlay(overlay: Overlay, path: str) -> int:
     """Mount `overlay` at `path`; return its descriptor. Raises OSError, RuntimeFailure, OverlayRefused."""
-    return put(_new(overlay), path) if overlay.upper else _in_memory(overlay, path)
+    return _mount(overlay, path) if overlay.upper else _in_memory(overlay, path)
 
 
 def put(tree: int, path: str) -> int:
@@ -31,7 +32,7 @@ def _in_memory(overlay: Overlay, path: str) -> int:
         os.mkdir(name, mode, dir_fd=tree)
     os.close(tree)
     try:
-        return put(_new(overlay.replace(upper=path + "/upper", work=path + "/work")), path)
+        return _mount(overlay.replace(upper=path + "/upper", work=path + "/work"), path)
     except OverlayRefused:
         return _pieces(overlay, path)
 
@@ -47,22 +48,41 @@ def _pieces(overlay: Overlay, path: str) -> int:
     return mount_pieces(overlay.lower[0], path, one)
 
 
-def _new(overlay: Overlay) -> int:
-    """Layers go in by descriptor: their paths together would soon be longer than the page the kernel takes."""
-    fds = []
+def _mount(overlay: Overlay, path: str) -> int:
+    """Directories go in by descriptor: the layers' paths together would soon be longer than the kernel takes."""
+    fds: list[int] = []
     try:
-        for lower in reversed(overlay.lower):
-            fds.append(os.open(lower, const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        options = (
-            "lowerdir=" + ":".join(f"/proc/self/fd/{fd}" for fd in fds),
-            "upperdir=" + overlay.upper.replace("\\", "\\\\"),  # the file system takes a backslash for an escape
-            "workdir=" + overlay.work.replace("\\", "\\\\"),
-            *overlay.options,
-        )
-        return mount.new_filesystem("overlay", options, source="overlay")
+        lower = [_by_descriptor(one, fds) for one in reversed(overlay.lower)]
+        sides = (f"upperdir={_side(overlay.upper, fds)}", f"workdir={_side(overlay.work, fds)}", *overlay.options)
+        return _attach(lower, sides, path)
     except OSError as error:
         kind = OverlayRefused if error.errno in (_EINVAL, _EPERM, 19, 95) else RuntimeFailure
         raise kind(f"cannot mount the image's layers: {error.strerror}") from None
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _attach(lower: list[str], sides: tuple[str, ...], path: str) -> int:
+    """fsconfig(2) takes values of up to 255 bytes, some fifteen layers; mount(2) takes a page of options; and since Linux 6.7
+    layers can be given one by one.
+    """
+    layers = "lowerdir=" + ":".join(lower)
+    if len(layers) - len("lowerdir=") <= _MOST_OF_VALUE:
+        return put(mount.new_filesystem("overlay", (layers, *sides), source="overlay"), path)
+    together = ",".join((layers, *sides))
+    if len(together) < _PAGE:
+        mount.mount("overlay", path, "overlay", 0, together)
+        return os.open(path, const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return put(mount.new_filesystem("overlay", (*("lowerdir+=" + one for one in lower), *sides), source="overlay"), path)
+
+
+def _by_descriptor(path: str, fds: list[int]) -> str:
+    fds.append(os.open(path, const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    return f"/proc/self/fd/{fds[-1]}"
+
+
+def _side(path: str, fds: list[int]) -> str:
+    """Return the writable side's path as an option's value: by descriptor where it is long, or has what separates options."""
+    plain = len(path) <= _MOST_OF_VALUE and not {",", "\\", ":"} & set(path)
+    return path if plain else _by_descriptor(path, fds)
