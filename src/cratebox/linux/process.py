@@ -26,6 +26,11 @@ def set_no_new_privileges() -> None:
     prctl("PR_SET_NO_NEW_PRIVS", const.PR_SET_NO_NEW_PRIVS, 1)
 
 
+def set_subreaper(value: bool) -> None:
+    """Say whether descendants of this process that lose their parent become its children."""
+    prctl("PR_SET_CHILD_SUBREAPER", const.PR_SET_CHILD_SUBREAPER, int(value))
+
+
 def set_name(name: str) -> None:
     """Set the name that ps shows for this process; the kernel keeps 15 bytes."""
     checked(f"prctl(PR_SET_NAME, {name})", const.SYS_prctl, const.PR_SET_NAME, name.encode()[:15] + b"\0")

@@ -15,7 +15,7 @@ from cratebox.errors import CrateError, InvalidValue, RuntimeFailure, StorageErr
 from cratebox.linux import process
 from cratebox.paths import private_directory
 from cratebox.record import Record
-from cratebox.runtime import console, place, seccomp, spec, validate
+from cratebox.runtime import console, place, seccomp, spec, validate, warnings
 from cratebox.runtime import create as creation
 from cratebox.runtime import state as saved
 from cratebox.runtime.mount_options import is_new
@@ -23,6 +23,8 @@ from cratebox.runtime.wish import Wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from cratebox.runtime.wish import Listener
 
 _MOST_OF_SPEC = 16 << 20  # bytes
@@ -52,10 +54,11 @@ def create(root: str, name: str, bundle: str, settings: Settings, detached: bool
     document = read(settings.config or bundle + "/config.json")
     validate.validate(document)
     _check(document, settings, detached)
-    wish = _wish(root, bundle, document, settings)
+    blank = _blank(name, bundle, document)
+    wish = _wish(root, bundle, document, settings, blank)
     directory, lock = place.claim(root, name)
     try:
-        return _make(directory, _blank(name, bundle, document), wish, settings)
+        return _make(directory, blank, wish, settings)
     finally:
         os.close(lock)
 
@@ -114,6 +117,7 @@ def _blank(name: str, bundle: str, document: spec.Spec) -> saved.State:
         cgroups_path=(document.linux.cgroups_path if document.linux else "") or saved.default_cgroup(name),
         rootfs=os.path.normpath(os.path.join(bundle, document.root.path)),
         command=document.process.args[0],
+        hooked=document.hooks is not None,
     )
 
 
@@ -142,6 +146,8 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings) ->
         if created:
             creation.end(created)
         _undo(directory, group, settings.pid_file if created else None)
+        if created and created.hooks_ran:
+            run_poststop(state, wish.spec.hooks)
         if isinstance(error, OSError):
             raise RuntimeFailure(f"cannot create container {state.id}: {error.filename or ''} {error.strerror}") from None
         raise
@@ -164,7 +170,7 @@ def listener(state: saved.State, status: str, profile: spec.Seccomp) -> Listener
     return send
 
 
-def _wish(root: str, bundle: str, document: spec.Spec, settings: Settings) -> Wish:
+def _wish(root: str, bundle: str, document: spec.Spec, settings: Settings, blank: saved.State) -> Wish:
     """Work out all that can be before anything of the container exists; what a profile contradicts itself in is found here."""
     profile = document.linux.seccomp if document.linux else None
     private_directory(root)
@@ -175,7 +181,23 @@ def _wish(root: str, bundle: str, document: spec.Spec, settings: Settings) -> Wi
         preserve_fds=settings.preserve_fds,
         new_keyring=not settings.no_new_keyring,
         no_pivot=settings.no_pivot,
+        hook_state=hook_state(blank) if document.hooks else None,
     )
+
+
+def hook_state(state: saved.State) -> dict[str, Any]:
+    """Return what hooks are told of a container (runtime.md, State), without status and pid."""
+    known = {"ociVersion": state.oci_version, "id": state.id, "bundle": state.bundle}
+    return known | ({"annotations": state.annotations} if state.annotations else {})
+
+
+def run_poststop(state: saved.State, hooks: spec.Hooks | None) -> None:
+    """Run the hooks of a container that is gone. What fails is warned of (runtime.md, Lifecycle)."""
+    if hooks and hooks.poststop:
+        from cratebox.runtime import hooks as running
+
+        for problem in running.run_all("poststop", hooks.poststop, {**hook_state(state), "status": "stopped", "pid": 0}):
+            warnings.tell(problem)
 
 
 def _from_bundle(one: spec.Mount, bundle: str) -> spec.Mount:

@@ -15,6 +15,7 @@ from cratebox.runtime.wish import Wish
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
 
     from cratebox.cgroup.base import Cgroup
     from cratebox.runtime.wish import Listener
@@ -45,6 +46,8 @@ class Created:
         self.console = -1  # the master of its terminal, once it is ready
         self.listener = listener
         self.started = process.start_time(pid)
+        self.hooks: Callable[[], None] | None = None  # runs those that create has to run here
+        self.hooks_ran = False
 
 
 def create(wish: Wish) -> Created:
@@ -68,6 +71,8 @@ def begin(wish: Wish) -> Created:
     """
     if wish.spec.process and wish.spec.process.rlimits:
         import resource  # noqa: F401  init cannot import any more
+    if wish.spec.hooks:
+        import cratebox.runtime.hooks  # as above
     if wish.spec.linux and wish.spec.linux.sysctl:
         import cratebox.runtime.sysctl  # noqa: F401  as above
     if wish.filter and program.listens(wish.filter) and not wish.listener:
@@ -81,11 +86,23 @@ def begin(wish: Wish) -> Created:
     finally:
         theirs.close()
     try:
-        return Created(pid, pidfd, ours, _lead_on(wish, pid, ours), wish.listener)
+        created = Created(pid, pidfd, ours, _lead_on(wish, pid, ours), wish.listener)
     except BaseException:
         _end(pid, pidfd)
         ours.close()
         raise
+    if wish.spec.hooks:
+        created.hooks = lambda: _run_hooks(wish, pid)
+    return created
+
+
+def _run_hooks(wish: Wish, pid: int) -> None:
+    from cratebox.runtime import hooks
+
+    if wish.spec.hooks:
+        state = {**(wish.hook_state or {}), "status": "creating", "pid": pid}
+        hooks.run("prestart", wish.spec.hooks.prestart, state)
+        hooks.run("createRuntime", wish.spec.hooks.create_runtime, state)
 
 
 def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int, int]:
@@ -93,17 +110,21 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
     report = wish.report if wish.report >= 0 else theirs.fileno()
     assert wish.spec.process
     late_filter = program.late_filter(wish.spec.process, wish.filter)
-    stub_fd, trees = stub.sealed(stub.build(report, *late_filter)), {}
+    stub_fd, hook_stub, trees = stub.sealed(stub.build(report, *late_filter)), -1, {}
     try:
+        if wish.spec.hooks and wish.spec.hooks.start_container:
+            hook_stub = stub.sealed(stub.build(-1, *late_filter))
         trees = sources.open_sources(wish.spec)
-        order = _order(wish, theirs, report, stub_fd, trees)
+        order = _order(wish, theirs, report, (stub_fd, hook_stub), trees)
         pid, pidfd = _clone(wish)
         if pid == 0:
             ours.close()
             init.main(order)
     finally:
-        os.close(stub_fd)
         sources.close(trees)
+        for fd in (stub_fd, hook_stub):
+            if fd >= 0:
+                os.close(fd)
     return pid, pidfd
 
 
@@ -112,11 +133,12 @@ def _flags(wish: Wish) -> int:
     return sum(_FLAGS.get(namespace.type, 0) for namespace in wish.spec.linux.namespaces)
 
 
-def _order(wish: Wish, sock: _socket.socket, report: int, stub_fd: int, trees: dict[int, int]) -> init.RootOrder:
+def _order(wish: Wish, sock: _socket.socket, report: int, stubs: tuple[int, int], trees: dict[int, int]) -> init.RootOrder:
+    stub_fd, hook_stub = stubs
     gate = wish.gate if wish.gate >= 0 else sock.fileno()
     return init.RootOrder(
         spec=wish.spec,
-        program=_program(wish, sock, report, stub_fd, gate),
+        program=_program(wish, sock, report, stub_fd, (gate, hook_stub) if hook_stub >= 0 else (gate,)),
         bundle=wish.bundle,
         overlay=wish.overlay,
         gate=gate,
@@ -128,10 +150,12 @@ def _order(wish: Wish, sock: _socket.socket, report: int, stub_fd: int, trees: d
         trees=trees,
         no_pivot=wish.no_pivot,
         new_userns=bool(_flags(wish) & const.CLONE_NEWUSER),
+        hook_state=wish.hook_state,
+        hook_stub=hook_stub,
     )
 
 
-def _program(wish: Wish, sock: _socket.socket, report: int, stub_fd: int, gate: int) -> program.ProgramOrder:
+def _program(wish: Wish, sock: _socket.socket, report: int, stub_fd: int, keep: tuple[int, ...]) -> program.ProgramOrder:
     assert wish.spec.process
     return program.ProgramOrder(
         process=wish.spec.process,
@@ -141,7 +165,7 @@ def _program(wish: Wish, sock: _socket.socket, report: int, stub_fd: int, gate: 
         stub=stub_fd,
         filter=wish.filter,
         last_cap=caps.last(),
-        keep=(gate,),
+        keep=keep,
         also=wish.also,
         preserve_fds=wish.preserve_fds,
         new_keyring=wish.new_keyring,
@@ -248,6 +272,11 @@ def await_ready(created: Created) -> None:
         if message == sync.LISTENER and len(fds) == 1 and created.listener:
             created.listener(created.pid, fds[0])
             os.close(fds[0])
+            continue
+        if message == sync.HOOKS and created.hooks:
+            created.hooks_ran = True
+            created.hooks()
+            fdpass.send(created.sock, sync.HOOKED)
             continue
         if message[:1] == sync.FAILED:
             raise sync.unpack_error(message)

@@ -14,12 +14,16 @@ from cratebox.linux.beneath import make_directories
 from cratebox.record import Record
 from cratebox.runtime import devices, masks, program, rootfs, sync, terminal
 from cratebox.runtime.mounts import Mounter
-from cratebox.runtime.spec import Linux, Mount, Process, Spec
+from cratebox.runtime.spec import Hooks, Linux, Mount, Process, Spec
 from cratebox.runtime.wish import Overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, NoReturn
+
+    from cratebox.runtime.security import Privileges
+    from cratebox.runtime.spec import Hook
 
 
 class RootOrder(Record):
@@ -38,6 +42,8 @@ class RootOrder(Record):
     trees: dict[int, int] = {}  # noqa: RUF012  mounts opened before the fork, see sources.py; never changed
     no_pivot: bool = False
     new_userns: bool = False
+    hook_state: dict[str, Any] | None = None
+    hook_stub: int = -1  # a stub for the hooks startContainer
 
 
 def main(order: RootOrder) -> None:
@@ -58,6 +64,8 @@ def _become(order: RootOrder) -> None:
     program.load_listening_filter(order.program, privileges)
     fdpass.send(order.program.sock, sync.READY)
     _wait_at_gate(order)
+    if spec.hooks and spec.hooks.start_container:
+        _run_hooks_of_start(order, spec.hooks, privileges)
     program.execute(order.program, privileges, path)
 
 
@@ -108,6 +116,8 @@ def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tu
     for path in order.directories:
         os.close(_make_directory(root, path, "a volume of the image"))
     os.close(_make_directory(root, who.cwd, "working directory"))
+    if spec.hooks:
+        _run_hooks_of_create(order, spec.hooks)
     if linux.sysctl:
         from cratebox.runtime import sysctl  # whoever forked us has loaded it: see create.py
 
@@ -122,6 +132,33 @@ def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tu
     rootfs.set_propagation(root, spec)
     os.close(root)
     return console, own_null
+
+
+def _run_hooks_of_create(order: RootOrder, hooks: Hooks) -> None:
+    if not (hooks.prestart or hooks.create_runtime or hooks.create_container):
+        return
+    fdpass.send(order.program.sock, sync.HOOKS)
+    if fdpass.receive(order.program.sock)[0] != sync.HOOKED:
+        os._exit(1)  # the parent died, or a hook failed and it says so itself
+    if hooks.create_container:
+        from cratebox.runtime import hooks as running  # whoever forked us has loaded it: see create.py
+
+        state = {**(order.hook_state or {}), "status": "creating", "pid": os.getpid()}
+        running.run("createContainer", hooks.create_container, state, running.spawn_on_host)
+
+
+def _run_hooks_of_start(order: RootOrder, hooks: Hooks, privileges: Privileges) -> None:
+    """Run the container's programs as what they are: with the rights of its own program, and behind its filter."""
+    from cratebox.runtime import hooks as running
+
+    who = order.program.process
+
+    def become(hook: Hook) -> NoReturn:
+        as_hook = who.replace(args=hook.args or (hook.path,), env=hook.env or who.env)
+        program.execute(order.program.replace(process=as_hook, stub=order.hook_stub), privileges, hook.path)
+
+    state = {**(order.hook_state or {}), "status": "created", "pid": os.getpid()}
+    running.run("startContainer", hooks.start_container, state, running.spawn_inside(become, order.hook_stub))
 
 
 def _make_directory(root: int, path: str, purpose: str) -> int:

@@ -10,7 +10,7 @@ from cratebox.cgroup import base as cgroups
 from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, RuntimeFailure, StorageError
 from cratebox.linux import process
 from cratebox.runtime import bundle as bundles
-from cratebox.runtime import console, place, spec, sync
+from cratebox.runtime import console, place, spec, sync, warnings
 from cratebox.runtime import state as saved
 
 TYPE_CHECKING = False
@@ -47,10 +47,26 @@ def start(root: str, name: str) -> None:
         error = _open_gate(directory, state)
         if error:
             raise error
+        if state.hooked:
+            _run_poststart(directory, state)
     except OSError as error:
         raise RuntimeFailure(f"cannot start container {name}: {error.strerror}") from None
     finally:
         os.close(lock)
+
+
+def _run_poststart(directory: str, state: saved.State) -> None:
+    """Run the hooks of a program that runs by now. Where one fails the container is stopped (runtime.md, Lifecycle)."""
+    from cratebox.runtime import hooks
+
+    wanted = saved.load_spec(directory).hooks
+    try:
+        if wanted:
+            told = {**bundles.hook_state(state), "status": "running", "pid": state.pid}
+            hooks.run("poststart", wanted.poststart, told)
+    except BaseException:
+        _end(state)
+        raise
 
 
 def _open_gate(directory: str, state: saved.State) -> CrateError | None:
@@ -227,12 +243,28 @@ def delete(root: str, name: str, *, force: bool = False) -> None:
             raise Conflict(f"cannot delete container {name} that is not stopped: {now}", "kill it first, or delete by force")
         if now in {"created", "running"}:
             _end(found)
+        hooks = _hooks(found, directory, force)
         place.remove_cgroup(found)
         saved.forget(directory)
+        bundles.run_poststop(found, hooks)
     except OSError as error:
         raise RuntimeFailure(f"cannot delete container {name}: {error.strerror}") from None
     finally:
         os.close(lock)
+
+
+def _hooks(found: saved.State, directory: str, force: bool) -> spec.Hooks | None:
+    """Return the hooks of a container whose directory will be gone. Raises StorageError where they are damaged, unless `force`."""
+    if not found.hooked:
+        return None
+    try:
+        return saved.load_spec(directory).hooks
+    except StorageError as error:
+        if not force and found.pid:
+            raise
+        if found.pid:
+            warnings.tell(f"{error.message}: its hooks poststop are not run")
+        return None
 
 
 def _known(directory: str, name: str, force: bool) -> saved.State:

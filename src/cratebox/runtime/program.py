@@ -190,6 +190,8 @@ def _stdio(order: ProgramOrder, who: Process, console: int, own_null: int) -> No
     order_fds = (order.sock.fileno(), order.report, order.stub, *order.keep)
     preserved = tuple(range(3, 3 + order.preserve_fds))
     process.close_from(3, (*order_fds, *preserved))
+    for fd in preserved:  # hooks may have been kept from them
+        os.set_inheritable(fd, True)
     os.set_inheritable(order.report, True)  # the stub writes there, and closes it when it executes the program
 
 

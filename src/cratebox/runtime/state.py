@@ -32,7 +32,7 @@ class State(Record):
     `created` and `started_at` are in seconds since 1970. A `pid` of 0: not made yet, or died while it was being made.
 
     `cgroups_path` is what `cgroup` was or will be made from; `rootfs` is the root's directory on the host; `command` is the
-    first word of the process, for messages.
+    first word of the process, for messages; `hooked`: its spec has hooks.
     """
 
     oci_version: str
@@ -49,6 +49,7 @@ class State(Record):
     cgroups_path: str = ""
     rootfs: str = ""
     command: str = ""
+    hooked: bool = False
 
 
 class Identity(Record):
@@ -115,7 +116,18 @@ def load_identity(directory: str, name: str) -> State:
         known = _read(directory + "/identity.json", Identity)
     except (FileNotFoundError, StorageError):
         known = Identity(0, 0, "", cgroups_path=default_cgroup(name))
-    return State("", name, "", known.pid, known.started, known.boot_id, 0.0, known.cgroup, cgroups_path=known.cgroups_path)
+    return State(
+        "",
+        name,
+        "",
+        known.pid,
+        known.started,
+        known.boot_id,
+        0.0,
+        known.cgroup,
+        cgroups_path=known.cgroups_path,
+        hooked=os.path.exists(directory + "/config.json"),
+    )
 
 
 def default_cgroup(name: str) -> str:

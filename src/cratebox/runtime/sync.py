@@ -7,17 +7,21 @@
         MAPPED ---------------------------------------> becomes root of it, mounts
         makes its cgroup meanwhile
         CGROUP + where, what to write to -------------> joins it, mounts the rest: cgroups,
-                                                        devices, masks, pivot_root,
-                                                        identity, capabilities, finds its program
+                                                        devices
                  <------------------------------------- CONSOLE + the terminal's master, if there is one
+                 <------------------------------------- HOOKS, if there are any of these
+        hooks: prestart, createRuntime
+        HOOKED ---------------------------------------> hooks: createContainer; masks, pivot_root,
+                                                        identity, capabilities, finds its program
                  <------------------------------------- LISTENER + the descriptor that a filter's notifications come from,
                                                         where it has any: loaded now, before the gate
                  <------------------------------------- READY                    ("created")
         KEEP (where another process will start it) ---> waits at the gate; dies where its parent died before KEEP,
                                                         for then nothing that was written down leads to it
-        start: one byte through the gate -------------> filter of system calls, execve
+        start: one byte through the gate -------------> hooks: startContainer; filter of system calls, execve
                  <------------------------------------- the report ends: the program runs  ("running")
                  <------------------------------------- or FAILED + what and why, or the stub's 8 bytes
+        hooks: poststart; and poststop, once all is deleted
 
 The gate and the report are this same socket when one process creates and starts, and two FIFOs beside the state file
 when another process, days later, starts what was created.
@@ -30,7 +34,9 @@ import struct
 
 from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, InvalidValue, OverlayRefused, RuntimeFailure, Unsupported
 
-MAPPED, CGROUP, READY, CONSOLE, LISTENER, FAILED, KEEP, GO, JOINED = b"M", b"J", b"R", b"C", b"L", b"F", b"K", b"G", b"P"
+MAPPED, CGROUP, READY, CONSOLE, LISTENER, FAILED, KEEP, GO = b"M", b"J", b"R", b"C", b"L", b"F", b"K", b"G"
+HOOKS, HOOKED = b"H", b"D"
+JOINED = b"P"  # of exec alone, see enter.py
 
 # What an error is called on the wire; anything else arrives as RuntimeFailure.
 _KINDS: dict[str, type[CrateError]] = {

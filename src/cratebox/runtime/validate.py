@@ -39,8 +39,6 @@ def validate(spec: Spec) -> None:
         from cratebox.runtime import validate_rare
 
         validate_rare.check_hooks(spec.hooks)
-        if any(spec.hooks.as_dict().values()):
-            raise Unsupported("spec: hooks are not done by this version of crate")
     check_text("root.path", spec.root.path)
     for name, value in (("hostname", spec.hostname), ("domainname", spec.domainname)):
         check_text(name, value)

@@ -8,6 +8,7 @@ from cratebox.runtime.spec import Spec
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from cratebox.cgroup.base import Cgroup
 
@@ -42,6 +43,7 @@ class Wish(Record):
     also: str = ""  # a second program that must be there, since the first one (a reaper) will execute it
     gate: int = -1  # descriptors of the FIFOs, where another process will start the container
     report: int = -1
+    hook_state: dict[str, Any] | None = None  # the container's state as hooks are told it, without status and pid
     preserve_fds: int = 0
     new_keyring: bool = True
     no_pivot: bool = False  # change to the root by moving it over /, which is for ramdisks
