@@ -18,14 +18,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.runtime.spec import Mount
 
-_EPERM, _EBUSY = 1, 16
+_EPERM, _EBUSY, _EINVAL = 1, 16, 22
 _SAFE = const.MOUNT_ATTR_NOSUID | const.MOUNT_ATTR_NODEV | const.MOUNT_ATTR_NOEXEC
 
 
 def mount_cgroup(root: int, one: Mount, directories: dict[str, str], own_namespace: bool, label: str = "") -> None:
     """Mount the cgroup hierarchies at `one.destination` below the descriptor `root`. Raises OSError.
 
-    `directories` are the container's cgroup, by the controllers of each hierarchy, as the host sees them. In a cgroup
+    Its options are those of every hierarchy; nosuid, nodev and noexec are there whether they are asked for or not, and data is
+    for cgroup v2 alone. `directories` are the container's cgroup, by the controllers of each hierarchy, as the host sees them. In a cgroup
     namespace a bind of such a directory is the same as a new mount, and made in half of the time; without one it is the only
     way not to show the host's: EPERM for a hierarchy that the container has no cgroup in.
     """
@@ -34,6 +35,8 @@ def mount_cgroup(root: int, one: Mount, directories: dict[str, str], own_namespa
     flags = (_SAFE | options.plus) & ~options.minus
     hierarchies = _hierarchies()
     if hierarchies:
+        if options.rest:
+            raise OSError(_EINVAL, f"the hierarchies of cgroup v1 take no option {options.rest[0]!a}")
         tree = mount.new_filesystem("tmpfs", ("mode=755", "size=64k", *_label(label)), _SAFE)
         mount.attach(tree, target, one.destination)
         for controllers in hierarchies:
