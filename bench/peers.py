@@ -7,29 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 from measure import Command
 
 from support.commands import command as crate_command
-from support.people import PATH, Person
+from support.engines import Absent, Daemon, need
+from support.people import Person
 
 _DOCKER_CLIENTS = ("/usr/bin/docker", "/usr/local/bin/docker")
-
-
-class Absent(Exception):
-    """The engine is not installed, or does not work on this machine; the text says which."""
-
-
-def need(program: str) -> str:
-    found = shutil.which(program, path=PATH)
-    if found is None:
-        raise Absent(f"{program} is not installed")
-    return found
 
 
 def call(command: Command, timeout: float = 300) -> str:
@@ -248,34 +235,6 @@ class Podman(Engine):
         return self._podman(
             f"pull-{self._turn}", "pull", "--quiet", "--tls-verify=false", "--signature-policy", policy, reference
         )
-
-
-class Daemon:
-    """A program that serves until it is ended."""
-
-    def __init__(self, argv: list[str | Path], log: Path, ready: Path) -> None:
-        with log.open("wb") as out:
-            words = [str(word) for word in argv]
-            self.process = subprocess.Popen(
-                words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd="/", env={"PATH": PATH}
-            )
-        for _ in range(600):
-            if ready.exists():
-                return
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.05)
-        self.end()
-        raise Absent(f"{argv[0]} did not start: {(log.read_text(errors='replace').strip().splitlines() or ['no word'])[-1]}")
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait(20)
 
 
 class Containerd(Engine):

@@ -1,0 +1,58 @@
+"""Engines of other people on crate-oci, see support/engines.py. Each is started once, for the tests of one worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from support import engines
+from support.engines import Containerd, Docker, Engine, House, Podman
+from support.images import Image
+
+_E = TypeVar("_E", bound=Engine)
+
+
+@pytest.fixture(scope="session")
+def house() -> Iterator[House]:
+    """Namespaces for engines."""
+    try:
+        made = House()
+    except engines.Absent as absent:
+        pytest.skip(str(absent))
+    yield made
+    made.end()
+
+
+def _engine(make: Callable[[House, Path, Path], _E], house: House, scratch: Path) -> Iterator[_E]:
+    directory = scratch / f"e{os.urandom(2).hex()}"  # short: Podman takes 50 characters
+    try:
+        engine = make(house, directory, engines.runtime(scratch))
+    except engines.Absent as absent:
+        pytest.skip(str(absent))
+    yield engine
+    engine.end()
+
+
+@pytest.fixture(scope="session")
+def podman(house: House, scratch: Path) -> Iterator[Podman]:
+    yield from _engine(Podman, house, scratch)
+
+
+@pytest.fixture(scope="session")
+def docker(house: House, scratch: Path) -> Iterator[Docker]:
+    yield from _engine(Docker, house, scratch)
+
+
+@pytest.fixture(scope="session")
+def containerd(house: House, scratch: Path) -> Iterator[Containerd]:
+    yield from _engine(Containerd, house, scratch)
+
+
+@pytest.fixture(scope="session")
+def tour_image(busybox_base: Image) -> Image:
+    """busybox with what a container of an engine expects to be there."""
+    return busybox_base
