@@ -133,7 +133,6 @@ class Bundle(Engine):
 
     def _shape(self, spec: dict[str, object]) -> None:
         from cratebox import document
-        from cratebox.runtime.seccomp import default_profile
 
         process, linux, root = spec["process"], spec["linux"], spec["root"]
         assert isinstance(process, dict) and isinstance(linux, dict) and isinstance(root, dict)  # noqa: PT018
@@ -142,7 +141,7 @@ class Bundle(Engine):
         process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), capabilities)
         root["readonly"] = False
         linux["namespaces"] = [{"type": kind} for kind in ("pid", "mount", "uts", "ipc", "cgroup", "network")]
-        linux["seccomp"] = document.encode(default_profile(frozenset(capabilities)))
+        linux["seccomp"] = document.encode(default_seccomp(capabilities))
 
     def run(self, name: str, *argv: str) -> Command:
         self._turn += 1
@@ -150,6 +149,14 @@ class Bundle(Engine):
         return self.command(
             self._program, "--root", self.directory / "state", "run", "--bundle", bundle, f"bench-{os.getpid()}-{self._turn}"
         )
+
+
+def default_seccomp(capabilities: list[str]) -> object:
+    """Return the linux.seccomp that crate gives a container with these capabilities."""
+    from cratebox import document
+    from cratebox.runtime.seccomp import default_profile
+
+    return document.encode(default_profile(frozenset(capabilities)))
 
 
 # Docker's and Podman's default set, which is crate's.
