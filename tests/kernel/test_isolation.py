@@ -200,10 +200,29 @@ def test_the_oom_score_is_the_specs(oci):
     assert oci.output(bundle) == "500\n"
 
 
-def test_the_environment_is_the_specs_alone(oci):
+def test_the_environment_is_the_specs_and_home(oci):
     bundle = oci.bundle("/bin/env")
     bundle.process["env"] = ["PATH=/bin", "A=b=c", "EMPTY="]
-    assert sorted(oci.output(bundle).splitlines()) == ["A=b=c", "EMPTY=", "PATH=/bin"]
+    assert sorted(oci.output(bundle).splitlines()) == ["A=b=c", "EMPTY=", "HOME=/root", "PATH=/bin"]
+    bundle.process["env"] = ["HOME=/here"]
+    assert oci.output(bundle) == "HOME=/here\n"
+
+
+def test_home_is_that_of_the_containers_passwd(oci):
+    bundle = oci.bundle("/bin/env")
+    bundle.process["env"] = []
+    (bundle.rootfs / "etc").mkdir(exist_ok=True)
+    (bundle.rootfs / "etc/passwd").write_text("root:x:0:0::/of/root:/bin/sh\n")
+    assert oci.output(bundle) == "HOME=/of/root\n"
+
+
+def test_a_passwd_that_is_a_fifo_holds_nobody_up(oci):
+    bundle = oci.bundle("/bin/env")
+    bundle.process["env"] = []
+    (bundle.rootfs / "etc").mkdir(exist_ok=True)
+    (bundle.rootfs / "etc/passwd").unlink(missing_ok=True)
+    os.mkfifo(bundle.rootfs / "etc/passwd")
+    assert oci.output(bundle) == "HOME=/\n"
 
 
 # --- the filter of system calls --------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from cratebox.record import Record
 from cratebox.runtime import console, place, seccomp, spec, validate, warnings
 from cratebox.runtime import create as creation
 from cratebox.runtime import state as saved
+from cratebox.runtime.device_rules import with_default_devices
 from cratebox.runtime.mount_options import is_new
 from cratebox.runtime.wish import Wish
 
@@ -40,6 +41,7 @@ class Settings(Record):
     preserve_fds: int = 0  # descriptors 3 and up that the container's program inherits
     no_pivot: bool = False
     no_new_keyring: bool = False
+    cgroup_manager: str = ""  # cgroupfs, systemd or disabled; "": what there is
     rootless: bool | None = None  # whether cgroups are made as by an ordinary user; None: by who we are
 
 
@@ -126,7 +128,9 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings) ->
     linux = wish.spec.linux
     try:
         saved.save(directory, state)
-        group = place.driver(settings.rootless).create(state.cgroups_path, linux.resources if linux else None)
+        driver = place.driver(settings.rootless, settings.cgroup_manager)
+        resources = with_default_devices(linux.resources if linux else None, driver.name)
+        group = driver.create(state.cgroups_path, resources)
         ends = place.make_fifos(directory)
         asked = listener(state, "creating", linux.seccomp) if linux and linux.seccomp else None
         created = creation.begin(wish.replace(cgroup=group, gate=ends[0], report=ends[1], listener=asked))

@@ -165,8 +165,8 @@ def _remove_unknown(path: str) -> None:
     )
 
 
-def driver(rootless: bool | None = None) -> cgroups.Driver:
+def driver(rootless: bool | None = None, manager: str = "") -> cgroups.Driver:
     """Return what makes the cgroups of this caller's containers. Root of a user namespace is no more than its user was."""
     if rootless is None:
         rootless = os.geteuid() != 0 or not userns.is_first()
-    return detect.driver("", rootless)
+    return detect.driver(manager, rootless)

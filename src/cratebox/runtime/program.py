@@ -15,6 +15,7 @@ from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, RuntimeFa
 from cratebox.linux import const, fdpass, process, stub, tty
 from cratebox.record import Record
 from cratebox.runtime import devices, sync
+from cratebox.runtime.home import with_home
 from cratebox.runtime.security import Privileges, set_limits
 from cratebox.runtime.spec import Linux, Process
 
@@ -165,11 +166,12 @@ def listens(compiled: tuple[bytes, int]) -> bool:
 def execute(order: ProgramOrder, privileges: Privileges, path: str) -> NoReturn:
     """Load the filter, drop to the capabilities of the spec and become the program."""
     who = order.process
+    env = with_home(who.env, who.user.uid)
     if order.filter and not who.no_new_privileges and not listens(order.filter):
         privileges.load_filter(*order.filter)
     privileges.finish()
     try:
-        stub.execute(order.stub, path, who.args, who.env)
+        stub.execute(order.stub, path, who.args, env)
     except OSError as error:  # E2BIG: arguments and environment that are too long for the stub are so for the program
         raise sync.exec_error(path, error.errno or 0) from None
 

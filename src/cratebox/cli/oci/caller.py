@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-from cratebox.errors import Unsupported
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.cli.options import Words
@@ -36,8 +34,6 @@ def fill_in(words: Words, who: Caller) -> None:
         os.environ["CRATE_DEBUG"] = "1"
     who.debug = who.debug or bool(os.environ.get("CRATE_DEBUG"))
     who.cgroup_manager = _cgroup_manager(words)
-    if who.cgroup_manager != "cgroupfs":
-        raise Unsupported(f"--cgroup-manager {who.cgroup_manager} is not there yet", "let the engine use the cgroupfs driver")
     who.rootless = {"true": True, "false": False}.get(words.text("rootless") or "")
     who.criu = words.text("criu") or "criu"
     root = words.text("root")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cratebox.cli.oci.caller import Caller
     from cratebox.runtime.spec import Process, User
 
-_OF_PROCESS = ("cwd", "env", "tty", "user", "additional-gids", "process-label", "apparmor", "no-new-privs", "cap")
+_OF_PROCESS = ("cwd", "env", "user", "additional-gids", "process-label", "apparmor", "no-new-privs", "cap")
 _ID_MAX = 2**32 - 2
 COMMAND = Command(
     name="exec",
@@ -69,6 +69,7 @@ def main(words: Words, who: Caller) -> int:
         "pidfd_socket": words.text("pidfd-socket"),
         "console_socket": words.text("console-socket"),
         "detach": words.yes("detach"),
+        "tty": words.yes("tty"),
         "preserve_fds": words.number("preserve-fds"),
         "cgroup": _cgroup(words.text("cgroup") or ""),
         "ignore_paused": words.yes("ignore-paused"),
@@ -109,7 +110,7 @@ def _of_flags(own: Process, words: Words, command: list[str]) -> Process:
         args=tuple(command),
         cwd=words.text("cwd") or own.cwd,
         env=(*own.env, *words.all("env")),
-        terminal=words.yes("tty"),
+        terminal=False,  # as said by --tty, beside which it stands
         user=_user(own.user, words),
         capabilities=_capabilities(own, words.all("cap")),
         no_new_privileges=words.yes("no-new-privs") if words.given("no-new-privs") else own.no_new_privileges,
