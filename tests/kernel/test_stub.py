@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cratebox.linux import const, stub
+from cratebox.linux import const, mount, namespaces, stub
 from cratebox.linux._libc import syscall
 
 REPORT = 300  # the descriptor that the stub reports to
@@ -29,11 +29,11 @@ NO_UNAME = b"".join(
 )
 
 
-def run(path, argv, env=(), *, bpf=b"", no_new_privs=True, before=None):
+def run(path, argv, env=(), *, bpf=b"", no_new_privs=True, before=None, label=None):
     """Execute through the stub in a child; return (what the report pipe gave, the exit code, standard output)."""
     report_read, report_write = os.pipe()
     output_read, output_write = os.pipe()
-    stub_fd = stub.sealed(stub.build(REPORT, bpf))
+    stub_fd = stub.sealed(stub.build(REPORT, bpf, label=label))
     pid = os.fork()
     if pid == 0:
         try:
@@ -141,6 +141,59 @@ def test_another_user_can_execute_the_stub():
     assert run("/usr/bin/id", ["id", "-u"], before=to_nobody)[2] == "65534\n"
 
 
+PROC = 301  # the descriptor of a procfs
+
+
+def _with_proc(path="/proc"):
+    def before():
+        os.dup2(os.open(path, os.O_PATH | os.O_DIRECTORY), PROC)
+
+    return before
+
+
+@pytest.mark.parametrize("bpf", [b"", NO_UNAME])
+def test_what_the_stub_writes_is_written_by_itself_and_its_procfs_is_closed(bpf):
+    """The score of the OOM killer stands for a label: every kernel has it, and execve(2) keeps it."""
+    label = stub.LabelWrite(procfs=PROC, path="thread-self/oom_score_adj", text="321")
+    script = f"cat /proc/self/oom_score_adj; test -e /proc/self/fd/{PROC} || echo closed"
+    told, code, printed = run("/bin/sh", ["sh", "-c", script], bpf=bpf, before=_with_proc(), label=label)
+    assert (told, code, printed) == (b"", 0, "321\nclosed\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "number"),
+    [
+        ("thread-self/no_such_thing", "1", errno.ENOENT),
+        ("thread-self/oom_score_adj", "junk", errno.EINVAL),
+        ("../etc/passwd", "1", errno.EXDEV),
+        ("thread-self/exe", "1", errno.ELOOP),
+    ],
+)
+def test_a_label_that_cannot_be_written_keeps_the_program_from_running(path, text, number):
+    label = stub.LabelWrite(procfs=PROC, path=path, text=text)
+    told, code, printed = run("/bin/echo", ["echo", "ran"], before=_with_proc(), label=label)
+    assert struct.unpack("<ii", told) == (stub.STEP_LABEL, number)
+    assert (code, printed) == (127 if number == errno.ENOENT else 126, "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_what_is_mounted_over_the_file_catches_no_label(tmp_path):
+    """A write of ours that ends in another file leaves the process without its label (CVE-2019-16884)."""
+    decoy = tmp_path / "decoy"
+    decoy.write_text("as it was")
+
+    def before():
+        namespaces.unshare(const.CLONE_NEWNS)
+        mount.mount("none", "/", "", const.MS_REC | const.MS_PRIVATE)
+        mount.mount(str(decoy), f"/proc/{os.getpid()}/oom_score_adj", "", const.MS_BIND)
+        _with_proc()()
+
+    label = stub.LabelWrite(procfs=PROC, path="self/oom_score_adj", text="321")
+    told, _, printed = run("/bin/echo", ["echo", "ran"], before=before, label=label)
+    assert struct.unpack("<ii", told) == (stub.STEP_LABEL, errno.EXDEV)
+    assert (printed, decoy.read_text()) == ("", "as it was")
+
+
 def test_the_stub_cannot_be_changed_by_anybody_who_reaches_it():
     fd = stub.sealed(stub.build(-1))
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -230,24 +283,42 @@ def test_the_filter_lies_where_the_program_points_to(machine):
 QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
 
 
+def _with_openat(image):
+    """qemu 7.2 has no openat2 (437): openat (56) with the same flags stands in for it, in the test alone."""
+
+    def load(register, value):
+        low, high = value & 0xFFFF, value >> 16
+        return struct.pack("<II", 0x52800000 | low << 5 | register, 0x72A00000 | high << 5 | register)
+
+    at = image.index(load(8, 437))
+    return image[: at - 16] + load(2, os.O_WRONLY | os.O_CLOEXEC) + image[at - 8 : at] + load(8, 56) + image[at + 8 :]
+
+
 @pytest.mark.skipif(QEMU is None, reason="qemu-aarch64-static is not installed")
 @pytest.mark.parametrize(
-    ("mark", "arguments", "bpf", "code", "report"),
+    ("mark", "arguments", "bpf", "code", "report", "label"),
     [
-        (stub.MARK, ["/bin/sh", "sh", "-c", "exit 7"], b"", 7, None),
-        (stub.MARK, ["/no/such", "x"], b"", 127, (stub.STEP_EXECVE, errno.ENOENT)),
-        (stub.MARK, ["/etc", "x"], b"", 126, (stub.STEP_EXECVE, errno.EACCES)),
-        (stub.MARK, ["/bin/true", "x"], NO_UNAME, 126, (stub.STEP_SECCOMP, None)),  # qemu has no seccomp(2): some error
-        (b"/proc/self/exe", ["/script"], b"", 126, (0, errno.ENOEXEC)),
+        (stub.MARK, ["/bin/sh", "sh", "-c", "exit 7"], b"", 7, None, None),
+        (stub.MARK, ["/no/such", "x"], b"", 127, (stub.STEP_EXECVE, errno.ENOENT), None),
+        (stub.MARK, ["/etc", "x"], b"", 126, (stub.STEP_EXECVE, errno.EACCES), None),
+        (stub.MARK, ["/bin/true", "x"], NO_UNAME, 126, (stub.STEP_SECCOMP, None), None),  # qemu has no seccomp(2): some error
+        (b"/proc/self/exe", ["/script"], b"", 126, (0, errno.ENOEXEC), None),
+        (stub.MARK, ["/bin/sh", "sh", "-c", "exit $(cat /proc/self/oom_score_adj)"], b"", 77, None, ("oom_score_adj", "77")),
+        (stub.MARK, ["/bin/true", "x"], b"", 127, (stub.STEP_LABEL, errno.ENOENT), ("no_such_thing", "77")),
+        (stub.MARK, ["/bin/true", "x"], b"", 126, (stub.STEP_LABEL, errno.EINVAL), ("oom_score_adj", "junk")),
     ],
 )
-def test_the_arm64_stub_does_the_same(tmp_path, mark, arguments, bpf, code, report):
+def test_the_arm64_stub_does_the_same(tmp_path, mark, arguments, bpf, code, report, label):
     read_end, write_end = os.pipe()
+    proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+    written = stub.LabelWrite(procfs=proc, path=f"thread-self/{label[0]}", text=label[1]) if label else None
     image = tmp_path / "stub"
-    image.write_bytes(stub.build(write_end, bpf, machine="aarch64"))
+    built = stub.build(write_end, bpf, machine="aarch64", label=written)
+    image.write_bytes(_with_openat(built) if label else built)
     image.chmod(0o755)
-    done = subprocess.run([QEMU, "-0", os.fsdecode(mark), str(image), *arguments], pass_fds=[write_end])
+    done = subprocess.run([QEMU, "-0", os.fsdecode(mark), str(image), *arguments], pass_fds=[write_end, proc])
     os.close(write_end)
+    os.close(proc)
     with os.fdopen(read_end, "rb") as pipe:
         told = pipe.read()
     assert done.returncode == code

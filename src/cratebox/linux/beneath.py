@@ -92,14 +92,15 @@ def _step(root: int, here: int, path: str, part: str, mode: int) -> int:
         return open_in_root(root, path, const.O_PATH | os.O_DIRECTORY)
 
 
-def trusted_procfs() -> int:
+def trusted_procfs(options: tuple[str, ...] = ()) -> int:
     """Return a descriptor of a procfs that is one: of the caller's pid namespace, or the one at /proc. Raises OSError.
 
     A new one is attached nowhere, so nothing can be mounted on it. A user namespace may make one only where all of the outer
-    one can be seen; elsewhere it is looked at what /proc is, and `write_trusted` refuses to enter any mount on it.
+    one can be seen; elsewhere it is looked at what /proc is, and `write_trusted` refuses to enter any mount on it. `options` are
+    for a new one.
     """
     try:
-        return mount.new_filesystem("proc")
+        return mount.new_filesystem("proc", options)
     except OSError:
         proc = os.open("/proc", const.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     if mount.filesystem_type(proc) != const.PROC_SUPER_MAGIC or os.fstat(proc).st_ino != _PROC_ROOT_INO:

@@ -9,13 +9,17 @@ The stub, in C:
 
     errno = ENOEXEC; if (memcmp(argv[0], MARK, 4) != 0) goto failed; // not called by crate, see MARK
     fcntl(report_fd, F_SETFD, FD_CLOEXEC);                       // so that success is an end of file in the pipe
+    step = 3; if ((fd = openat2(proc_fd, label_path, &how, 24)) < 0) goto failed;  // O_WRONLY | O_CLOEXEC, see LabelWrite
+    if (write(fd, label, length) < 0) goto failed; close(proc_fd);
     step = 1; if (seccomp(SECCOMP_SET_MODE_FILTER, flags, &prog) != 0) goto failed;
     step = 2; execve(argv[1], &argv[2], envp);
     failed: write(report_fd, {int32 step, int32 errno}, 8);
     exit_group(errno == ENOENT || errno == ENOTDIR ? 127 : 126);
 
 seccomp comes here, after everything the set-up of a container needs, so that a profile has to allow no more than the
-container itself uses: execve, and for a failure write and exit_group. It needs no_new_privs. Where a profile refuses the
+container itself uses: execve, and for a failure write and exit_group. It needs no_new_privs. The label is written here as well,
+for it holds from the next execve(2) on: that must be the one of the container's program, which a profile may know, and not that of
+the stub, which none does; and the kernel takes it only from whom the file was opened by. Where a profile refuses the
 write, the pipe ends without a report and the exit code alone tells.
 
 Machine instructions by Intel's Software Developer's Manual volume 2 and Arm's Architecture Reference Manual (A64), the
@@ -30,13 +34,14 @@ import struct
 
 from cratebox.linux import const
 from cratebox.linux._libc import checked, failure, path_bytes, string_array, syscall
+from cratebox.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-STEP_SECCOMP, STEP_EXECVE = 1, 2
+STEP_SECCOMP, STEP_EXECVE, STEP_LABEL = 1, 2, 3
 REPORT_SIZE = 8  # bytes: int32 step, int32 errno, little endian
 
 _BASE = 0x400000
@@ -47,23 +52,56 @@ _EINVAL, _ENOEXEC = 22, 8
 MARK = b"\x01cr8"
 
 
-def build(report_fd: int, filter: bytes = b"", filter_flags: int = 0, machine: str = const.MACHINE) -> bytes:  # noqa: A002  seccomp(2) calls it so
+class LabelWrite(Record):
+    """A write of `text` to the file `path` of the procfs of descriptor `procfs`, which is closed then.
+
+    No mount is entered on the way, and no symlink followed but those that are text (`self`, `thread-self`).
+    """
+
+    procfs: int
+    path: str
+    text: str
+
+
+_NO_LABEL = (0, 0, 0, 0, 0)
+
+
+def build(
+    report_fd: int,
+    filter: bytes = b"",  # noqa: A002  seccomp(2) calls it so
+    filter_flags: int = 0,
+    machine: str = const.MACHINE,
+    label: LabelWrite | None = None,
+) -> bytes:
     """Return the stub as an ELF image for `machine` ("x86_64" or "aarch64").
 
     `report_fd` is where a failure is written, or negative for nowhere. `filter` is an array of struct sock_filter, loaded
-    with `filter_flags` (SECCOMP_FILTER_FLAG_*); none where it is empty. Raises ValueError for a filter that is none.
+    with `filter_flags` (SECCOMP_FILTER_FLAG_*); none where it is empty. `label` is written before that. Raises ValueError for a filter that is none.
     """
     if len(filter) % 8 or len(filter) > 8 * 4096:
         raise ValueError(f"a seccomp filter of {len(filter)} bytes")
     assemble = _x86_64 if machine == "x86_64" else _aarch64
-    # The code's length does not depend on the address of struct sock_fprog, which follows it.
-    size = len(assemble(report_fd, _BASE if filter else 0, filter_flags))
-    program = (_HEADERS + size + 7) & ~7
-    code = assemble(report_fd, _BASE + program if filter else 0, filter_flags)
-    image = code.ljust(program - _HEADERS, b"\0")
+    # The code's length does not depend on the addresses of what follows it: struct sock_fprog or what the label's write takes.
+    size = len(assemble(report_fd, _BASE if filter else 0, filter_flags, (1, 1, 1, 1, 1) if label else _NO_LABEL))
+    written = (_HEADERS + size + 7) & ~7
+    data, numbers = _label_data(label, _BASE + written) if label else (b"", _NO_LABEL)
+    program = written + len(data)
+    code = assemble(report_fd, _BASE + program if filter else 0, filter_flags, numbers)
+    image = code.ljust(written - _HEADERS, b"\0") + data
     if filter:
         image += struct.pack("<HxxxxxxQ", len(filter) // 8, _BASE + program + 16) + filter
     return _headers(_ELF_MACHINE[machine], len(image)) + image
+
+
+def _label_data(label: LabelWrite, at: int) -> tuple[bytes, tuple[int, int, int, int, int]]:
+    """Return struct open_how, the path and the text, to be put at address `at`, a multiple of 8; and descriptor, address of
+    the path, of the structure, of the text, and its length.
+    """
+    resolve = const.RESOLVE_BENEATH | const.RESOLVE_NO_XDEV | const.RESOLVE_NO_MAGICLINKS
+    how = struct.pack("<QQQ", os.O_WRONLY | os.O_CLOEXEC, 0, resolve)
+    path, text = path_bytes(label.path) + b"\0", os.fsencode(label.text)
+    data = how + path + text
+    return data + bytes(-len(data) % 8), (label.procfs, at + len(how), at, at + len(how) + len(path), len(text))
 
 
 def _headers(machine: int, size: int) -> bytes:
@@ -76,7 +114,7 @@ def _headers(machine: int, size: int) -> bytes:
     return header + load + struct.pack("<IIQQQQQQ", 0x6474E551, read_write, 0, 0, 0, 0, 0, 16)
 
 
-def _x86_64(fd: int, program: int, flags: int) -> bytes:
+def _x86_64(fd: int, program: int, flags: int, label: tuple[int, int, int, int, int]) -> bytes:
     """Return the code for x86-64: call number in eax, arguments in edi, esi, edx, result in eax; rbx keeps the first rsp."""
 
     def load(opcode: int, value: int) -> bytes:
@@ -118,16 +156,34 @@ def _x86_64(fd: int, program: int, flags: int) -> bytes:
         + b"\x85\xc0"  # test eax, eax
         + struct.pack("<HI", 0x850F, len(execve))  # jnz failed
     )  # fmt: skip
+    procfs, path, how, text, length = label
+    closed = load(edi, procfs) + load(eax, 3) + call  # close
+    write = (
+        b"\x89\xc7"  # mov edi, eax
+        + load(esi, text) + load(edx, length) + load(eax, 1) + call
+        + b"\x85\xc0"  # test eax, eax
+        + struct.pack("<HI", 0x880F, len(closed) + len(seccomp) + len(execve))  # js failed
+        + closed
+    )  # fmt: skip
+    labelled = b"" if not length else (
+        load(ebp, STEP_LABEL)
+        + load(edi, procfs) + load(esi, path) + load(edx, how)
+        + b"\x41\xba" + struct.pack("<I", 24)  # mov r10d, 24
+        + load(eax, 437) + call  # openat2
+        + b"\x85\xc0"  # test eax, eax
+        + struct.pack("<HI", 0x880F, len(write) + len(seccomp) + len(execve))  # js failed
+        + write
+    )  # fmt: skip
     cloexec = b"" if fd < 0 else load(edi, fd) + load(esi, 2) + load(edx, 1) + load(eax, 72) + call  # fcntl
     marked = (
         b"\x48\x8b\x7b\x08"  # mov rdi, [rbx+8]             argv[0]
         + load(eax, -_ENOEXEC) + b"\x81\x3f" + MARK  # cmp dword [rdi], MARK
-        + struct.pack("<HI", 0x850F, len(cloexec) + len(seccomp) + len(execve))  # jnz failed
+        + struct.pack("<HI", 0x850F, len(cloexec) + len(labelled) + len(seccomp) + len(execve))  # jnz failed
     )  # fmt: skip
-    return b"\x48\x89\xe3" + marked + cloexec + seccomp + execve + failed  # mov rbx, rsp
+    return b"\x48\x89\xe3" + marked + cloexec + labelled + seccomp + execve + failed  # mov rbx, rsp
 
 
-def _aarch64(fd: int, program: int, flags: int) -> bytes:
+def _aarch64(fd: int, program: int, flags: int, label: tuple[int, int, int, int, int]) -> bytes:
     """Return the code for arm64: call number in w8, arguments and result in w0 to w2; x19 keeps the first sp."""
 
     def load(register: int, value: int) -> list[int]:
@@ -167,6 +223,20 @@ def _aarch64(fd: int, program: int, flags: int) -> bytes:
         *load(0, const.SECCOMP_SET_MODE_FILTER), *load(1, flags), *load(2, program), *load(8, 277), *call,
         0x35000000 | len(execve) + 1 << 5,  # cbnz w0, failed
     ]  # fmt: skip
+    procfs, path, how, text, length = label
+    failing = 0x37F80000  # tbnz w0, #31
+    closed = [*load(0, procfs), *load(8, 57), *call]  # close
+    write = [
+        *load(1, text), *load(2, length), *load(8, 64), *call,
+        failing | len(closed) + len(seccomp) + len(execve) + 1 << 5,
+        *closed,
+    ]  # fmt: skip
+    labelled = [] if not length else [
+        *load(20, STEP_LABEL),
+        *load(0, procfs), *load(1, path), *load(2, how), *load(3, 24), *load(8, 437), *call,  # openat2
+        failing | len(write) + len(seccomp) + len(execve) + 1 << 5,
+        *write,
+    ]  # fmt: skip
     cloexec = [] if fd < 0 else [*load(0, fd), *load(1, 2), *load(2, 1), *load(8, 25), *call]  # fcntl
     marked = [
         0xF9400660,  # ldr x0, [x19, #8]           argv[0]
@@ -174,9 +244,9 @@ def _aarch64(fd: int, program: int, flags: int) -> bytes:
         *load(1, int.from_bytes(MARK, "little")),
         0x12800000 | _ENOEXEC - 1 << 5,  # movn w0: -ENOEXEC
         0x6B01007F,  # cmp w3, w1
-        0x54000001 | len(cloexec) + len(seccomp) + len(execve) + 1 << 5,  # b.ne failed
+        0x54000001 | len(cloexec) + len(labelled) + len(seccomp) + len(execve) + 1 << 5,  # b.ne failed
     ]  # fmt: skip
-    words = [0x910003F3, *marked, *cloexec, *seccomp, *execve, *failed]  # mov x19, sp
+    words = [0x910003F3, *marked, *cloexec, *labelled, *seccomp, *execve, *failed]  # mov x19, sp
     return struct.pack(f"<{len(words)}I", *words)
 
 

@@ -110,19 +110,21 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
     report = wish.report if wish.report >= 0 else theirs.fileno()
     assert wish.spec.process
     late_filter = program.late_filter(wish.spec.process, wish.filter)
-    stub_fd, hook_stub, trees = stub.sealed(stub.build(report, *late_filter)), -1, {}
+    label = program.labelling(wish.spec.process)
+    stub_fd, hook_stub, trees = stub.sealed(stub.build(report, *late_filter, label=label)), -1, {}
     try:
         if wish.spec.hooks and wish.spec.hooks.start_container:
             hook_stub = stub.sealed(stub.build(-1, *late_filter))
         trees = sources.open_sources(wish.spec)
         order = _order(wish, theirs, report, (stub_fd, hook_stub), trees)
+        order = order.replace(program=order.program.replace(label=label)) if label else order
         pid, pidfd = _clone(wish)
         if pid == 0:
             ours.close()
             init.main(order)
     finally:
         sources.close(trees)
-        for fd in (stub_fd, hook_stub):
+        for fd in (stub_fd, hook_stub, label.procfs if label else -1):
             if fd >= 0:
                 os.close(fd)
     return pid, pidfd

@@ -159,7 +159,8 @@ def _fork(
     """Clone the joiner and return its pid."""
     target = _open(state)
     group = _cgroup(state, chosen.cgroup)
-    stub_fd = stub.sealed(stub.build(theirs.fileno(), *program.late_filter(wanted, profile)))
+    label = program.labelling(wanted)
+    stub_fd = stub.sealed(stub.build(theirs.fileno(), *program.late_filter(wanted, profile), label=label))
     try:
         group.join_fds()  # opened here: behind the user namespace they could not be
         order = enter.EnterOrder(
@@ -173,6 +174,7 @@ def _fork(
                 last_cap=caps.last(),
                 preserve_fds=chosen.preserve_fds,
                 tune=program.tuning(wanted, linux),
+                label=label,
             ),
             target=target,
             kinds=_kinds(state.pid),
@@ -186,6 +188,8 @@ def _fork(
     finally:
         group.close()
         os.close(stub_fd)
+        if label:
+            os.close(label.procfs)
         os.close(target)
     return pid
 

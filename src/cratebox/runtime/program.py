@@ -13,6 +13,7 @@ import stat
 
 from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, RuntimeFailure
 from cratebox.linux import const, fdpass, process, stub, tty
+from cratebox.linux.stub import LabelWrite
 from cratebox.record import Record
 from cratebox.runtime import devices, sync
 from cratebox.runtime.home import with_home
@@ -43,6 +44,7 @@ class ProgramOrder(Record):
     preserve_fds: int = 0
     new_keyring: bool = True
     tune: Callable[[], None] | None = None  # see `tuning`
+    label: LabelWrite | None = None  # see `labelling`; the stub does it
 
 
 def tuning(process: Process, linux: Linux | None) -> Callable[[], None] | None:
@@ -55,6 +57,17 @@ def tuning(process: Process, linux: Linux | None) -> Callable[[], None] | None:
     from cratebox.runtime import scheduling
 
     return lambda: scheduling.apply(process, linux)
+
+
+def labelling(process: Process) -> LabelWrite | None:
+    """Return the write of the process's label, for the order and the stub, and for the parent to close its descriptor; None
+    where a spec has none. Raises Unsupported. To be called before the fork.
+    """
+    if not (process.apparmor_profile or process.selinux_label):
+        return None
+    from cratebox.runtime import labels
+
+    return labels.reserve(process)
 
 
 def guard(order: ProgramOrder, become: Callable[[], None]) -> None:
@@ -130,6 +143,10 @@ def prepare(order: ProgramOrder, console: int, own_null: int) -> tuple[Privilege
     who = order.process
     _stdio(order, who, console, own_null)
     os.umask(who.user.umask if who.user.umask is not None else 0o022)
+    if order.label:
+        from cratebox.runtime import labels  # loaded by `labelling`
+
+        labels.open_procfs(order.label)
     set_limits(who.rlimits)
     if order.tune:
         order.tune()  # in the cgroup, whose processors and memory decide, and with all capabilities
@@ -189,7 +206,7 @@ def _stdio(order: ProgramOrder, who: Process, console: int, own_null: int) -> No
             if own_null >= 0 and devices.is_null(fd):
                 os.dup2(own_null, fd, inheritable=True)
             _give_pipe(fd, who)
-    order_fds = (order.sock.fileno(), order.report, order.stub, *order.keep)
+    order_fds = (order.sock.fileno(), order.report, order.stub, *order.keep, *((order.label.procfs,) if order.label else ()))
     preserved = tuple(range(3, 3 + order.preserve_fds))
     process.close_from(3, (*order_fds, *preserved))
     for fd in preserved:  # hooks may have been kept from them

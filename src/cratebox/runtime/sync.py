@@ -42,7 +42,7 @@ JOINED = b"P"  # of exec alone, see enter.py
 _KINDS: dict[str, type[CrateError]] = {
     kind.__name__: kind for kind in (CannotInvoke, CommandNotFound, InvalidValue, OverlayRefused, RuntimeFailure, Unsupported)
 }
-_STUB_SECCOMP = 1
+_STUB_SECCOMP, _STUB_LABEL = 1, 3
 
 
 def pack_error(error: CrateError) -> bytes:
@@ -87,4 +87,9 @@ def read_report(message: bytes, command: str) -> CrateError | None:
     step, number = struct.unpack("<ii", message[:8])
     if step == _STUB_SECCOMP:
         return RuntimeFailure(f"seccomp filter refused by the kernel: {os.strerror(number)}")
+    if step == _STUB_LABEL:
+        return RuntimeFailure(
+            f"cannot set the label of the process: {os.strerror(number).lower()}",
+            "process.apparmorProfile must be loaded, and process.selinuxLabel one that the policy lets the caller give",
+        )
     return exec_error(command, number)

@@ -89,7 +89,6 @@ def _check_process(process: Process) -> None:
         from cratebox.runtime import validate_rare
 
         validate_rare.check_process(process)
-    _refuse("process", process, ("apparmor_profile", "selinux_label"))
 
 
 def passed_over(process: Process, permitted: int) -> list[str]:
