@@ -1,9 +1,13 @@
-"""The modules that `crate run` needs, in one file: finding and reading 70 small ones costs more than running them.
+"""The modules that a start needs, in one file: finding and reading 80 small ones costs more than running them.
 
-    __pycache__/crate.cpython-311.bundle      (signatures of the sources, {module: (is it a package, its code)})
+    __pycache__/crate.cpython-311.bundle:
+        8 bytes     the length of the next part, little-endian
+        marshalled  (length of the rest, {module: (path in the package, mtime, size, begin and end of its code in the rest)}),
+                    in the order in which imports end
+        the rest    the marshalled code of each module
 
 _entry.py reads it. It is a cache like the .pyc files beside it, made by the first command that may write there, checked against the sources'
-times and sizes at every start, and done without wherever it is missing, stale or damaged. Its code has no docstrings, no
+times and sizes at every import, and done without wherever it is missing, stale or damaged. Its code has no docstrings, no
 annotations of functions and no line numbers; CRATE_DEBUG=1 runs the ordinary modules.
 """
 
@@ -62,17 +66,18 @@ def _write(package: str, command: str, path: str) -> None:
     sys.meta_path.insert(0, _Order(order))
     for name in ROOTS[command]:
         importlib.import_module(name)
-    signatures, modules = [], {}
+    modules, code, end = {}, [], 0
     for name in order:
-        module = sys.modules[name]
-        assert module.__file__
-        info = os.stat(module.__file__)
-        signatures.append((module.__file__.removeprefix(package), info.st_mtime_ns, info.st_size))
-        modules[name] = (hasattr(module, "__path__"), _compiled(module.__file__))
+        file = str(sys.modules[name].__file__)
+        info = os.stat(file)
+        code.append(marshal.dumps(_compiled(file)))
+        begin, end = end, end + len(code[-1])
+        modules[name] = (file.removeprefix(package), info.st_mtime_ns, info.st_size, begin, end)
+    header = marshal.dumps((end, modules))
     new = f"{path}.{os.getpid()}"
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "wb") as file:
-        os.fchmod(file.fileno(), 0o644)
-        file.write(marshal.dumps((signatures, modules)))
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "wb") as file_:
+        os.fchmod(file_.fileno(), 0o644)
+        file_.write(b"".join((len(header).to_bytes(8, "little"), header, *code)))
     os.rename(new, path)
 
 

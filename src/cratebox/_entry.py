@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from importlib.machinery import ModuleSpec
-    from types import CodeType, ModuleType
+    from types import ModuleType
     from typing import NoReturn
 
 _FAILED = 125
@@ -22,9 +22,8 @@ _INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
 _PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
-_to_bundle: tuple[str, str, str] | None = (
-    None  # package directory, command and path of the bundle to be made after this command
-)
+_to_bundle: tuple[str, str, str] | None = None  # package directory, command and path of the bundle
+_bundle: "Bundle | None" = None
 
 
 def start(command: str, args: list[str]) -> "NoReturn":
@@ -33,10 +32,10 @@ def start(command: str, args: list[str]) -> "NoReturn":
     os.umask(os.umask(0o077) | 0o022)
     _open_standard_streams()
     code = _flushed(command, _run(command, args))
-    if _to_bundle:
-        from cratebox import _bundle
+    if _to_bundle and (not _bundle or _bundle.stale):
+        from cratebox import _bundle as bundling
 
-        _bundle.build(*_to_bundle)
+        bundling.build(*_to_bundle)
     os._exit(code)
 
 
@@ -124,19 +123,34 @@ def _put_package_on_path() -> None:
 
 
 class Bundle:
-    """The modules of a bundle (see _bundle.py), found before any directory is looked at (importlib.abc.MetaPathFinder)."""
+    """The modules of a bundle (see _bundle.py), found before any directory is looked at (importlib.abc.MetaPathFinder).
 
-    def __init__(self, package: str, modules: "dict[str, tuple[bool, CodeType]]") -> None:
-        self._parent = os.path.dirname(package)
+    Each is compared with its source when it is imported; one that is older is left to whoever finds modules otherwise.
+    """
+
+    def __init__(self, package: str, modules: "dict[str, tuple[str, int, int, int, int]]", code: memoryview) -> None:
+        self._package = package
         self._modules = modules
+        self._code = code
+        self.stale = False
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> "ModuleSpec | None":
         return self._spec(name) if name in self._modules else None
 
-    def _spec(self, name: str) -> "ModuleSpec":
-        is_package = self._modules[name][0]
-        file = f"{self._parent}/{name.replace('.', '/')}{'/__init__' if is_package else ''}.py"
+    def _spec(self, name: str) -> "ModuleSpec | None":
+        source, mtime, size, begin, end = self._modules[name]
+        file = self._package + source
+        try:
+            info = os.stat(file)
+            if info.st_mtime_ns != mtime or info.st_size != size:
+                raise ValueError
+            code = marshal.loads(self._code[begin:end])  # noqa: S302  ours, as the .pyc files are
+        except (OSError, ValueError, EOFError, TypeError):
+            self.stale = True
+            return None
+        is_package = file.endswith("/__init__.py")
         spec: "ModuleSpec" = _frozen_importlib.ModuleSpec(name, self, origin=file, is_package=is_package)  # type: ignore[arg-type]
+        spec.loader_state = code
         spec.has_location = True
         if is_package:
             spec.submodule_search_locations = [os.path.dirname(file)]
@@ -146,12 +160,15 @@ class Bundle:
         return None
 
     def exec_module(self, module: "ModuleType") -> None:
-        exec(self._modules[module.__name__][1], vars(module))  # noqa: S102  ours, as the .pyc files are
+        exec(module.__spec__.loader_state, vars(module))  # type: ignore[union-attr]  # noqa: S102
 
     def load_all(self) -> None:
         """Import every module at once. They stand in the order in which imports ended, so each finds there what it needs."""
         for name in self._modules:
             spec = self._spec(name)
+            if spec is None:
+                __import__(name)
+                continue
             module = _frozen_importlib.module_from_spec(spec)
             sys.modules[name] = module
             self.exec_module(module)
@@ -160,40 +177,39 @@ class Bundle:
                 setattr(sys.modules[parent], last, module)
 
 
-_STARTING = {"run", "create", "start"}  # commands that need nearly all of a bundle
+# Verbs that need nearly all of the bundle.
+_STARTING = {"crate": {"run", "create", "start"}, "crate-oci": {"run", "create"}}
 
 
 def _use_bundle(package: str, command: str) -> None:
     """Not where the sources are being worked on: a checkout or an editable installation, which the launcher tells of."""
-    global _to_bundle  # noqa: PLW0603
+    global _to_bundle, _bundle  # noqa: PLW0603
     debugging = os.environ.get("CRATE_DEBUG") or not {"-D", "--debug"}.isdisjoint(sys.argv[2:4])
     if debugging or "cratebox-site" in sys._xoptions or not package.endswith("-packages/cratebox"):  # noqa: SLF001
         return
     path = f"{package}/__pycache__/{command}.{sys.implementation.cache_tag}.bundle"
-    modules = _fresh(package, path)
-    if modules is None:
-        _to_bundle = (package, command, path)
-        return
-    bundle = Bundle(package, modules)
-    sys.meta_path.insert(0, bundle)
-    if not _STARTING.isdisjoint(sys.argv[2:8]):  # a verb stands early, if not in the first place
-        bundle.load_all()
+    _to_bundle = (package, command, path)
+    _bundle = _read_bundle(package, path)
+    if _bundle:
+        sys.meta_path.insert(0, _bundle)
+        if not _STARTING[command].isdisjoint(sys.argv[2:12]):  # a verb stands early, if not in the first place
+            _bundle.load_all()
 
 
-def _fresh(package: str, path: str) -> "dict[str, tuple[bool, CodeType]] | None":
+def _read_bundle(package: str, path: str) -> "Bundle | None":
     try:
         with open(path, "rb", 0) as file:
             made = os.fstat(file.fileno())
             if made.st_uid not in (0, os.geteuid()) or made.st_mode & 0o022:
                 return None  # others could have written it
-            signatures, modules = marshal.loads(file.read())  # noqa: S302  written beside the .pyc files, by whoever may
-        for source, *signature in signatures:
-            info = os.stat(package + source)
-            if [info.st_mtime_ns, info.st_size] != signature:
-                return None
+            whole = memoryview(file.read())
+        begin = 8 + int.from_bytes(whole[:8], "little")
+        length, modules = marshal.loads(whole[8:begin])  # noqa: S302  written beside the .pyc files, by whoever may
+        if begin + length == len(whole):
+            return Bundle(package, modules, whole[begin:])
     except (OSError, ValueError, EOFError, TypeError):
-        return None
-    return modules  # type: ignore[no-any-return]
+        pass
+    return None
 
 
 if __name__ == "__main__":

@@ -69,6 +69,14 @@ def test_a_damaged_one_is_made_anew(package, content) -> None:
     assert bundle(package).stat().st_size > 100_000
 
 
+def test_a_module_of_it_that_is_damaged_is_read_from_its_source_and_all_made_anew(package) -> None:
+    crate(package, "version")
+    whole = bundle(package).read_bytes()
+    bundle(package).write_bytes(whole[: len(whole) // 3] + bytes(len(whole) - len(whole) // 3))
+    assert "crate run" in crate(package, "run", "--help")
+    assert bundle(package).read_bytes() == whole
+
+
 def test_debugging_does_without(package) -> None:
     crate(package, "version", CRATE_DEBUG="1")
     assert not bundle(package).exists()

@@ -48,10 +48,10 @@ class Installation:
     def __init__(self, command: Path, package: Path) -> None:
         self.command = command
         self.package = package
-        for name in ("main", "oci"):
+        for name, file in (("main", "main.py"), ("oci", "oci/main.py")):
             text = REPORT.replace("COMMAND", repr(name))
-            (package / "cli" / f"{name}.py").unlink(missing_ok=True)
-            (package / "cli" / f"{name}.py").write_text(text)
+            (package / "cli" / file).unlink(missing_ok=True)
+            (package / "cli" / file).write_text(text)
         shutil.rmtree(package / "cli" / "__pycache__", ignore_errors=True)
 
     def report(self, *args: str, via: str | Path | None = None, **options: object) -> dict[str, object]:
