@@ -169,7 +169,6 @@ def test_the_kernels_places_are_not_swapped_away(oci, canary):
     (bundle.directory / "file").write_text("hosts")
     oci.give(bundle.directory)
     bundle.mount("/etc/hosts", bundle.directory / "file")
-    bundle.process["terminal"] = False
     pairs = []
     for name in ("dev", "proc", "sys", "etc"):
         link = bundle.rootfs / f"{name}-link"
@@ -186,3 +185,40 @@ def test_a_dev_null_that_becomes_something_else_masks_nothing_wrong(oci, canary)
     link.symlink_to("/proc/sysrq-trigger")
     oci.give(bundle.rootfs)
     race(oci, bundle, canary, (fake, link))
+
+
+def test_a_console_that_becomes_a_symlink_is_not_followed(oci, canary):
+    """CVE-2025-52565: /dev/pts, /dev/pts/ptmx and /dev/console of a root without a /dev of its own."""
+    bundle = oci.bundle(script="true").without("/dev", "/dev/shm", "/dev/mqueue")
+    bundle.linux["maskedPaths"] = bundle.linux["readonlyPaths"] = []
+    bundle.process["terminal"] = True
+    dev, pairs = bundle.rootfs / "dev", []
+    (dev / "pts").mkdir()
+    (dev / "console").write_text("")
+    for name in ("pts", "console"):
+        (dev / f"{name}-link").symlink_to(up(canary / name))
+        pairs.append((dev / name, dev / f"{name}-link"))
+    oci.give(bundle.rootfs)
+    race(oci, bundle, canary, *pairs)
+
+
+def test_the_containers_null_device_is_one_whatever_its_name_becomes(root_oci):
+    """A process with a standard stream of the image's choice would write there for the runtime."""
+    from cratebox.linux import const
+    from cratebox.runtime import devices
+
+    dev = root_oci.directory / "root/dev"
+    dev.mkdir(parents=True)
+    os.mknod(dev / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mknod(dev / "other", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    root, found = os.open(dev.parent, const.O_PATH), 0
+    with swapping((dev / "null", dev / "other")):
+        for _ in range(2000):
+            fd = devices.open_own_null(root)
+            if fd >= 0:
+                assert os.fstat(fd).st_rdev == os.makedev(1, 3)
+                assert os.get_blocking(fd)
+                os.close(fd)
+                found += 1
+    os.close(root)
+    assert found

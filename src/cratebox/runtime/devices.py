@@ -149,20 +149,22 @@ def is_null(fd: int) -> bool:
 def open_own_null(root: int) -> int:
     """Open the container's own /dev/null below the descriptor `root`, or return -1 where it has none.
 
-    A process that had the host's node as a standard stream could change that node's mode and owner.
+    A process that had the host's node as a standard stream could change that node's mode and owner. It is looked at before it
+    is opened, and again after that: a container may exchange the name, or have a /proc of its own, which is not asked.
     """
     try:
         found = open_beneath(root, "dev/null")
-    except OSError:
-        return -1
-    try:
-        if not is_null(found):
-            return -1
-        return os.open(f"/proc/self/fd/{found}", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return -1
-    finally:
+        genuine = is_null(found)
         os.close(found)
+        opened = open_beneath(root, "dev/null", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK) if genuine else -1
+    except OSError:
+        return -1
+    if opened < 0 or not is_null(opened):
+        if opened >= 0:
+            os.close(opened)
+        return -1
+    os.set_blocking(opened, True)
+    return opened
 
 
 def open_null() -> int:
