@@ -222,3 +222,17 @@ def test_the_containers_null_device_is_one_whatever_its_name_becomes(root_oci):
                 found += 1
     os.close(root)
     assert found
+
+
+def test_masks_stay_on_the_procfs_that_was_mounted(root_oci):
+    """The directory that /proc is mounted on is renamed, in a root that another container has as a volume."""
+    script = "for d in /proc /other; do cat $d/timer_list; echo b > $d/sysrq-trigger && echo written; done 2>/dev/null; true"
+    bundle = root_oci.bundle(script=script.replace("echo b >", "[ -w $d/sysrq-trigger ] && : >>"))
+    other, deadline, codes = bundle.rootfs / "other", time.monotonic() + SECONDS, []
+    other.mkdir()
+    with swapping((bundle.rootfs / "proc", other)):
+        while time.monotonic() < deadline:
+            code, out, _told = run(root_oci, bundle)
+            codes.append(code)
+            assert out == "", "a procfs without its masks"
+    assert codes

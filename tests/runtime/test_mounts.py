@@ -324,6 +324,13 @@ def test_tmpcopyup_of_more_than_the_tmpfs_holds_is_an_error(oci):
     assert "No space left on device" in told
 
 
+def test_tmpcopyup_leaves_the_mode_and_owner_that_were_asked_for(oci):
+    bundle = oci.bundle("/bin/stat", "-c", "%a %u %g", "/etc").mount(
+        "/etc", "tmpfs", "tmpcopyup", "mode=700", "gid=3", kind="tmpfs"
+    )
+    assert oci.output(bundle) == "700 0 3\n"
+
+
 def test_tmpcopyup_where_the_image_has_nothing_is_an_empty_tmpfs(oci):
     bundle = oci.bundle(script="ls -a /new").mount("/new", "tmpfs", "tmpcopyup", "ro", kind="tmpfs")
     assert oci.output(bundle).split() == [".", ".."]

@@ -14,11 +14,16 @@ _CHUNK = 1 << 20
 _ENOTSUP, _ENODATA, _EPERM = 95, 61, 1
 
 
-def copy_directory(source: int, target: int) -> None:
+def copy_directory(source: int, target: int, keep_top: bool) -> None:
     """Copy what is in the directory `source` into the empty directory `target`, with modes, owners, times, extended attributes
-    and hard links. What is mounted below `source` is copied as well; sockets are not. Raises OSError.
+    and hard links. What is mounted below `source` is copied as well; sockets are not. With `keep_top`, `target` itself keeps
+    its mode and owner. Raises OSError.
     """
+    before = os.stat(".", dir_fd=target)
     _copy(source, target, {}, target)
+    if keep_top:
+        os.chown(".", before.st_uid, before.st_gid, dir_fd=target)
+        os.chmod(".", stat.S_IMODE(before.st_mode), dir_fd=target)
 
 
 def _copy(source: int, target: int, seen: dict[tuple[int, int], str], top: int, path: str = "") -> None:

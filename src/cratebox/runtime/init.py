@@ -123,8 +123,9 @@ def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tu
 
         sysctl.apply(linux.sysctl)
     mounter.finish()
-    masks.make_readonly(root, linux.readonly_paths)
-    masks.hide(root, linux.masked_paths, null)
+    masks.make_readonly(root, mounter.places, linux.readonly_paths)
+    masks.hide(root, mounter.places, linux.masked_paths, null)
+    mounter.close()
     os.close(null)
     if spec.root and spec.root.readonly:
         mount.set_attributes(root, const.MOUNT_ATTR_RDONLY)

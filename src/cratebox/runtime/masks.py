@@ -1,4 +1,8 @@
-"""What is hidden from the container and what it may not write: linux.maskedPaths and linux.readonlyPaths."""
+"""What is hidden from the container and what it may not write: linux.maskedPaths and linux.readonlyPaths.
+
+`places` are the mounts at /proc and /sys. What is below them is found from there and not from the root: somebody who has the
+root as a volume could rename the directory /proc in the meantime, and the masks would lie on another one.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def hide(root: int, paths: tuple[str, ...], null: int) -> None:
+def hide(root: int, places: dict[str, int], paths: tuple[str, ...], null: int) -> None:
     """Put the device of descriptor `null` over files and an empty directory over directories (linux.maskedPaths).
 
     A path that is not there needs no hiding. Raises RuntimeFailure.
@@ -33,13 +37,13 @@ def hide(root: int, paths: tuple[str, ...], null: int) -> None:
 
     try:
         for path in paths:
-            _cover(root, path, nothing, "mask")
+            _cover(_base(root, places, path), path, nothing, "mask")
     finally:
         for fd in empty:
             os.close(fd)
 
 
-def make_readonly(root: int, paths: tuple[str, ...]) -> None:
+def make_readonly(root: int, places: dict[str, int], paths: tuple[str, ...]) -> None:
     """Make each of `paths` read-only, whatever is mounted on it included (linux.readonlyPaths). Raises RuntimeFailure."""
 
     def the_same(target: int) -> int:
@@ -48,16 +52,25 @@ def make_readonly(root: int, paths: tuple[str, ...]) -> None:
         return tree
 
     for path in paths:
-        _cover(root, path, the_same, "make read-only")
+        _cover(_base(root, places, path), path, the_same, "make read-only")
 
 
-def _cover(root: int, path: str, make: Callable[[int], int], what: str) -> None:
+def _base(root: int, places: dict[str, int], path: str) -> tuple[int, str]:
+    """Return the descriptor that `path` is to be found below, and the way from there."""
+    clean = os.path.normpath(path)
+    for place, fd in places.items():
+        if clean.startswith(place + "/"):
+            return fd, clean[len(place) :]
+    return root, path
+
+
+def _cover(base: tuple[int, str], path: str, make: Callable[[int], int], what: str) -> None:
     """Mount on `path` what `make` makes for a descriptor of it. A path that is not there is passed over.
 
     A symlink in it leads where it would lead a program of the container.
     """
     try:
-        target = open_in_root(root, path)
+        target = open_in_root(*base)
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:

@@ -45,6 +45,7 @@ class Mounter:
         self._heard = kind_of_all(spec)
         self._own: set[int] = set()  # the devices of file systems that are the container's alone
         self._late: list[int] = []  # mounts that become read-only when all that is below them has been made
+        self.places: dict[str, int] = {}  # what is mounted at /proc and /sys, for masks.py
 
     def mount(self, first: int, end: int, cgroup: Callable[[Mount], None] | None = None) -> None:
         """Mount numbers `first` to before `end` of the list. Raises RuntimeFailure that names the mount.
@@ -72,9 +73,15 @@ class Mounter:
             os.close(tree)
         self._late.clear()
 
+    def close(self) -> None:
+        """Close what `places` holds."""
+        for tree in self.places.values():
+            os.close(tree)
+        self.places.clear()
+
     def _new(self, one: Mount) -> None:
         options, path = split(one), place_of(one)
-        if one.type in _KERNEL_TYPES or path == "/dev":
+        if one.type in _KERNEL_TYPES or os.path.normpath(path) == "/dev":
             target, inside, found = open_kernel_place(self.root, path), os.path.normpath(path), True
         else:
             target, inside, found = open_target(self.root, path, True)
@@ -107,7 +114,8 @@ class Mounter:
         if "tmpcopyup" in one.options and found:
             from cratebox.runtime.copyup import copy_directory  # sources.py has loaded it before the fork
 
-            copy_directory(target, tree)
+            given = any(word.startswith(("mode=", "uid=", "gid=")) for word in one.options)
+            copy_directory(target, tree, keep_top=given)
         if self._label and one.type == "mqueue":
             os.setxattr(f"/proc/self/fd/{tree}", "security.selinux", os.fsencode(self._label))
 
@@ -162,6 +170,11 @@ class Mounter:
             self._late.append(os.dup(tree))
         if inside == "/":
             os.dup2(tree, self.root, inheritable=False)  # what is mounted on / is the root from here on
+            self.close()
+        elif inside in ("/proc", "/sys"):
+            if inside in self.places:
+                os.close(self.places[inside])
+            self.places[inside] = os.dup(tree)
 
     def _change(self, one: Mount) -> None:
         """Do `remount`: give other options to what is mounted at the place, to the mount alone or to its file system as well."""
@@ -226,7 +239,7 @@ def _hint(one: Mount, error: OSError) -> str | None:
     if number == _EINVAL and one.type == "devpts":
         return "gid= and uid= must be IDs that the container has"
     if number == _EINVAL and not is_new(one) and "rbind" not in one.options:
-        return "in a user namespace a directory with mounts below it can be bound with all of them alone: rbind"
+        return "an unbindable mount cannot be bound, nor, in a user namespace, one alone of those that lie on each other: rbind can"
     if number == _ENODEV and is_new(one):
         return "the kernel has no such file system: see /proc/filesystems"
     return None
