@@ -55,6 +55,8 @@ def create(root: str, name: str, bundle: str, settings: Settings, detached: bool
     place.check_id(name)
     document = read(settings.config or bundle + "/config.json")
     validate.validate(document)
+    for text in validate.passed_over(document):
+        warnings.tell(text)
     _check(document, settings, detached)
     blank = _blank(name, bundle, document)
     wish = _wish(root, bundle, document, settings, blank)
@@ -135,6 +137,8 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings) ->
         asked = listener(state, "creating", linux.seccomp) if linux and linux.seccomp else None
         created = creation.begin(wish.replace(cgroup=group, gate=ends[0], report=ends[1], listener=asked))
         saved.save_spec(directory, wish.spec)  # while init mounts
+        if linux and linux.intel_rdt:
+            state = state.replace(resctrl=_join_rdt(linux.intel_rdt, state.id, created.pid))
         creation.await_ready(created)
         state = state.replace(pid=created.pid, started=created.started, cgroup=group.paths())
         saved.save_identity(directory, state)
@@ -149,7 +153,7 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings) ->
     except BaseException as error:
         if created:
             creation.end(created)
-        _undo(directory, group, settings.pid_file if created else None)
+        _undo(directory, group, settings.pid_file if created else None, state.resctrl)
         if created and created.hooks_ran:
             run_poststop(state, wish.spec.hooks)
         if isinstance(error, OSError):
@@ -160,6 +164,20 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings) ->
             if fd >= 0:
                 os.close(fd)
     return created.pid, created.console
+
+
+def _join_rdt(wanted: spec.IntelRdt, name: str, pid: int) -> tuple[str, ...]:
+    from cratebox.runtime import rdt
+
+    return rdt.join(wanted, name, pid, rdt.find())
+
+
+def remove_rdt(made: tuple[str, ...]) -> None:
+    """Remove the directories of linux.intelRdt that were made for a container. Raises OSError."""
+    if made:
+        from cratebox.runtime import rdt
+
+        rdt.remove(made)
 
 
 def listener(state: saved.State, status: str, profile: spec.Seccomp) -> Listener:
@@ -228,13 +246,14 @@ def _send_console(created: creation.Created, path: str) -> None:
     created.console = -1
 
 
-def _undo(directory: str, group: cgroups.Cgroup | None, pid_file: str | None) -> None:
+def _undo(directory: str, group: cgroups.Cgroup | None, pid_file: str | None, resctrl: tuple[str, ...]) -> None:
     """Remove what a failed create made. What cannot be removed must not hide why it failed."""
     if pid_file:
         place.unlink("", pid_file)
     try:
         if group:
             group.remove()
+        remove_rdt(resctrl)
         saved.forget(directory)  # not where its cgroup is still there: deleting it again removes both
     except (CrateError, OSError):
         pass

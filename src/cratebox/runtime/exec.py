@@ -133,6 +133,10 @@ def _join(root: str, state: saved.State, document: Spec, wanted: Process, chosen
         theirs.close()
         try:
             _await_ready(joined)
+            if linux and linux.intel_rdt:
+                from cratebox.runtime import rdt
+
+                rdt.follow(linux.intel_rdt, state.id, joined.pid, rdt.find())
             if joined.listener >= 0:
                 assert linux
                 assert linux.seccomp

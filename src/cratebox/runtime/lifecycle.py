@@ -245,6 +245,7 @@ def delete(root: str, name: str, *, force: bool = False) -> None:
             _end(found)
         hooks = _hooks(found, directory, force)
         place.remove_cgroup(found)
+        bundles.remove_rdt(found.resctrl)
         saved.forget(directory)
         bundles.run_poststop(found, hooks)
     except OSError as error:

@@ -32,7 +32,8 @@ class State(Record):
     `created` and `started_at` are in seconds since 1970. A `pid` of 0: not made yet, or died while it was being made.
 
     `cgroups_path` is what `cgroup` was or will be made from; `rootfs` is the root's directory on the host; `command` is the
-    first word of the process, for messages; `hooked`: its spec has hooks.
+    first word of the process, for messages; `hooked`: its spec has hooks; `resctrl` are the directories of linux.intelRdt that
+    were made for it.
     """
 
     oci_version: str
@@ -50,6 +51,7 @@ class State(Record):
     rootfs: str = ""
     command: str = ""
     hooked: bool = False
+    resctrl: tuple[str, ...] = ()
 
 
 class Identity(Record):

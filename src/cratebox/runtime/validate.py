@@ -91,17 +91,12 @@ def _check_process(process: Process) -> None:
         validate_rare.check_process(process)
 
 
-def passed_over(process: Process, permitted: int) -> list[str]:
-    """Return a warning for each capability that the process cannot be given: it runs without (config.md, Process).
-
-    `permitted` are the bits of those that the runtime could give.
-    """
-    if not process.capabilities:
+def passed_over(spec: Spec) -> list[str]:
+    """Return a warning for each capability that no kernel knows: the process runs without (config.md, Process)."""
+    if not spec.process or not spec.process.capabilities:
         return []
-    named = {name for names in process.capabilities.as_dict().values() for name in names}
-    unknown = [f"process.capabilities has {name!a}, which is no capability" for name in sorted(named - set(caps.NAMES))]
-    lacking = [name for name in caps.NAMES if name in named and not permitted >> caps.NAMES.index(name) & 1]
-    return unknown + [f"process.capabilities has {name}, which the caller does not have itself" for name in lacking]
+    named = {name for names in spec.process.capabilities.as_dict().values() for name in names}
+    return [f"process.capabilities has {name!a}, which is no capability" for name in sorted(named.difference(caps.NAMES))]
 
 
 def _check_limits(limits: tuple[Rlimit, ...]) -> None:
@@ -131,7 +126,7 @@ def _check_linux(linux: Linux) -> None:
         from cratebox.runtime import validate_rare
 
         validate_rare.check_linux(linux)
-    _refuse("linux", linux, ("time_offsets", "intel_rdt"))
+    _refuse("linux", linux, ("time_offsets",))
     _check_mappings("linux.uidMappings", linux.uid_mappings)
     _check_mappings("linux.gidMappings", linux.gid_mappings)
     for number, device in enumerate(linux.devices):
