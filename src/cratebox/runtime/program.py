@@ -266,7 +266,8 @@ def _check_program(path: str) -> str:
     except (OSError, ValueError) as error:
         raise CommandNotFound(f'exec: "{shown}": {str(getattr(error, "strerror", error)).lower()}') from None
     if stat.S_ISDIR(info.st_mode):
-        raise CannotInvoke(f'exec: "{shown}": is a directory')
+        # Engines know the code 126 by "permission denied", the newer ones also by "is a directory".
+        raise CannotInvoke(f'exec: "{shown}": is a directory: permission denied')
     if not os.access(path, os.X_OK, effective_ids=os.geteuid() != os.getuid()):
         raise CannotInvoke(f'exec: "{shown}": permission denied', "the file is not executable for the container's user")
     return path
