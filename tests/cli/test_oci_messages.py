@@ -134,6 +134,101 @@ def test_delete_by_regular_expression(runtime: Lifecycle, capsys: pytest.Capture
     assert capsys.readouterr().err.startswith("crate-oci delete: '(' is no regular expression: ")
 
 
+OWN = spec.Process(
+    cwd="/here", args=("init",), env=("A=1",), terminal=True, user=spec.User(uid=5, gid=6), no_new_privileges=True
+)
+
+
+def executed(runtime: Lifecycle, *words: str) -> tuple[spec.Process, dict[str, Any]]:
+    """Return the process and the settings that `exec` with these words asks for."""
+    runtime.answers |= {"own_process": OWN, "execute": 9}
+    assert main(["--root", "/r", "exec", *words]) == 9
+    name, root, container, process, settings = runtime.calls[-1]
+    assert (name, root, container) == ("execute", "/r", "box")
+    return process, settings
+
+
+def test_exec_is_the_containers_own_process_with_another_command(runtime: Lifecycle) -> None:
+    process, settings = executed(runtime, "box", "--", "ls", "-l")
+    assert process == OWN.replace(args=("ls", "-l"), terminal=False, capabilities=None)
+    assert (settings["tty"], settings["detach"], settings["cgroup"]) == (False, False, "")
+
+
+def test_execs_flags_change_the_process(runtime: Lifecycle) -> None:
+    words = [
+        "-t",
+        "-d",
+        "-e",
+        "B=2",
+        "-u",
+        "1000:50",
+        "-g",
+        "7",
+        "-g",
+        "8",
+        "--cap",
+        "CAP_KILL",
+        "--cwd",
+        "/x",
+        "--no-new-privs=false",
+    ]
+    process, settings = executed(runtime, *words, "--apparmor", "p", "--process-label", "l", "--cgroup", "c", "box", "sh")
+    assert process.env == ("A=1", "B=2")
+    assert process.user == spec.User(uid=1000, gid=50, additional_gids=(7, 8))
+    assert process.capabilities == spec.Capabilities(*[("CAP_KILL",)] * 2, permitted=("CAP_KILL",))
+    assert (process.cwd, process.no_new_privileges, process.apparmor_profile, process.selinux_label) == ("/x", False, "p", "l")
+    assert (settings["tty"], settings["detach"], settings["cgroup"]) == (True, True, "c")
+
+
+def test_a_user_without_a_group_keeps_the_containers(runtime: Lifecycle) -> None:
+    assert executed(runtime, "-u", "9", "box", "sh")[0].user == spec.User(uid=9, gid=6)
+
+
+def test_exec_reads_a_process(runtime: Lifecycle, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "p.json").write_text(json.dumps({"cwd": "/", "args": ["a"], "user": {"uid": 3}}))
+    words = ["--process", str(tmp_path / "p.json"), "--tty", "--detach", "--pid-file", "pid", "--console-socket", "s", "box"]
+    process, settings = executed(runtime, *words)
+    assert (process.args, process.user.uid, settings["tty"]) == (("a",), 3, True)
+    assert (settings["pid_file"], settings["console_socket"]) == ("pid", "s")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["box"], "a COMMAND is missing"),
+        (["-u", "root", "box", "a"], "--user is a whole number of at least 0, not root"),
+        (["-u", "4294967295", "box", "a"], "--user 4294967295 is no ID"),
+        (["--process", "/nope", "box"], "cannot read /nope: no such file or directory"),
+        (["--process", "/nope", "-e", "A=1", "box"], "--process says all about the process: --env cannot be added"),
+        (["--process", "/nope", "box", "ls"], "--process says all about the process: ls cannot be added"),
+        (["--cgroup", "cpu:x", "box", "ls"], "--cgroup cpu:x: a cgroup of its own for one controller is not done"),
+    ],
+)
+def test_a_wrong_exec_ends_with_255(
+    words: list[str], message: str, runtime: Lifecycle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime.answers["own_process"] = OWN
+    assert main(["exec", *words]) == 255
+    assert capsys.readouterr().err.startswith(f"crate-oci exec: {message}")
+
+
+@pytest.mark.parametrize("verb", ["checkpoint", "restore"])
+def test_checkpoints_are_refused_by_what_is_missing(
+    verb: str, runtime: Lifecycle, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    criu = tmp_path / "criu"
+    for script, message in (
+        ("", "which is not installed"),
+        ("echo no kernel >&2; exit 1", "no kernel"),
+        ("true", "not done by this"),
+    ):
+        if script:
+            criu.write_text(f"#!/bin/sh\n{script}\n")
+            criu.chmod(0o755)
+        assert main(["--criu", str(criu), verb, "--image-path", "i", "--work-path", "w", "box"]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_state_is_json(runtime: Lifecycle, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["state", "box"]) == 0
     assert json.loads(capsys.readouterr().out) == STATE

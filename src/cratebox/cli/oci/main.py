@@ -25,9 +25,9 @@ _FAILED = 1
 _EXEC_FAILED = 255  # what callers tell from the codes of a process that ran
 
 VERBS = (
-    "create", "start", "run", "exec", "state", "list", "kill", "delete", "spec", "features", "completion",
+    "create", "start", "run", "exec", "state", "list", "kill", "delete", "spec", "features", "checkpoint", "restore", "completion",
 )  # fmt: skip
-LATER = ("checkpoint", "events", "pause", "ps", "restore", "resume", "update")
+LATER = ("events", "pause", "ps", "resume", "update")
 
 GLOBAL = Command(
     name="",
