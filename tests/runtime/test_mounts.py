@@ -123,6 +123,23 @@ def test_options_of_the_file_system_are_passed_on(oci):
     assert {"size=64k", "nr_inodes=32", "mode=710", "sync", "lazytime"} <= data
 
 
+@pytest.mark.parametrize("words", [(), ("ro",)])
+def test_an_option_may_be_as_long_as_a_path(oci, words):
+    """Podman's volumes with :O are overlays of directories far below."""
+    bundle = oci.bundle(script="cat /v/file; touch /v/new; ls /v; [ ! -e /v/here ]")
+    deep = bundle.directory / ("x" * 200) / ("y" * 200)
+    for name in ("lower", "upper", "work"):
+        (deep / name).mkdir(parents=True)
+    (deep / "lower/file").write_text("below\n")
+    oci.give(bundle.directory)
+    options = [f"{key}dir={deep}/{key}" for key in ("lower", "upper", "work")]
+    bundle.mount("/v", "overlay", *options, *words, *([] if oci.kind == "root" else ["userxattr"]), kind="overlay")
+    if words:
+        assert oci("run", "--bundle", bundle.write().directory, oci.name()).stdout == "below\nfile\n"
+    else:
+        assert oci.output(bundle) == "below\nfile\nnew\n"
+
+
 def test_a_wrong_option_is_told_with_the_kernels_reason(oci):
     bundle = oci.bundle("/bin/true").mount("/t", "tmpfs", "nosuid", "size=junk", kind="tmpfs").write()
     told = oci.fails("run", "--bundle", bundle.directory, oci.name())
@@ -368,6 +385,15 @@ def test_without_pivot_root_a_chroot_leads_back_to_the_containers_root(root_oci)
     done = root_oci.person.run([sys.executable, "-c", escape, str(root_oci.state(name)["pid"])])
     root_oci.ok("delete", "--force", name)
     assert done.stdout.split() == sorted(path.name for path in bundle.rootfs.iterdir()), done.stderr
+
+
+def test_without_pivot_root_exec_is_in_the_containers_root(root_oci):
+    bundle = root_oci.bundle("/bin/sleep", "60")
+    (bundle.rootfs / "mark").write_text("inside")
+    name = root_oci.create(bundle, "--no-pivot")
+    root_oci.ok("start", name)
+    assert root_oci.ok("exec", name, "/bin/sh", "-c", "cd /; cat mark; cd ..; cat mark") == "insideinside"
+    root_oci.ok("delete", "--force", name)
 
 
 def test_without_pivot_root_is_refused_in_a_user_namespace(oci):

@@ -10,7 +10,7 @@ import stat
 
 from cratebox.errors import RuntimeFailure
 from cratebox.linux import const, mount
-from cratebox.linux.beneath import open_in_root
+from cratebox.linux.beneath import open_beneath, open_in_root
 from cratebox.runtime.mount_options import PROPAGATION, SHARED, SLAVE, Options, is_mapped, is_new, place_of, split
 from cratebox.runtime.spec import Mount, Spec
 from cratebox.runtime.targets import check_proc, open_kernel_place, open_target, shown
@@ -27,6 +27,7 @@ _COMMON = ("sysfs", "cgroup2", "mqueue")
 _OWN = ("tmpfs", "ramfs", "proc", "devpts")
 # SELinux does not label these by an option of the mount.
 _UNLABELLED = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue")
+_MOST_OF_OPTION = 255  # bytes that fsconfig(2) takes for a value
 _EPERM, _ENODEV, _EINVAL, _ENOTDIR, _ELOOP = 1, 19, 22, 20, 40
 
 
@@ -86,7 +87,11 @@ class Mounter:
         else:
             target, inside, found = open_target(self.root, path, True)
         try:
-            tree = mount.new_filesystem(one.type, self._data(one, options, target if found else -1), 0, one.source)
+            data = self._data(one, options, target if found else -1)
+            if any(len(word) > _MOST_OF_OPTION for word in data):
+                tree = _staged(one, data, target)
+            else:
+                tree = mount.new_filesystem(one.type, data, 0, one.source)
             try:
                 self._fill(one, tree, target, found)
                 if one.type in _OWN:
@@ -194,6 +199,26 @@ class Mounter:
             _propagate(tree, options)
         finally:
             os.close(tree)
+
+
+def _staged(one: Mount, data: tuple[str, ...], target: int) -> int:
+    """Make a file system with options that fsconfig(2) has no room for, as an overlay's directories, by mount(2), which takes a page
+    of them. That wants a path: one in a tmpfs that is mounted at `target` meanwhile. Raises OSError.
+    """
+    words = ",".join(word for word in data if word != "ro")  # the mount itself will be that
+    stage = mount.new_filesystem("tmpfs", ("mode=700", "size=4k"))
+    try:
+        mount.attach(stage, target, one.destination)
+        os.mkdir("here", 0o700, dir_fd=stage)
+        mount.mount(one.source, f"/proc/self/fd/{stage}/here", one.type, 0, words)
+        made = open_beneath(stage, "here")
+        try:
+            return mount.clone_tree("", recursive=False, directory=made)
+        finally:
+            os.close(made)
+            mount.unmount(f"/proc/self/fd/{stage}", const.MNT_DETACH)
+    finally:
+        os.close(stage)
 
 
 def kind_of_root(spec: Spec) -> int:
