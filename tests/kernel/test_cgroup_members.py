@@ -77,7 +77,7 @@ sys.path.insert(0, sys.argv[1])
 from cratebox.cgroup.v2 import V2
 from cratebox.runtime import create, spec, wish
 made = []
-def make():
+def make(_pid):
     made.append(V2(sys.argv[3]).create(sys.argv[4]))
     return made[-1]
 document = spec.decode(json.loads(open(sys.argv[2] + "/config.json").read()))
@@ -168,7 +168,7 @@ def test_a_cgroup_that_stays_in_use_is_an_error(monkeypatch):
         def create(self, path, resources=None, pid=0):
             raise Conflict(f"cgroup {path} is in use by process 7")
 
-    monkeypatch.setattr(place, "driver", Driver)
+    monkeypatch.setattr(place, "driver", lambda **_words: Driver())
     monkeypatch.setattr(place, "_TRIES", 2, raising=False)
     state = place.saved.State("", "x", "", 0, 0, "", 0.0, cgroups_path="crate-oci/x")
     with pytest.raises(RuntimeFailure, match="in use by process 7"):

@@ -8,6 +8,7 @@ from cratebox import document
 from cratebox.cgroup import files_v1, files_v2, model
 from cratebox.cgroup.resources import check
 from cratebox.errors import InvalidValue, Unsupported
+from cratebox.runtime import spec
 
 MIB = 1 << 20
 
@@ -89,6 +90,12 @@ def test_a_limit_of_no_processes_is_one_and_none_is_none():
     assert for_v1({"pids": {"limit": 0}}) == [("pids", "pids.max", "0")]
     assert for_v2({"pids": {"limit": 0}}) == [("pids.max", "0")]
     assert for_v1({"pids": {}}) == []
+
+
+@pytest.mark.parametrize(("version", "limit"), [("1.0.2-dev", -1), ("1.2.0", -1), ("1.3.0", 0), ("1.4.0", 0)])
+def test_before_1_3_a_limit_of_no_processes_was_none(version, limit):
+    parsed = {"ociVersion": version, "linux": {"resources": {"pids": {"limit": 0}}}}
+    assert spec.decode(parsed).linux.resources.pids.limit == limit
 
 
 def test_processor_time_in_v1_is_a_file_each():

@@ -150,6 +150,13 @@ class Driver:
         """
         raise NotImplementedError
 
+    def clear(self, path: str) -> None:
+        """Remove what a create that died has left at `path`: no process is ended. Raises Conflict where there is one.
+
+        Making the directories again finds them.
+        """
+        self.create(path).remove()
+
 
 class Disabled(Driver):
     """No cgroups for us: containers stay in the caller's, without limits of their own.

@@ -120,6 +120,13 @@ def decode(parsed: Any) -> Resources:
     return document.decode(Resources, parsed, "resources")
 
 
+def as_before_1_3(resources: Resources) -> Resources:
+    """Return what `resources` mean in a document older than runtime-spec 1.3, where a pids.limit of 0 was none, as -1 is."""
+    if resources.pids and resources.pids.limit == 0:
+        return resources.replace(pids=Pids(limit=-1))
+    return resources
+
+
 def limits_in(resources: Resources | None) -> list[str]:
     """Return the names of the limits that are set ("memory.limit"); device rules, and -1, are none."""
     found = []

@@ -77,6 +77,21 @@ class Systemd(base.Driver):
                     raise RuntimeFailure(f"cannot make cgroup {unit.name}: {error.strerror}") from None
                 raise
 
+    def clear(self, path: str) -> None:
+        """Stop the scope, where nobody is in it. Raises Conflict where somebody is."""
+        unit = units.parse(path, self.rootless)
+        from cratebox.cgroup import dbus
+
+        with dbus.Systemd(self.rootless) as manager:
+            if not _is_empty(manager, unit.name):
+                raise Conflict(f"unit {unit.name} is in use")
+            _stop(manager, unit.name)
+        where = f"{units.directory_of(unit.slice)}/{unit.name}"
+        if not self.v2:  # a scope's directory goes with it, but for those that systemd did not make
+            from cratebox.cgroup.v1 import V1Cgroup
+
+            V1Cgroup({names: mountpoint + where for names, mountpoint in self.hierarchies}).remove()
+
     def _limits(self, resources: Resources) -> list[Property]:
         found = units.of_limits(resources, self.v2)
         if resources.devices and not self.rootless:

@@ -204,7 +204,7 @@ class _Supervision:
             self.cgroup = _make_cgroup(driver, wish.spec)
             wish = wish.replace(cgroup=self.cgroup)
         else:
-            wish = wish.replace(make_cgroup=lambda: _make_cgroup(driver, watch.wish.spec))
+            wish = wish.replace(make_cgroup=lambda _pid: _make_cgroup(driver, watch.wish.spec))
         sources: tuple[tuple[str, int, int], ...] = ()
         who = wish.spec.process
         assert who

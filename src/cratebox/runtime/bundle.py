@@ -58,11 +58,14 @@ def create(root: str, name: str, bundle: str, settings: Settings, detached: bool
     for text in validate.passed_over(document):
         warnings.tell(text)
     _check(document, settings, detached)
-    blank = _blank(name, bundle, document)
+    driver = place.driver(settings.rootless, settings.cgroup_manager)
+    cgroup = (document.linux.cgroups_path if document.linux else "") or driver.default_path(name)
+    driver.check_path(cgroup)
+    blank = _blank(name, bundle, document, cgroup)
     wish = _wish(root, bundle, document, settings, blank)
     directory, lock = place.claim(root, name)
     try:
-        return _make(directory, blank, wish, settings)
+        return _make(directory, blank, wish, settings, driver)
     finally:
         os.close(lock)
 
@@ -105,7 +108,7 @@ def check_preserved(count: int) -> None:
             raise InvalidValue(f"--preserve-fds {count}: descriptor {fd} is not open") from None
 
 
-def _blank(name: str, bundle: str, document: spec.Spec) -> saved.State:
+def _blank(name: str, bundle: str, document: spec.Spec, cgroup: str) -> saved.State:
     assert document.root
     assert document.process
     return saved.State(
@@ -118,29 +121,32 @@ def _blank(name: str, bundle: str, document: spec.Spec) -> saved.State:
         created=time.time(),
         annotations=document.annotations or {},
         owner=os.geteuid(),
-        cgroups_path=(document.linux.cgroups_path if document.linux else "") or saved.default_cgroup(name),
+        cgroups_path=cgroup,
         rootfs=os.path.normpath(os.path.join(bundle, document.root.path)),
         command=document.process.args[0],
         hooked=document.hooks is not None,
     )
 
 
-def _make(directory: str, state: saved.State, wish: Wish, settings: Settings) -> tuple[int, int]:
+def _make(directory: str, state: saved.State, wish: Wish, settings: Settings, driver: cgroups.Driver) -> tuple[int, int]:
     group, created, ends = None, None, (-1, -1)
     linux = wish.spec.linux
     try:
         saved.save(directory, state)
-        driver = place.driver(settings.rootless, settings.cgroup_manager)
         resources = with_default_devices(linux.resources if linux else None, driver.name)
-        group = driver.create(state.cgroups_path, resources)
+        if driver.needs_pid:
+            wish = wish.replace(make_cgroup=lambda pid: driver.create(state.cgroups_path, resources, pid))
+        else:
+            group = driver.create(state.cgroups_path, resources)
         ends = place.make_fifos(directory)
         asked = listener(state, "creating", linux.seccomp) if linux and linux.seccomp else None
         created = creation.begin(wish.replace(cgroup=group, gate=ends[0], report=ends[1], listener=asked))
+        group = created.cgroup or group
         saved.save_spec(directory, wish.spec)  # while init mounts
         if linux and linux.intel_rdt:
             state = state.replace(resctrl=_join_rdt(linux.intel_rdt, state.id, created.pid))
         creation.await_ready(created)
-        state = state.replace(pid=created.pid, started=created.started, cgroup=group.paths())
+        state = state.replace(pid=created.pid, started=created.started, cgroup=group.paths() if group else {})
         saved.save_identity(directory, state)
         saved.save(directory, state)
         if settings.pid_file:

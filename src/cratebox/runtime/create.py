@@ -188,7 +188,7 @@ def _lead_on(wish: Wish, pid: int, sock: _socket.socket) -> Cgroup | None:
     if _flags(wish) & const.CLONE_NEWUSER:
         fdpass.send(sock, sync.MAPPED)
     if wish.make_cgroup:
-        group = wish.make_cgroup()
+        group = wish.make_cgroup(pid)
         try:
             _hand_over(sock, group)
         except BaseException:

@@ -40,7 +40,7 @@ def features() -> dict[str, Any]:
         "linux": {
             "namespaces": [kind for kind in _NAMESPACES if _takes(linux={"namespaces": _with(kind)})],
             "capabilities": list(caps.NAMES),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": _seccomp(),
             "apparmor": {"enabled": _takes(process={"apparmorProfile": "a"})},
             "selinux": {"enabled": _takes(process={"selinuxLabel": "a:b:c:d"})},

@@ -153,7 +153,7 @@ def _remove_unknown(path: str) -> None:
     """
     for _ in range(_TRIES):
         try:
-            driver().create(path).remove()
+            driver(manager=detect.manager_of(path)).clear(path)
         except Conflict as error:
             in_use = error.message
             time.sleep(0.01)
@@ -166,7 +166,10 @@ def _remove_unknown(path: str) -> None:
 
 
 def driver(rootless: bool | None = None, manager: str = "") -> cgroups.Driver:
-    """Return what makes the cgroups of this caller's containers. Root of a user namespace is no more than its user was."""
+    """Return what makes the cgroups of this caller's containers: `manager` (cgroupfs, systemd, disabled), or what there is.
+
+    Root of a user namespace is no more than its user was. Raises InvalidValue, Unsupported.
+    """
     if rootless is None:
         rootless = os.geteuid() != 0 or not userns.is_first()
     return detect.driver(manager, rootless)

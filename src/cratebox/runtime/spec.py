@@ -7,7 +7,7 @@ the other. Properties that the specification does not have are ignored, as it de
 from __future__ import annotations
 
 from cratebox import document
-from cratebox.cgroup.model import Resources
+from cratebox.cgroup.model import Resources, as_before_1_3
 from cratebox.record import Record
 
 TYPE_CHECKING = False
@@ -230,7 +230,12 @@ class Spec(Record):
 
 def decode(parsed: Any) -> Spec:
     """Return the records of a parsed config.json. Raises InvalidValue that names the property and what it must be."""
-    return document.decode(Spec, parsed, "spec")
+    spec = document.decode(Spec, parsed, "spec")
+    if spec.linux and spec.linux.resources and spec.oci_version.startswith(("1.0.", "1.1.", "1.2.")):
+        resources = as_before_1_3(spec.linux.resources)
+        if resources is not spec.linux.resources:
+            return spec.replace(linux=spec.linux.replace(resources=resources))
+    return spec
 
 
 def decode_process(parsed: Any) -> Process:

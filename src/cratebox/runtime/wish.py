@@ -38,7 +38,7 @@ class Wish(Record):
     filter: tuple[bytes, int] | None = None  # the compiled linux.seccomp
     listener: Listener | None = None  # is given pid and descriptor of a filter that asks somebody
     cgroup: Cgroup | None = None  # made already, or
-    make_cgroup: Callable[[], Cgroup] | None = None  # made while init mounts
+    make_cgroup: Callable[[int], Cgroup] | None = None  # made while init mounts; is given init's pid
     directories: tuple[str, ...] = ()  # to be made in the root where they are missing
     also: str = ""  # a second program that must be there, since the first one (a reaper) will execute it
     gate: int = -1  # descriptors of the FIFOs, where another process will start the container
