@@ -201,6 +201,10 @@ def listener(state: saved.State, status: str, profile: spec.Seccomp) -> Listener
 def _wish(root: str, bundle: str, document: spec.Spec, settings: Settings, blank: saved.State) -> Wish:
     """Work out all that can be before anything of the container exists; what a profile contradicts itself in is found here."""
     profile = document.linux.seccomp if document.linux else None
+    if document.linux and document.linux.sysctl:
+        from cratebox.runtime import sysctl
+
+        sysctl.check_joined(document.linux.sysctl, document.linux.namespaces)
     private_directory(root)
     return Wish(
         spec=document.replace(mounts=tuple(_from_bundle(one, bundle) for one in document.mounts)),

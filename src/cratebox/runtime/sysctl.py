@@ -8,6 +8,10 @@ from cratebox.errors import InvalidValue, RuntimeFailure
 from cratebox.linux import beneath, process
 from cratebox.runtime.values import check_text
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.runtime.spec import Namespace
+
 _OF_IPC = ("fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm", "kernel.auto_msgmni")
 # In a user namespace the files of these cannot be written to; the calls that set them can be made.
 _OF_UTS = {"kernel.hostname": process.set_hostname, "kernel.domainname": process.set_domainname}
@@ -44,6 +48,24 @@ def _namespace(name: str) -> str | None:
     if name.startswith(_OF_IPC):
         return "ipc"
     return "uts" if name in _OF_UTS else None
+
+
+def check_joined(wanted: dict[str, str], namespaces: tuple[Namespace, ...]) -> None:
+    """Refuse parameters of a namespace that is joined and is the runtime's own: they would be the machine's. Raises InvalidValue."""
+    kinds = {_namespace(".".join(_parts(name))): name for name in wanted}
+    for one in namespaces:
+        if one.path and one.type in kinds and _is_ours(one.path, one.type):
+            raise InvalidValue(
+                f"spec: linux.sysctl {kinds[one.type]!a}: the {one.type} namespace {one.path!a} is the runtime's own, it would"
+                " change the host"
+            )
+
+
+def _is_ours(path: str, kind: str) -> bool:
+    try:
+        return os.path.samefile(path, f"/proc/self/ns/{'net' if kind == 'network' else kind}")
+    except OSError:
+        return False  # whoever joins it says what is wrong with it
 
 
 def apply(wanted: dict[str, str]) -> None:
