@@ -306,6 +306,20 @@ def drip(after: int, pause: float, times: int) -> Fault:
     return fault
 
 
+def endless(part: bytes, pause: float = 0.1, times: int = 600) -> Fault:
+    """Send the same part of an answer's beginning again and again."""
+
+    def fault(handler: Handler, _answer: Answer) -> None:
+        with contextlib.suppress(OSError):  # the client has had enough
+            for _ in range(times):
+                handler.wfile.write(part)
+                handler.wfile.flush()
+                time.sleep(pause)
+        handler.hang_up()
+
+    return fault
+
+
 def body(change: Callable[[bytes], bytes]) -> Fault:
     """Send other bytes than are right, with a length that fits them."""
     return lambda _handler, answer: Answer(answer.status, answer.headers, change(answer.body))

@@ -12,7 +12,7 @@ from clients import BLOB, IMAGE, Clock, Connect, descriptor
 from fake_registry import FakeRegistry
 
 from cratebox.errors import NotFound, RegistryError, Untrusted
-from cratebox.image import fetch, manifest, reference, registry
+from cratebox.image import connection, fetch, manifest, reference, registry
 from cratebox.image.manifest import Descriptor
 from cratebox.image.registry import Registry
 from cratebox.image.settings import Settings
@@ -141,6 +141,18 @@ def test_a_manifest_that_comes_a_byte_at_a_time_is_given_up(
     monkeypatch.setattr(fetch, "BODY_TIMEOUT", 0.5)
     server.fault("/manifests/", fake.drip(10, 0.1, 600), times=99)
     with pytest.raises(RegistryError, match="the answer broke off"):
+        connect(server).resolve()
+
+
+@pytest.mark.parametrize(
+    "endless", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: ", b"a"], ids=["100", "header", "a"]
+)
+def test_headers_without_an_end_are_given_up(
+    server: FakeRegistry, connect: Connect, monkeypatch: pytest.MonkeyPatch, endless: bytes
+) -> None:
+    monkeypatch.setattr(connection, "ANSWER_TIMEOUT", 0.5)
+    server.fault("/manifests/", fake.endless(endless), times=99)
+    with pytest.raises(RegistryError, match="no answer in time"):
         connect(server).resolve()
 
 

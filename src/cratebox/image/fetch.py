@@ -11,15 +11,15 @@ urllib3 does the speaking; it is imported here, and this module only where a reg
 from __future__ import annotations
 
 import random
-import socket
 import ssl
 import time
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from cratebox.errors import RegistryError
+from cratebox.image import connection
+from cratebox.image.connection import Forbidden
 from cratebox.image.origin import Origin, is_forbidden, parse_url, redact
 from cratebox.image.proxies import proxy_for, through_proxy
 from cratebox.image.settings import Settings
@@ -100,37 +100,6 @@ class Reply:
             self.response.release_conn()
         else:
             self.response.close()
-
-
-class _Forbidden(Exception):
-    """A name led to an address that is_forbidden. No OSError: urllib3 would take it for a broken connection."""
-
-
-def _guard(sock: socket.socket) -> socket.socket:
-    # The address that was really connected to, before a byte is sent: a name may resolve to anything at any time.
-    peer = sock.getpeername()
-    if isinstance(peer, tuple) and is_forbidden(str(peer[0])):
-        sock.close()
-        raise _Forbidden(f"{peer[0]} is a link-local or metadata address")
-    return sock
-
-
-class _GuardedHTTP(HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        return _guard(super()._new_conn())
-
-
-class _GuardedHTTPS(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _guard(super()._new_conn())
-
-
-class _HTTPPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _GuardedHTTP
-
-
-class _HTTPSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _GuardedHTTPS
 
 
 class Fetcher:
@@ -234,7 +203,7 @@ class Fetcher:
                 preload_content=False,
                 decode_content=False,
             )
-        except (urllib3.exceptions.HTTPError, OSError, ValueError, _Forbidden) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, Forbidden) as error:
             raise self._unreachable(f"{method} {redact(url)}", origin, error) from None
 
     def _pool(self, origin: Origin) -> tuple[urllib3.HTTPConnectionPool, bool]:
@@ -248,14 +217,13 @@ class Fetcher:
         timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
         context = self._context(origin) if origin.scheme == "https" else None
         if proxy is not None:
-            return through_proxy(origin, proxy, timeout, context)
+            return connection.use(through_proxy(origin, proxy, timeout, context), named=True)
         # What the user typed may be any address; what a registry names may not.
         named = origin in self.own
         if origin.scheme == "http":
-            plain = urllib3.HTTPConnectionPool if named else _HTTPPool
-            return plain(origin.host, origin.port, timeout=timeout, maxsize=2)
-        secure = urllib3.HTTPSConnectionPool if named else _HTTPSPool
-        return secure(origin.host, origin.port, timeout=timeout, maxsize=2, ssl_context=context)
+            return connection.use(urllib3.HTTPConnectionPool(origin.host, origin.port, timeout=timeout, maxsize=2), named)
+        secure = urllib3.HTTPSConnectionPool(origin.host, origin.port, timeout=timeout, maxsize=2, ssl_context=context)
+        return connection.use(secure, named)
 
     def _context(self, origin: Origin) -> ssl.SSLContext:
         own = origin in self.own
@@ -277,7 +245,7 @@ class Fetcher:
         return context
 
     def _unreachable(self, described: str, origin: Origin, error: Exception) -> RegistryError:
-        if isinstance(error, _Forbidden):
+        if isinstance(error, Forbidden):
             return RegistryError(f"{described}: {origin.authority} leads to {error}; that is refused")
         cause = ssl_cause(error)
         if isinstance(cause, ssl.SSLCertVerificationError):
