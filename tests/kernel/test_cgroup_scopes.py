@@ -64,7 +64,7 @@ def fake(bus, tmp_path):
 
 
 def _wait_for(what):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120  # an emulated machine begins slowly
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.02)

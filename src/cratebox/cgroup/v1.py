@@ -199,12 +199,12 @@ class V1Cgroup(base.Cgroup):
         names = {name for names in self.directories for name in names.split(",")}
         ours, others = _divided(resources, names, self.directories.get("unified", ""))
         writes = _writes(ours)
-        if resources.devices:
-            self._update_devices(resources)
         if writes:
             _apply(self.directories, writes, in_use=True)
         if others:
             self._unified().update(others)
+        if resources.devices:
+            self._update_devices(resources)
 
     def _update_devices(self, resources: Resources) -> None:
         running = not self.is_frozen() and self.find("freezer")
