@@ -212,6 +212,12 @@ def test_a_file_and_a_socket_are_bound(oci):
         assert oci.output(bundle) == "of the host\nsocket\n"
 
 
+def test_a_file_in_the_place_of_a_new_file_system_is_named(oci):
+    bundle = oci.bundle("/bin/true").mount("/etc/passwd", "tmpfs", "nosuid", kind="tmpfs").write()
+    told = oci.fails("run", "--bundle", bundle.directory, oci.name())
+    assert "cannot mount tmpfs at /etc/passwd: a file is there in the image" in told
+
+
 def test_a_bind_covers_what_a_symlink_of_the_image_names(oci):
     bundle = oci.bundle(script="cat /etc/real /etc/link; readlink /etc/link")
     (bundle.directory / "file").write_text("bound\n")

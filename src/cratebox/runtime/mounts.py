@@ -28,7 +28,7 @@ _OWN = ("tmpfs", "ramfs", "proc", "devpts")
 # SELinux does not label these by an option of the mount.
 _UNLABELLED = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue")
 _MOST_OF_OPTION = 255  # bytes that fsconfig(2) takes for a value
-_EPERM, _ENODEV, _EINVAL, _ENOTDIR, _ELOOP = 1, 19, 22, 20, 40
+_EPERM, _EACCES, _ENODEV, _EINVAL, _ENOTDIR, _ELOOP = 1, 13, 19, 22, 20, 40
 
 
 class Mounter:
@@ -87,6 +87,8 @@ class Mounter:
         else:
             target, inside, found = open_target(self.root, path, True)
         try:
+            if not stat.S_ISDIR(os.fstat(target).st_mode):
+                raise NotADirectoryError(_ENOTDIR, "a file is there in the image")
             data = self._data(one, options, target if found else -1)
             if any(len(word) > _MOST_OF_OPTION for word in data):
                 tree = _staged(one, data, target)
@@ -148,10 +150,10 @@ class Mounter:
         else:
             try:
                 tree, kind = mount.clone_tree(one.source, recursive="rbind" in one.options), self._heard
-            except PermissionError:
+            except PermissionError as error:
                 # Only the host's root reaches the source. What it has opened comes second, for the flags of a mount that is
                 # copied in a user namespace are locked.
-                if opened < 0:
+                if opened < 0 or error.errno != _EACCES:
                     raise
                 tree, kind = os.dup(opened), const.MS_SHARED
         asked = shared or not self._quiet or not SLAVE.isdisjoint(one.options)

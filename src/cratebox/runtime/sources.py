@@ -39,7 +39,7 @@ def open_sources(spec: Spec) -> dict[int, int]:
                 continue
             if is_mapped(one):
                 trees[number] = _mapped(one, linux, spaces, privileged)
-            elif privileged and (confined or not SHARED.isdisjoint(one.options)) and not (confined and _is_shared(one)):
+            elif privileged and confined != _is_shared(one):  # in a user namespace nothing of the host's can be shared
                 _open(trees, number, one)
     except BaseException:
         close(trees)
