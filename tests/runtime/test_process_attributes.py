@@ -37,6 +37,13 @@ def test_a_real_time_policy_has_its_priority(root_oci, word):
     assert (int(fields[40 - 3]), int(fields[41 - 3])) == (12, os.SCHED_RR)
 
 
+def test_a_deadline_is_the_programs(root_oci):
+    bundle = root_oci.bundle("/bin/cat", "/proc/self/stat")
+    times = {"runtime": 1_000_000, "deadline": 50_000_000, "period": 50_000_000}
+    bundle.process["scheduler"] = {"policy": "SCHED_DEADLINE", **times}
+    assert stat_field(root_oci, bundle, 41) == 6
+
+
 def test_what_a_user_may_not_have_is_an_error_that_names_it(scratch, word, rootfs_template):
     from support import bundles
 
