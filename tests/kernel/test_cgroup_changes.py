@@ -41,8 +41,8 @@ def _controllers():
 def create():
     made = []
 
-    def make(resources=None, pid=0):
-        made.append(DRIVER.create(f"{PARENT}/one", resources and model.decode(resources), pid))
+    def make(resources=None):
+        made.append(DRIVER.create(f"{PARENT}/one", resources and model.decode(resources)))
         return made[-1]
 
     yield make
@@ -120,7 +120,8 @@ def test_what_is_gone_is_not_frozen_and_cannot_be(create):
 
 def test_a_process_is_put_inside(create):
     process = subprocess.Popen(["sleep", "60"])
-    cgroup = create(pid=process.pid)
+    cgroup = create()
+    cgroup.add(process.pid)
     assert cgroup.pids() == [process.pid]
     other = subprocess.Popen(["sleep", "60"])
     cgroup.add(other.pid)

@@ -246,3 +246,12 @@ def test_an_ordinary_user_without_delegation_is_told(driver):
         assert "delegated" in found.reason
 
     assert as_nobody_in(UNIFIED.mountpoint, work) == 0
+
+
+def test_who_is_given_a_cgroup_owns_what_may_be_delegated_and_no_limit(create):
+    cgroup = create()
+    cgroup.give(NOBODY)
+    owned = {name for name in os.listdir(cgroup.directory) if os.stat(f"{cgroup.directory}/{name}").st_uid == NOBODY}
+    assert os.stat(cgroup.directory).st_uid == NOBODY
+    assert {"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"} <= owned
+    assert not {"cgroup.kill", "cgroup.freeze", "memory.max", "pids.max", "hugetlb.2MB.max"} & owned

@@ -51,6 +51,9 @@ class Cgroup:
         """Move process `pid` inside. Raises OSError, RuntimeFailure."""
         raise NotImplementedError
 
+    def give(self, uid: int) -> None:
+        """Let the host's user `uid` run it from inside, where that is safe: on v2 (config-linux.md, Cgroup ownership). Raises OSError."""
+
     def close(self) -> None:
         """Close the descriptors kept for `join` and `fd_for_clone`; both may be called again all the same."""
 
@@ -142,8 +145,9 @@ class Driver:
         tree.checked_path(path)
 
     def create(self, path: str, resources: Resources | None = None, pid: int = 0) -> Cgroup:
-        """Make the cgroup `path` ("crate/<id>") with limits and device rules, and move process `pid` inside where given.
+        """Make the cgroup `path` ("crate/<id>") with limits and device rules. `pid` is for drivers that need it: it is inside then.
 
+        To others it says nothing: being moved takes a lock over all processes of the machine, which joining can do without.
         Either it is there whole afterwards or nothing is. Raises InvalidValue for a path or a value that is none, Conflict
         where a cgroup of that path has processes, Unsupported for a limit that this machine cannot set, RuntimeFailure
         where the kernel refuses.

@@ -169,6 +169,10 @@ class SystemdCgroup(base.Cgroup):
             with self._manager() as manager:
                 manager.attach(self.unit, pid)
 
+    def give(self, uid: int) -> None:
+        """Give its files."""
+        self.inner.give(uid)
+
     def close(self) -> None:
         """Close what is open."""
         self.inner.close()

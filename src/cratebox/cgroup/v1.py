@@ -39,7 +39,7 @@ class V1(base.Driver):
         self.hierarchies = hierarchies
         self.unified = unified
 
-    def create(self, path: str, resources: Resources | None = None, pid: int = 0) -> V1Cgroup:
+    def create(self, path: str, resources: Resources | None = None, pid: int = 0) -> V1Cgroup:  # noqa: ARG002  it joins by itself
         """Make the directories, write limits and device rules, and open what `join` writes to."""
         path = tree.checked_path(path)
         ours, others = _divided(resources, {name for names, _ in self.hierarchies for name in names.split(",")}, self.unified)
@@ -59,8 +59,6 @@ class V1(base.Driver):
             if writes:
                 _apply(cgroup.directories, writes)
             cgroup.open()
-            if pid:
-                cgroup.add(pid)
         except BaseException as error:
             cgroup.close()
             V1Cgroup(made).remove()

@@ -33,7 +33,7 @@ class V2(base.Driver):
         self.place = place
         self.rootless = rootless
 
-    def create(self, path: str, resources: Resources | None = None, pid: int = 0) -> V2Cgroup:
+    def create(self, path: str, resources: Resources | None = None, pid: int = 0) -> V2Cgroup:  # noqa: ARG002  it joins by itself
         """Make the directory, hand controllers down to it, write limits, attach the program of the device rules."""
         path = tree.checked_path(path)
         writes = limits_of(resources)
@@ -47,8 +47,6 @@ class V2(base.Driver):
             if resources and resources.devices and not self.rootless:  # it takes root; without, /dev holds bound nodes only
                 cgroup.attach(resources.devices)
             cgroup.full = bool(resources and resources.pids and resources.pids.limit == 0)
-            if pid:
-                cgroup.add(pid)
         except BaseException as error:
             cgroup.close()
             if made:
@@ -141,6 +139,19 @@ class V2Cgroup(base.Cgroup):
     def add(self, pid: int) -> None:
         """Write it to cgroup.procs."""
         tree.write(self.directory, "cgroup.procs", str(pid))
+
+    def give(self, uid: int) -> None:
+        """Change the owner of the directory, and of the files that the kernel says may be delegated: limits stay ours."""
+        try:
+            names = tree.read("/sys/kernel/cgroup", "delegate").split()
+        except OSError:
+            names = ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]
+        os.chown(self.directory, uid, -1)
+        for name in names:
+            try:
+                os.chown(f"{self.directory}/{name}", uid, -1)
+            except FileNotFoundError:
+                continue  # of a controller that is not here
 
     def close(self) -> None:
         """Close the descriptors of the directory and of cgroup.procs."""
