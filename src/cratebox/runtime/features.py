@@ -7,6 +7,8 @@ Not for the hot path: libseccomp's side is imported.
 from __future__ import annotations
 
 from cratebox import document
+from cratebox.cgroup import detect
+from cratebox.cgroup.model import Resources
 from cratebox.errors import CrateError
 from cratebox.linux import caps
 from cratebox.runtime import mount_options, spec, validate
@@ -40,7 +42,7 @@ def features() -> dict[str, Any]:
         "linux": {
             "namespaces": [kind for kind in _NAMESPACES if _takes(linux={"namespaces": _with(kind)})],
             "capabilities": list(caps.NAMES),
-            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
+            "cgroup": _cgroup(),
             "seccomp": _seccomp(),
             "apparmor": {"enabled": _takes(process={"apparmorProfile": "a"})},
             "selinux": {"enabled": _takes(process={"selinuxLabel": "a:b:c:d"})},
@@ -75,6 +77,11 @@ def _takes(*, process: dict[str, Any] | None = None, linux: dict[str, Any] | Non
 
 def _with(*kinds: str) -> list[dict[str, str]]:
     return [{"type": kind} for kind in dict.fromkeys(("mount", "pid", *kinds))]
+
+
+def _cgroup() -> dict[str, bool]:
+    by_systemd = "systemd" in detect.DRIVERS
+    return {"v1": True, "v2": True, "systemd": by_systemd, "systemdUser": by_systemd, "rdma": "rdma" in Resources._fields}
 
 
 def _seccomp() -> dict[str, Any]:
