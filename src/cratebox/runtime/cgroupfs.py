@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from cratebox.cgroup import mounts
 from cratebox.linux import const, mount
 from cratebox.linux.beneath import open_beneath
 from cratebox.linux.procfs import read_text
@@ -28,7 +29,7 @@ def mount_cgroup(root: int, one: Mount, directories: dict[str, str], own_namespa
     Its options are those of every hierarchy; nosuid, nodev and noexec are there whether they are asked for or not, and data is
     for cgroup v2 alone. `directories` are the container's cgroup, by the controllers of each hierarchy, as the host sees them. In a cgroup
     namespace a bind of such a directory is the same as a new mount, and made in half of the time; without one it is the only
-    way not to show the host's: EPERM for a hierarchy that the container has no cgroup in.
+    way not to show the host's. Of a hierarchy that the container has no cgroup in it sees its caller's, read-only, or there is EPERM.
     """
     target = open_kernel_place(root, place_of(one))
     options = split(one)
@@ -40,10 +41,10 @@ def mount_cgroup(root: int, one: Mount, directories: dict[str, str], own_namespa
         tree = mount.new_filesystem("tmpfs", ("mode=755", "size=64k", *_label(label)), _SAFE)
         mount.attach(tree, target, one.destination)
         for controllers in hierarchies:
-            _mount_v1(tree, controllers, flags, _source(directories, controllers, own_namespace))
+            _mount_v1(tree, controllers, flags, _source(directories, controllers, own_namespace, flags))
         mount.set_attributes(tree, flags, options.minus)
     else:
-        tree = _v2(directories, own_namespace, options.rest)
+        tree = _v2(directories, own_namespace, options.rest, flags)
         mount.set_attributes(tree, flags, options.minus)
         mount.attach(tree, target, one.destination)
     for kind, deep in options.propagation:
@@ -52,7 +53,7 @@ def mount_cgroup(root: int, one: Mount, directories: dict[str, str], own_namespa
     os.close(target)
 
 
-def _v2(directories: dict[str, str], own_namespace: bool, data: tuple[str, ...]) -> int:
+def _v2(directories: dict[str, str], own_namespace: bool, data: tuple[str, ...], flags: int) -> int:
     """In a cgroup namespace without its user namespace, or where the host's mount has other options, a new mount is refused:
     a bind of the container's own cgroup shows the same.
     """
@@ -62,23 +63,32 @@ def _v2(directories: dict[str, str], own_namespace: bool, data: tuple[str, ...])
         except OSError as error:
             if error.errno not in (_EPERM, _EBUSY) or "unified" not in directories:
                 raise
-    return mount.clone_tree(_source(directories, "unified", own_namespace), recursive=False)
+    return mount.clone_tree(_source(directories, "unified", own_namespace, flags), recursive=False)
 
 
 def _label(label: str) -> tuple[str, ...]:
     return ("context=" + label,) if label else ()
 
 
-def _source(directories: dict[str, str], controllers: str, own_namespace: bool) -> str:
-    if controllers not in directories and not own_namespace:
+def _source(directories: dict[str, str], controllers: str, own_namespace: bool, flags: int) -> str:
+    """Return what to bind, "" for a new mount. A container without a cgroup of its own is in its caller's: it may look at that."""
+    if controllers in directories or own_namespace:
+        return directories.get(controllers, "")
+    if not flags & const.MOUNT_ATTR_RDONLY:
+        raise OSError(_EPERM, "the container has no cgroup of its own to write to, and no cgroup namespace")
+    hierarchies, unified = mounts.find()
+    if controllers == "unified" and unified:
+        return unified.mountpoint + "/" + os.path.relpath(unified.own, unified.root)
+    place = dict(hierarchies).get(controllers)
+    if not place:
         raise OSError(_EPERM, "the container has no cgroup of its own to show, and no cgroup namespace")
-    return directories.get(controllers, "")
+    return place + _hierarchies()[controllers]
 
 
-def _hierarchies() -> list[str]:
-    """Return the controllers of each v1 hierarchy, "cpu,cpuacct", from /proc/self/cgroup (cgroups(7))."""
+def _hierarchies() -> dict[str, str]:
+    """Return our cgroup by the controllers of each v1 hierarchy, "cpu,cpuacct", from /proc/self/cgroup (cgroups(7))."""
     rows = [line.split(":", 2) for line in read_text("/proc/self/cgroup").splitlines()]
-    return [row[1] for row in rows if row[1]]
+    return {row[1]: row[2] for row in rows if row[1]}
 
 
 def _mount_v1(directory: int, controllers: str, flags: int, source: str) -> None:
