@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 
@@ -104,6 +105,38 @@ def test_affinity_is_that_of_the_list():
     scheduling.set_affinity("", "final")
     with pytest.raises(RuntimeFailure, match=r"process.execCPUAffinity.final, 8000"):
         scheduling.set_affinity("8000", "final")
+
+
+@pytest.fixture
+def sleeping(oci):
+    """A container whose process sleeps, and what runs a process in it: words, properties of the process."""
+    bundle = oci.bundle("/bin/sleep", "60")
+    bundle.linux["personality"] = {"domain": "LINUX32"}
+    name = oci.create(bundle)
+    oci.ok("start", name)
+
+    def execute(*args, **fields):
+        path = oci.directory / "process.json"
+        path.write_text(json.dumps({"cwd": "/", "args": args, "env": bundle.process["env"], **fields}))
+        return oci.ok("exec", "--process", path, name)
+
+    yield execute
+    oci.ok("delete", "--force", name)
+
+
+def test_a_process_that_joins_runs_on_its_cpus(sleeping):
+    for cpus in ("0", "1")[: os.cpu_count()]:
+        said = sleeping("/bin/grep", "Cpus_allowed_list", "/proc/self/status", execCPUAffinity={"initial": "0", "final": cpus})
+        assert said.split() == ["Cpus_allowed_list:", cpus]
+
+
+def test_a_process_that_joins_has_attributes_of_its_own_and_those_of_the_container(sleeping):
+    fields = {"scheduler": {"policy": "SCHED_BATCH"}, "ioPriority": {"class": "IOPRIO_CLASS_IDLE"}}
+    said = sleeping("/bin/sh", "-c", "uname -m; ionice; cat /proc/self/stat", **fields)
+    machine, priority, stat = said.splitlines()
+    assert machine != const.MACHINE
+    assert priority.startswith("idle")
+    assert int(stat[stat.rindex(")") + 2 :].split()[41 - 3]) == os.SCHED_BATCH
 
 
 # --- linux.sysctl -----------------------------------------------------------------------------------------------------
