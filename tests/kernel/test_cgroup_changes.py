@@ -149,6 +149,19 @@ def test_memory_grows_and_shrinks_with_its_swap(create, steps):
         assert found == str(limit * MIB) if limit > 0 else found == "max" or int(found) > 1 << 60
 
 
+def test_memory_beyond_its_limit_with_swap_says_what_to_set_with_it(create):
+    if "memory" not in _controllers():
+        pytest.skip("this machine has no memory controller to use")
+    cgroup = create({"memory": {"limit": 16 * MIB, "swap": 16 * MIB}})
+    if not V1:  # which counts swap apart
+        update(cgroup, memory={"limit": 64 * MIB})
+        assert tree.read(cgroup.directory, "memory.max") == str(64 * MIB)
+        return
+    with pytest.raises(RuntimeFailure, match=r"cannot set memory.limit") as refused:
+        update(cgroup, memory={"limit": 64 * MIB})
+    assert refused.value.hint == "it is above the limit of memory and swap together: set memory.swap with it"
+
+
 @pytest.mark.parametrize(
     "steps",
     [

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.cgroup.resources import Write
 
-_EBUSY, _ENODEV, _EINVAL, _ERANGE = 16, 19, 22, 34
+_EBUSY, _ENODEV, _EINVAL, _ERANGE, _EOPNOTSUPP = 16, 19, 22, 34, 95
 _HINTS = {
     ("memory.limit_in_bytes", _EINVAL): "it is above the limit of memory and swap together: set memory.swap with it",
     ("memory.memsw.limit_in_bytes", _EINVAL): "it is below the limit of memory: set memory.limit with it",
@@ -91,4 +91,6 @@ def _failed(one: Write, error: OSError) -> RuntimeFailure:
     hint = _HINTS.get((one.file, error.errno or 0))
     if error.errno == _ENODEV and one.name.startswith(("blockIO", "unified io")):
         hint = "there is no such disk"
+    if error.errno == _EOPNOTSUPP and one.name.startswith("blockIO.weight"):
+        hint = "the disk's scheduler has no weights: /sys/block/DISK/queue/scheduler"
     return RuntimeFailure(f"cannot set {one.name}: {error.strerror}", hint)
