@@ -21,7 +21,7 @@ from support.registry import Hub, Registry, why_no_hub, why_not
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-WATCHED = ("startup", "kernel", "runtime", "engine", "cli", "peers")
+WATCHED = ("startup", "kernel", "runtime", "engine", "cli", "peers", "vm")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,61 @@
+"""What runs in the virtual machine: the tests to which cgroup v2, systemd, another kernel or a real session make a difference.
+
+Emulation is five to ten times slower than the machine it runs on, so this is a choice; no names stand for the whole file.
+"""
+
+from __future__ import annotations
+
+# Containers as their caller sees them: for root and for the ordinary user.
+_LIFE = (
+    "test_a_container_goes_through_its_states",
+    "test_state_has_what_engines_read",
+    "test_run_ends_with_the_programs_exit_code",
+    "test_run_forwards_signals",
+    "test_of_many_creates_at_once_one_creates",
+    "test_a_created_container_is_deleted_without_force",
+    "test_kill_all_reaches_every_process",
+    "test_the_end_of_the_first_process_ends_all",
+    "test_run_copies_between_two_terminals",
+    "test_a_failing_mount_is_named_and_nothing_is_left",
+    "test_a_container_whose_process_was_killed_before_start_is_stopped",
+)
+_RUN = (
+    "test_the_output_of_the_command_is_the_output_of_run",
+    "test_a_command_that_is_killed_is_137",
+    "test_a_command_that_is_not_there_is_127",
+    "test_the_command_has_no_other_process_beside_it",
+    "test_with_init_the_reaper_is_pid_1_and_the_code_comes_through",
+    "test_rm_leaves_nothing",
+    "test_a_detached_run_prints_its_id_and_goes_on",
+    "test_a_directory_is_an_image",
+)
+_ISOLATION = (
+    "test_what_is_mounted_is_what_the_spec_says",
+    "test_no_mount_propagates_in_either_direction",
+    "test_limits_are_those_of_the_spec",
+    "test_the_default_filter_refuses_calls_that_nobody_needs",
+)
+_BOTH: dict[str, tuple[str, ...]] = {
+    "tests/runtime/test_lifecycle.py": _LIFE,
+    "tests/engine/test_run.py": _RUN,
+    "tests/kernel/test_isolation.py": _ISOLATION,
+    "tests/vm/test_inside.py": (),
+}
+
+CHOSEN: dict[str, dict[str, tuple[str, ...]]] = {
+    "root": {
+        "tests/kernel/test_cgroup_v2.py": (),
+        "tests/kernel/test_cgroup_members.py": (),
+        **_BOTH,
+        "tests/runtime/test_lifecycle.py": (
+            *_LIFE,
+            "test_a_cgroup_that_is_in_use_is_an_error_and_nothing_is_left",
+            "test_the_container_is_in_the_cgroup_of_its_spec",
+            "test_a_container_goes_through_its_states[userns]",
+        ),
+    },
+    "user": _BOTH,
+}
+
+# A skip in the machine is a failure here, but for these: what this machine has, or lacks, on purpose.
+EXPECTED_SKIPS = ("this machine's v2 has memory, pids and cpu", "of an ordinary user", "of root")
