@@ -9,20 +9,26 @@ What the tests say comes out of a virtual serial port, a line of JSON each, whil
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support import clock
 from support.commands import CHECKOUT
+from support.debian import CACHE, CannotBuild
 from support.machine import Machine, make_disk
 from support.people import ORDINARY
 
 MEMORY = "2G"
+WHEELS = Path("/crate-tests/wheels")  # in there: what pip needs to install the checkout
 KVM_SPEAKS_WITHIN = 20.0  # seconds: where KVM is there and does not work, the kernel never says a word
 LEFT_OUT = ("mypy*", "ruff*", "grimp*", "importlinter*", "import_linter*", "pip", "pip-*", "setuptools*", "hypothesis*",
             "__editable__*", "*.egg-info")  # fmt: skip
@@ -88,6 +94,7 @@ def _make_work_disk(parts: list[Part], tree: Path, image: Path) -> None:
     hidden = shutil.ignore_patterns("__pycache__", ".*")
     shutil.copytree(CHECKOUT, tree / "checkout", symlinks=True, ignore=hidden)
     shutil.copy(Path(__file__).with_name("guest.py"), tree / "guest.py")
+    shutil.copytree(_wheels(), tree / WHEELS.name)
     job = {
         "places": {"environment": str(environment), "checkout": str(CHECKOUT)},
         "python": sys.executable,
@@ -98,6 +105,23 @@ def _make_work_disk(parts: list[Part], tree: Path, image: Path) -> None:
     used = sum(path.lstat().st_size for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
     make_disk(tree, image, f"{(used >> 20) * 5 // 4 + 64}M")
     shutil.rmtree(tree)
+
+
+def _wheels() -> Path:
+    """Return a directory of what it takes to build and install the checkout, downloaded once. Raises CannotBuild."""
+    project = (CHECKOUT / "pyproject.toml").read_bytes()
+    wanted = tomllib.loads(project.decode())
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    found = CACHE / f"wheels-{version}-{hashlib.sha256(project).hexdigest()[:12]}"
+    if not found.exists():
+        with tempfile.TemporaryDirectory(prefix="wheels-partial-", dir=CACHE) as partial:
+            needed = [*wanted["build-system"]["requires"], *wanted["project"]["dependencies"]]
+            argv = [sys.executable, "-m", "pip", "download", "-q", "-d", f"{partial}/made", *needed]
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=600)
+            if done.returncode:
+                raise CannotBuild(f"pip download: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+            Path(partial, "made").rename(found)
+    return found
 
 
 def _start(machine: Machine, work: Path, console: Path, told: Path, seconds: float, kvm: bool) -> bool:
@@ -121,6 +145,13 @@ def _start(machine: Machine, work: Path, console: Path, told: Path, seconds: flo
     return True
 
 
+def _command_line() -> str:
+    """Return the kernel's parameters. It would measure the frequency of its clock against emulated timers, and on a busy host
+    be wrong by a factor of three: all timeouts inside would be over too soon. The emulated counter is the host's own.
+    """
+    return f"{COMMAND_LINE} tsc_early_khz={clock.tsc_khz()}"
+
+
 def _wait(process: subprocess.Popen[bytes], seconds: float, enough: object) -> None:
     deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline and not enough():  # type: ignore[operator]
@@ -131,10 +162,11 @@ def _argv(machine: Machine, work: Path, console: Path, told: Path, kvm: bool) ->
     # Emulated, a processor without AVX is twice as fast as one with, since the C library takes what it finds.
     accelerator = ["-accel", "kvm", "-cpu", "host"] if kvm else ["-accel", "tcg,thread=multi", "-cpu", "Nehalem"]
     return [
+        "setpriv", "--pdeathsig", "KILL",  # whatever ends the tests ends the machine
         "nice", "-n", "5", "qemu-system-x86_64", *accelerator, "-machine", "pc,hpet=off", "-smp", "2", "-m", MEMORY,
         "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", f"file:{console}",
         "-kernel", str(machine.kernel), "-initrd", str(machine.initramfs),
-        "-append", COMMAND_LINE,
+        "-append", _command_line(),
         "-drive", f"file={machine.disk},if=virtio,format=raw,snapshot=on",
         "-drive", f"file={work},if=virtio,format=raw,snapshot=on",
         "-device", "virtio-serial-pci", "-chardev", f"file,id=told,path={told}",

@@ -9,12 +9,27 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 
 import pytest
+
+from support import people
 
 LONGEST = 20_000  # characters of a failure
 _WHO = ("crate", "oci")  # fixtures with a case for each kind of person
 _told: dict[str, dict[str, object]] = {}
+SLOWER = 4  # times: what takes seconds outside
+_run = people.Person.run
+
+
+def _run_patiently(
+    who: people.Person, argv: list[str], *, timeout: float = 120, **options: object
+) -> subprocess.CompletedProcess[str]:
+    return _run(who, argv, timeout=timeout * SLOWER, **options)  # type: ignore[arg-type]
+
+
+def pytest_configure() -> None:
+    people.Person.run = _run_patiently  # type: ignore[method-assign]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -23,7 +23,7 @@ def test_limits_are_set_in_the_containers_own_cgroup(oci):
     cgroup = _cgroup(oci.state(name)["pid"])
     found = {file: (cgroup / file).read_text().strip() for file in ("memory.max", "pids.max", "cpu.max", "cpu.weight")}
     oci.ok("delete", "--force", name)
-    assert found == {"memory.max": str(64 << 20), "pids.max": "17", "cpu.max": "50000 100000", "cpu.weight": "20"}
+    assert found == {"memory.max": str(64 << 20), "pids.max": "17", "cpu.max": "50000 100000", "cpu.weight": "59"}
     assert not cgroup.exists()
 
 
