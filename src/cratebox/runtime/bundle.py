@@ -134,7 +134,7 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings, dr
     try:
         saved.save(directory, state)
         resources = with_default_devices(linux.resources if linux else None, driver.name)
-        if driver.needs_pid:
+        if not driver.born_inside:
             wish = wish.replace(make_cgroup=lambda pid: driver.create(state.cgroups_path, resources, pid))
         else:
             group = driver.create(state.cgroups_path, resources)

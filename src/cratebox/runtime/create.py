@@ -145,7 +145,7 @@ def _order(wish: Wish, sock: _socket.socket, report: int, stubs: tuple[int, int]
         overlay=wish.overlay,
         gate=gate,
         join_cgroup=wish.cgroup.join if wish.cgroup else _nothing,
-        cgroup=wish.cgroup.paths() if wish.cgroup else {},
+        cgroup=wish.cgroup.directories if wish.cgroup else {},
         cgroup_comes=wish.make_cgroup is not None,
         mount_cgroup=mount_cgroup,
         directories=wish.directories,
@@ -207,7 +207,7 @@ def _move_devices(pid: int, linux: Linux) -> None:
 def _hand_over(sock: _socket.socket, group: Cgroup) -> None:
     """Send init what it joins its cgroup by: in a user namespace it could not open that itself."""
     try:
-        fdpass.send(sock, sync.pack_cgroup(group.paths()), group.join_fds())
+        fdpass.send(sock, sync.pack_cgroup(group.directories), group.join_fds())
     except BrokenPipeError:
         pass  # it has died, and said why: that is heard next
     group.close()

@@ -1,4 +1,7 @@
-"""The verbs of an OCI runtime (runtime.md), each in a process of its own: create, start, state, kill, delete; and run."""
+"""The verbs of an OCI runtime (runtime.md), each in a process of its own: create, start, state, kill, delete; and run.
+
+Those for a container that is there are control.py's and exec.py's.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,20 @@ from cratebox.cgroup import base as cgroups
 from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, RuntimeFailure, StorageError
 from cratebox.linux import process
 from cratebox.runtime import bundle as bundles
-from cratebox.runtime import console, place, spec, sync, warnings
+from cratebox.runtime import console, control, place, spec, sync, warnings
 from cratebox.runtime import state as saved
+from cratebox.runtime.control import pause, processes, resume, stats, update, watch_events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+__all__ = (
+    "create", "delete", "execute", "kill", "list_containers", "own_process", "pause", "processes", "resume", "run", "start",
+    "state", "stats", "update", "watch_events",
+)  # fmt: skip
+
+ALIVE = ("created", "running", "paused")
 _SIGKILL = 9
 _MILLISECONDS_TO_DIE = 10_000
 
@@ -42,6 +52,8 @@ def start(root: str, name: str) -> None:
         now = saved.status(state, directory)
         if now == "running":
             raise Conflict("cannot start an already running container")
+        if now == "paused":
+            raise Conflict("cannot start a paused container", "resume it first")
         if now != "created":
             raise Conflict("cannot start a container that has stopped", "delete it and create it again")
         error = _open_gate(directory, state)
@@ -167,13 +179,16 @@ def kill(root: str, name: str, signal: int, *, all: bool = False) -> None:  # no
     """
     directory = place.directory_of(root, name)
     found = saved.load(directory)
-    if saved.status(found, directory) not in {"created", "running"}:
+    now = saved.status(found, directory)
+    if now not in ALIVE:
         raise Conflict("container not running")
     try:
         if all:
             _signal_all(found, signal)
         else:
             _signal_one(found, signal)
+        if now == "paused" and signal == _SIGKILL:  # what is frozen by cgroup v1 does not die
+            cgroups.from_paths(found.cgroup).thaw()
     except ProcessLookupError:
         raise Conflict("container not running") from None
     except OSError as error:
@@ -199,28 +214,19 @@ def _signal_all(found: saved.State, signal: int) -> None:
 
 def _signal_namespace(leader: int, signal: int) -> None:
     """Send `signal` to the processes in the PID namespace of `leader`, for a container without a cgroup of its own."""
-    wanted = os.readlink(f"/proc/{leader}/ns/pid")
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or not _is_link(f"/proc/{entry}/ns/pid", wanted):
-            continue
+    wanted = control.pid_namespace(leader)
+    for pid in control.namespace_pids(leader):
         try:
-            pidfd = os.pidfd_open(int(entry))
+            pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             continue
         try:
-            if _is_link(f"/proc/{entry}/ns/pid", wanted):  # still: the number may be another process's by now
+            if control.pid_namespace(pid) == wanted:  # still: the number may be another process's by now
                 process.send_signal(pidfd, signal)
         except ProcessLookupError:
             pass
         finally:
             os.close(pidfd)
-
-
-def _is_link(path: str, target: str) -> bool:
-    try:
-        return os.readlink(path) == target
-    except OSError:
-        return False
 
 
 def delete(root: str, name: str, *, force: bool = False) -> None:
@@ -239,9 +245,9 @@ def delete(root: str, name: str, *, force: bool = False) -> None:
             saved.forget(directory)  # its create died before it wrote anything: we have its lock
             raise
         now = saved.status(found, directory)
-        if now == "running" and not force:
+        if now in {"running", "paused"} and not force:
             raise Conflict(f"cannot delete container {name} that is not stopped: {now}", "kill it first, or delete by force")
-        if now in {"created", "running"}:
+        if now in ALIVE:
             _end(found)
         hooks = _hooks(found, directory, force)
         place.remove_cgroup(found)
@@ -282,7 +288,7 @@ def _kill_early(directory: str, name: str) -> None:
     """Kill before waiting for the lock: a `start` that waits for the process would hold it for ever."""
     try:
         found = _known(directory, name, force=True)
-        if saved.status(found, directory) in {"created", "running"}:
+        if saved.status(found, directory) in ALIVE:
             _signal_all(found, _SIGKILL)
     except (CrateError, OSError):
         pass  # what is to be said about it is said under the lock

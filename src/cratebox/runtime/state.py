@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from cratebox import document, jsontext
+from cratebox.cgroup import base as cgroups
 from cratebox.errors import InvalidValue, NotFound, StorageError
 from cratebox.linux import process
 from cratebox.record import Record
@@ -152,11 +153,13 @@ def _read(path: str, kind: type[_R]) -> _R:
 
 
 def status(state: State, directory: str) -> str:
-    """Return "creating", "created", "running" or "stopped", as the kernel and the gate tell (runtime.md, State)."""
+    """Return "creating", "created", "running", "paused" or "stopped", as the kernel and the gate tell (runtime.md, State)."""
     if not state.pid:
         return "creating" if _is_locked(directory) else "stopped"  # whoever was creating it has died
     if not state.started or state.boot_id != process.boot_id() or process.start_time(state.pid) != state.started:
         return "stopped"
+    if state.cgroup and cgroups.from_paths(state.cgroup).is_frozen():
+        return "paused"
     return "created" if _waits_at_gate(directory) else "running"
 
 
