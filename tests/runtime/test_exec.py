@@ -1,0 +1,196 @@
+"""exec: another process in a container that is there, on the way that its first one went, and with no more rights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def running(oci):
+    """The name of a container that runs."""
+    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    oci.ok("start", name)
+    yield name
+    oci("delete", "--force", name)
+
+
+def process(oci, **changes) -> Path:
+    """Write a process document like a bundle's, with `changes`; return its path."""
+    path = oci.directory / "process.json"
+    path.write_text(json.dumps(oci.bundle("/bin/true").process | changes))
+    return path
+
+
+def in_container(oci, name: str, script: str, **options) -> str:
+    return oci.ok("exec", name, "/bin/sh", "-c", script, **options)
+
+
+def test_the_process_is_inside_of_the_container(oci, running):
+    said = in_container(oci, running, "hostname; readlink /proc/self/ns/pid; readlink /proc/1/ns/pid; ls /").split()
+    assert said[0] == "box"
+    assert said[1] == said[2]
+    assert "proc" in said
+
+
+def test_it_joins_every_namespace(oci, running):
+    pid = oci.state(running)["pid"]
+    kinds = [kind for kind in os.listdir(f"/proc/{pid}/ns") if not kind.endswith("_for_children")]
+    theirs = {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds}
+    said = in_container(oci, running, "cd /proc/self/ns; for k in *; do readlink $k; done").split()
+    assert theirs <= set(said)
+
+
+def test_it_is_in_the_containers_cgroup(oci, running):
+    if oci.rootless:
+        pytest.skip("an ordinary user has no cgroup of his own here")
+    pid = oci.state(running)["pid"]
+    shell = oci.start("exec", running, "/bin/sleep", "61")
+    deadline = time.monotonic() + 10
+    inside = []
+    while len(inside) < 2:
+        assert time.monotonic() < deadline
+        path = next(line.split(":")[2] for line in Path(f"/proc/{pid}/cgroup").read_text().split() if ":pids:" in line)
+        inside = Path(f"/sys/fs/cgroup/pids{path}/cgroup.procs").read_text().split()
+    oci.ok("kill", "--all", running, "KILL")
+    assert shell.wait(20) == 128 + signal.SIGKILL
+
+
+def test_exec_ends_with_its_processs_exit_code(oci, running):
+    oci.fails("exec", running, "/bin/sh", "-c", "exit 7", code=7)
+
+
+def test_exec_ends_with_128_and_the_signal(oci, running):
+    oci.fails("exec", running, "/bin/sh", "-c", "kill -KILL $$", code=128 + signal.SIGKILL)
+
+
+def test_a_failed_exec_ends_with_255(oci, running):
+    assert "no such file or directory" in oci.fails("exec", running, "/bin/nothing", code=255)
+    assert "executable file not found in $PATH" in oci.fails("exec", running, "nothing", code=255)
+
+
+def test_a_process_document_is_done_as_it_is_written(oci, running):
+    document = process(
+        oci,
+        args=["/bin/sh", "-c", "id -u; id -g; pwd; umask; echo $WORD; ulimit -n; grep -e CapEff -e NoNew /proc/self/status"],
+        cwd="/tmp",
+        env=["PATH=/bin", "WORD=here"],
+        user={"uid": 1000, "gid": 1000, "umask": 0o027},
+        noNewPrivileges=True,
+        rlimits=[{"type": "RLIMIT_NOFILE", "soft": 33, "hard": 44}],
+    )
+    said = oci.ok("exec", "--process", document, running).split()
+    assert said[:6] == ["1000", "1000", "/tmp", "0027", "here", "33"]
+    assert said[6:] == ["CapEff:", "0000000000000000", "NoNewPrivs:", "1"]
+
+
+def test_a_document_without_capabilities_gets_the_containers(oci, running):
+    document = json.loads(process(oci, args=["/bin/grep", "CapBnd", "/proc/self/status"]).read_text())
+    del document["capabilities"]
+    path = oci.directory / "process.json"
+    path.write_text(json.dumps(document))
+    assert oci.ok("exec", "--process", path, running) == in_container(oci, running, "grep CapBnd /proc/1/status")
+
+
+def test_a_document_that_contradicts_itself_is_refused(oci, running):
+    assert "cwd" in oci.fails("exec", "--process", process(oci, cwd="relative"), running, code=255)
+
+
+def test_the_containers_filter_holds_for_it(oci):
+    bundle = oci.bundle("/bin/sleep", "60")
+    bundle.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}],
+    }
+    name = oci.create(bundle)
+    oci.ok("start", name)
+    assert "not supported" in oci.fails("exec", name, "/bin/mkdir", "/tmp/new", code=1)
+    document = process(oci, args=["/bin/mkdir", "/tmp/new"], noNewPrivileges=True)
+    assert "not supported" in oci.fails("exec", "--process", document, name, code=1)
+    oci.ok("delete", "--force", name)
+
+
+def test_a_bundle_that_changed_later_does_not_matter(oci, running):
+    bundle = Path(oci.state(running)["bundle"])
+    (bundle / "config.json").unlink()
+    assert in_container(oci, running, "echo still") == "still\n"
+
+
+def test_exec_into_a_created_container(oci):
+    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    if oci.rootless:  # its process is still the host's program, which nobody but root may look into
+        assert "root alone" in oci.fails("exec", name, "/bin/true", code=255)
+    else:
+        assert in_container(oci, name, "hostname") == "box\n"
+        assert oci.status(name) == "created"
+    oci.ok("delete", "--force", name)
+
+
+def test_exec_into_a_stopped_container_is_refused(oci):
+    name = oci.create(oci.bundle("/bin/true"))
+    oci.ok("start", name)
+    oci.until(name, "stopped")
+    assert "container not running" in oci.fails("exec", name, "/bin/true", code=255)
+    oci.ok("delete", name)
+
+
+def test_exec_into_no_container_is_refused(oci):
+    assert "container does not exist" in oci.fails("exec", "nothing", "/bin/true", code=255)
+
+
+def test_a_detached_exec_returns_at_once_and_tells_the_pid(oci, running):
+    path = oci.directory / "pid"
+    null = {"capture_output": False, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    assert oci("exec", "--detach", "--pid-file", path, running, "/bin/sleep", "62", **null).returncode == 0
+    words = Path(f"/proc/{int(path.read_text())}/cmdline").read_bytes().split(b"\0")
+    assert words[:2] == [b"/bin/sleep", b"62"]
+
+
+def test_a_failed_exec_leaves_no_pid_file(oci, running):
+    (Path(oci.state(running)["rootfs"]) / "tmp/junk").write_text("junk")
+    (Path(oci.state(running)["rootfs"]) / "tmp/junk").chmod(0o755)
+    path = oci.directory / "pid"
+    assert "exec format error" in oci.fails("exec", "--pid-file", path, running, "/tmp/junk", code=255)
+    assert not path.exists()
+
+
+def test_only_the_standard_streams_are_open(oci, running):
+    assert (
+        in_container(oci, running, "echo /proc/self/fd/*")
+        == "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n"
+    )
+    for fd in range(3, 64):  # 3 is the directory that echo looks into
+        document = process(oci, args=["/bin/ls"], cwd=f"/proc/self/fd/{fd}")
+        oci.fails("exec", "--process", document, running, code=255)
+        if fd == 12:
+            break
+
+
+def test_standard_input_reaches_it(oci, running):
+    shell = oci.start("exec", running, "/bin/cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert shell.communicate(b"typed", timeout=20) == (b"typed", None)
+    assert shell.returncode == 0
+
+
+def test_signals_are_forwarded(oci, running):
+    words = ("exec", running, "/bin/sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.05; done")
+    shell = oci.start(*words, stdout=subprocess.PIPE)
+    assert shell.stdout
+    assert shell.stdout.readline() == b"ready\n"
+    shell.send_signal(signal.SIGTERM)
+    assert shell.wait(20) == 42
+    shell.stdout.close()
+
+
+def test_an_interpreter_of_itself_is_not_the_hosts(oci, running):
+    """CVE-2019-5736: what `#!/proc/self/exe` executes is the sealed stub, which is nobody's to change."""
+    rootfs = Path(oci.state(running)["rootfs"])
+    (rootfs / "tmp/self").write_text("#!/proc/self/exe\n")
+    (rootfs / "tmp/self").chmod(0o755)
+    assert oci("exec", running, "/tmp/self").returncode != 0
