@@ -81,6 +81,12 @@ def config_home() -> str:
     return xdg("XDG_CONFIG_HOME", "/.config")
 
 
+def session_directory(uid: int) -> str:
+    """Return where the session of user `uid` has its sockets: $XDG_RUNTIME_DIR, else where systemd makes it."""
+    value = os.environ.get("XDG_RUNTIME_DIR", "")
+    return value if value.startswith("/") else f"/run/user/{uid}"
+
+
 def _runtime_dir() -> str:
     """XDG_RUNTIME_DIR may be that of another user (su keeps it): it counts only where it is ours."""
     value = os.environ.get("XDG_RUNTIME_DIR", "")

@@ -168,8 +168,7 @@ def _address(user: bool) -> str:
         return os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or "unix:path=/run/dbus/system_bus_socket"
     from cratebox import paths
 
-    found = os.environ.get("DBUS_SESSION_BUS_ADDRESS")
-    return found or f"unix:path={paths.xdg('XDG_RUNTIME_DIR', f'/run/user/{_outer(os.geteuid())}')}/bus"
+    return os.environ.get("DBUS_SESSION_BUS_ADDRESS") or f"unix:path={paths.session_directory(_outer(os.geteuid()))}/bus"
 
 
 def _authenticate(sock: socket.socket) -> None:
