@@ -25,6 +25,7 @@ _PRIVATE = (
     "/run/netns",
     "/run/cni",
     "/var/lib/cni",
+    "/etc/cni/net.d",
     "/run/containerd",
     "/run/docker",
     "/run/containers",
