@@ -41,7 +41,7 @@ ROOTS = {
     ),
     "crate-oci": (
         "cratebox.cli.oci.main", "cratebox.cli.oci.create", "cratebox.cli.oci.start", "cratebox.cli.oci.run", "cratebox.cli.oci.state",
-        "cratebox.cli.oci.kill", "cratebox.cli.oci.delete", "cratebox.runtime.lifecycle", *_CGROUPS, *_LIMITS,
+        "cratebox.cli.oci.kill", "cratebox.cli.oci.delete", "cratebox.cli.oci.exec", "cratebox.runtime.exec", "cratebox.runtime.lifecycle", *_CGROUPS, *_LIMITS,
     ),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pathlib
@@ -10,7 +11,8 @@ import types
 
 import pytest
 
-from cratebox import errors
+from cratebox import document, errors
+from cratebox.cgroup import model
 from cratebox.cli.oci.main import VERBS as VERBS_OF_OCI
 from cratebox.cli.oci.main import main
 from cratebox.linux import userns
@@ -210,6 +212,75 @@ def test_a_wrong_exec_ends_with_255(
     runtime.answers["own_process"] = OWN
     assert main(["exec", *words]) == 255
     assert capsys.readouterr().err.startswith(f"crate-oci exec: {message}")
+
+
+def test_pause_and_resume(runtime: Lifecycle) -> None:
+    assert (main(["--root", "/r", "pause", "box"]), main(["--root", "/r", "resume", "box"])) == (0, 0)
+    assert [call[:3] for call in runtime.calls] == [("pause", "/r", "box"), ("resume", "/r", "box")]
+
+
+def test_update_makes_resources_of_its_flags(runtime: Lifecycle) -> None:
+    words = ["--memory", "100", "--memory-swap", "-1", "--memory-reservation", "50", "--cpu-share", "512", "--cpu-quota=-1"]
+    words += ["--cpu-period", "10", "--cpu-burst", "3", "--cpu-rt-period", "4", "--cpu-rt-runtime", "2", "--cpu-idle", "1"]
+    words += ["--cpuset-cpus", "0-1", "--cpuset-mems", "0", "--pids-limit", "9", "--blkio-weight", "300"]
+    assert main(["--root", "/r", "update", *words, "box"]) == 0
+    cpu = {"period": 10, "quota": -1, "burst": 3, "shares": 512, "realtimePeriod": 4, "realtimeRuntime": 2, "idle": 1}
+    wanted = {
+        "memory": {"limit": 100, "reservation": 50, "swap": -1},
+        "cpu": cpu | {"cpus": "0-1", "mems": "0"},
+        "pids": {"limit": 9},
+        "blockIO": {"weight": 300},
+    }
+    assert runtime.calls == [("update", "/r", "box", wanted, {})]
+    assert document.encode(model.decode(wanted)) == wanted
+
+
+def test_update_reads_a_file_and_standard_input(
+    runtime: Lifecycle, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "r.json").write_text('{"pids":{"limit":1}}')
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"pids":{"limit":2}}')))
+    for path in (str(tmp_path / "r.json"), "-"):
+        assert main(["update", "--memory", "5", "-r", path, "box"]) == 0
+    assert [call[3] for call in runtime.calls] == [{"pids": {"limit": 1}}, {"pids": {"limit": 2}}]
+    (tmp_path / "r.json").write_text("{")
+    assert main(["update", "-r", str(tmp_path / "r.json"), "box"]) == 1
+    assert f"{tmp_path}/r.json: " in capsys.readouterr().err
+
+
+def test_events_are_a_line_of_json_each(runtime: Lifecycle, capsys: pytest.CaptureFixture[str]) -> None:
+    runtime.answers |= {"stats": {"pids": {"current": 1}}, "watch_events": [{"type": "oom", "id": "box"}]}
+    assert main(["--root", "/r", "events", "--stats", "box"]) == 0
+    assert main(["--root", "/r", "events", "--interval", "1m30s", "box"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [{"type": "stats", "id": "box", "data": {"pids": {"current": 1}}}, {"type": "oom", "id": "box"}]
+    assert runtime.calls[-1] == ("watch_events", "/r", "box", 90.0, {})
+
+
+@pytest.mark.parametrize("interval", ["5", "0s", "s", "-1s", "1.5.5s", "1y", ""])
+def test_an_interval_that_is_none_is_refused(interval: str, runtime: Lifecycle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["events", f"--interval={interval}", "box"]) == 1
+    assert capsys.readouterr().err.startswith("crate-oci events: --interval ")
+
+
+def test_ps_is_the_machines_and_told_of_the_containers_processes(
+    runtime: Lifecycle, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = "#!/bin/sh\nprintf 'USER PID CMD\\nroot 7 init\\nroot 77 other\\nroot 8 7\\n'; echo \"args $*\" >&2\n"
+    (tmp_path / "ps").write_text(script)
+    (tmp_path / "ps").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    runtime.answers["processes"] = [7, 8]
+    assert main(["ps", "box", "-o", "user,pid,cmd"]) == 0
+    assert capsys.readouterr().out == "USER PID CMD\nroot 7 init\nroot 8 7\n"
+    assert main(["ps", "--format", "json", "box"]) == 0
+    assert capsys.readouterr().out == "[7,8]\n"
+    (tmp_path / "ps").write_text("#!/bin/sh\necho CMD\n")
+    assert main(["ps", "box"]) == 1
+    assert capsys.readouterr().err.startswith("crate-oci ps: ps prints no column PID with these options")
+    (tmp_path / "ps").write_text("#!/bin/sh\necho bad option >&2; exit 2\n")
+    assert main(["ps", "box"]) == 1
+    assert capsys.readouterr().err == f"crate-oci ps: {tmp_path}/ps ended with 2: bad option\n"
 
 
 @pytest.mark.parametrize("verb", ["checkpoint", "restore"])

@@ -25,9 +25,9 @@ _FAILED = 1
 _EXEC_FAILED = 255  # what callers tell from the codes of a process that ran
 
 VERBS = (
-    "create", "start", "run", "exec", "state", "list", "kill", "delete", "spec", "features", "checkpoint", "restore", "completion",
+    "create", "start", "run", "exec", "state", "list", "ps", "kill", "pause", "resume", "update", "events", "delete",
+    "spec", "features", "checkpoint", "restore", "completion",
 )  # fmt: skip
-LATER = ("events", "pause", "ps", "resume", "update")
 
 GLOBAL = Command(
     name="",
@@ -111,13 +111,9 @@ def _dispatch(argv: list[str], who: Caller) -> int:
 
 
 def load(verb: str) -> Any:
-    """Import the module of a verb. Raises InvalidValue, Unsupported."""
+    """Import the module of a verb. Raises InvalidValue."""
     if verb in VERBS:
         return __import__(f"cratebox.cli.oci.{verb}", fromlist=["COMMAND"])
-    if verb in LATER:
-        from cratebox.errors import Unsupported
-
-        raise Unsupported(f"the command {verb} is not there yet", "see crate-oci --help")
     raise InvalidValue(f"no such command: {verb}", "see crate-oci --help")
 
 
