@@ -15,7 +15,7 @@ from cratebox.errors import CrateError, InvalidValue, RuntimeFailure, StorageErr
 from cratebox.linux import process
 from cratebox.paths import private_directory
 from cratebox.record import Record
-from cratebox.runtime import console, place, seccomp, spec, validate, warnings
+from cratebox.runtime import cgroup_owner, console, place, seccomp, spec, validate, warnings
 from cratebox.runtime import create as creation
 from cratebox.runtime import state as saved
 from cratebox.runtime.device_rules import with_default_devices
@@ -142,6 +142,7 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings, dr
         asked = listener(state, "creating", linux.seccomp) if linux and linux.seccomp else None
         created = creation.begin(wish.replace(cgroup=group, gate=ends[0], report=ends[1], listener=asked))
         group = created.cgroup or group
+        _give(group, wish.spec)
         saved.save_spec(directory, wish.spec)  # while init mounts
         if linux and linux.intel_rdt:
             state = state.replace(resctrl=_join_rdt(linux.intel_rdt, state.id, created.pid))
@@ -170,6 +171,15 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings, dr
             if fd >= 0:
                 os.close(fd)
     return created.pid, created.console
+
+
+def _give(group: cgroups.Cgroup | None, document: spec.Spec) -> None:
+    owner = cgroup_owner.owner(document)
+    if group and owner is not None:
+        try:
+            group.give(owner)
+        except PermissionError:
+            pass  # an ordinary user can give nothing to others, and has no need to give to himself
 
 
 def _join_rdt(wanted: spec.IntelRdt, name: str, pid: int) -> tuple[str, ...]:
