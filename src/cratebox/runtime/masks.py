@@ -1,6 +1,6 @@
 """What is hidden from the container and what it may not write: linux.maskedPaths and linux.readonlyPaths.
 
-`places` are the mounts at /proc and /sys. What is below them is found from there and not from the root: somebody who has the
+`places` are the mounts at /proc/ and /sys/. What is below them is found from there and not from the root: somebody who has the
 root as a volume could rename the directory /proc in the meantime, and the masks would lie on another one.
 """
 
@@ -59,7 +59,7 @@ def _base(root: int, places: dict[str, int], path: str) -> tuple[int, str]:
     """Return the descriptor that `path` is to be found below, and the way from there."""
     clean = os.path.normpath(path)
     for place, fd in places.items():
-        if clean.startswith(place + "/"):
+        if clean.startswith(place):
             return fd, clean[len(place) :]
     return root, path
 

@@ -72,6 +72,11 @@ def place_of(one: Mount) -> str:
     return one.destination if one.destination[:1] == "/" else "/" + one.destination
 
 
+def words_of_all(mounts: tuple[Mount, ...]) -> set[str]:
+    """Return the options that any of `mounts` has."""
+    return set().union(*[one.options for one in mounts])
+
+
 def split(one: Mount) -> Options:
     """Sort the options of a mount that `check` has let pass. A later word wins over an earlier one."""
     plus, minus, deep_plus, deep_minus = 0, 0, 0, 0

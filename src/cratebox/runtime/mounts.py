@@ -11,7 +11,7 @@ import stat
 from cratebox.errors import RuntimeFailure
 from cratebox.linux import const, mount
 from cratebox.linux.beneath import open_beneath, open_in_root
-from cratebox.runtime.mount_options import PROPAGATION, SHARED, SLAVE, Options, is_mapped, is_new, place_of, split
+from cratebox.runtime.mount_options import PROPAGATION, SHARED, SLAVE, Options, is_mapped, is_new, place_of, split, words_of_all
 from cratebox.runtime.spec import Mount, Spec
 from cratebox.runtime.targets import check_proc, open_kernel_place, open_target, shown
 
@@ -27,6 +27,7 @@ _COMMON = ("sysfs", "cgroup2", "mqueue")
 _OWN = ("tmpfs", "ramfs", "proc", "devpts")
 # SELinux does not label these by an option of the mount.
 _UNLABELLED = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue")
+_HEARING = SLAVE | SHARED
 _MOST_OF_OPTION = 255  # bytes that fsconfig(2) takes for a value
 _EPERM, _EACCES, _ENODEV, _EINVAL, _ENOTDIR, _ELOOP = 1, 13, 19, 22, 20, 40
 
@@ -44,9 +45,10 @@ class Mounter:
         self._trees = trees
         self._quiet = not root_hears(spec)
         self._heard = kind_of_all(spec)
+        self._changes = "remount" in words_of_all(spec.mounts)
         self._own: set[int] = set()  # the devices of file systems that are the container's alone
         self._late: list[int] = []  # mounts that become read-only when all that is below them has been made
-        self.places: dict[str, int] = {}  # what is mounted at /proc and /sys, for masks.py
+        self.places: dict[str, int] = {}  # what is mounted at /proc/ and /sys/, for masks.py
 
     def mount(self, first: int, end: int, cgroup: Callable[[Mount], None] | None = None) -> None:
         """Mount numbers `first` to before `end` of the list. Raises RuntimeFailure that names the mount.
@@ -82,23 +84,26 @@ class Mounter:
 
     def _new(self, one: Mount) -> None:
         options, path = split(one), place_of(one)
-        if one.type in _KERNEL_TYPES or os.path.normpath(path) == "/dev":
-            target, inside, found = open_kernel_place(self.root, path), os.path.normpath(path), True
+        inside = os.path.normpath(path)
+        if one.type in _KERNEL_TYPES or inside == "/dev":
+            target, found = open_kernel_place(self.root, path), True
         else:
             target, inside, found = open_target(self.root, path, True)
         try:
-            if not stat.S_ISDIR(os.fstat(target).st_mode):
+            if one.type not in _KERNEL_TYPES and not stat.S_ISDIR(os.fstat(target).st_mode):
                 raise NotADirectoryError(_ENOTDIR, "a file is there in the image")
             data = self._data(one, options, target if found else -1)
-            if any(len(word) > _MOST_OF_OPTION for word in data):
+            if data and len(max(data, key=len)) > _MOST_OF_OPTION:
                 tree = _staged(one, data, target)
             else:
                 tree = mount.new_filesystem(one.type, data, 0, one.source)
             try:
-                self._fill(one, tree, target, found)
-                if one.type in _OWN:
+                if found and ("tmpcopyup" in one.options or self._label):
+                    self._fill(one, tree, target)
+                if self._changes and one.type in _OWN:
                     self._own.add(os.fstat(tree).st_dev)
-                check_proc(inside, tree, path)
+                if one.type != "proc" or inside != "/proc":
+                    check_proc(inside, tree, path)
                 self._put(tree, one, options, target, inside)
             finally:
                 os.close(tree)
@@ -117,8 +122,8 @@ class Mounter:
             data = (*data, "context=" + self._label)
         return data
 
-    def _fill(self, one: Mount, tree: int, target: int, found: bool) -> None:
-        if "tmpcopyup" in one.options and found:
+    def _fill(self, one: Mount, tree: int, target: int) -> None:
+        if "tmpcopyup" in one.options:
             from cratebox.runtime.copyup import copy_directory  # sources.py has loaded it before the fork
 
             given = any(word.startswith(("mode=", "uid=", "gid=")) for word in one.options)
@@ -179,9 +184,9 @@ class Mounter:
             os.dup2(tree, self.root, inheritable=False)  # what is mounted on / is the root from here on
             self.close()
         elif inside in ("/proc", "/sys"):
-            if inside in self.places:
-                os.close(self.places[inside])
-            self.places[inside] = os.dup(tree)
+            if inside + "/" in self.places:
+                os.close(self.places[inside + "/"])
+            self.places[inside + "/"] = os.dup(tree)
 
     def _change(self, one: Mount) -> None:
         """Do `remount`: give other options to what is mounted at the place, to the mount alone or to its file system as well."""
@@ -236,7 +241,7 @@ def root_hears(spec: Spec) -> bool:
 
 def kind_of_all(spec: Spec) -> int:
     """Return what all mounts of the host become in the container's mount namespace: MS_SLAVE where one of them is asked for."""
-    asked = root_hears(spec) or any(not (SLAVE | SHARED).isdisjoint(one.options) for one in spec.mounts)
+    asked = root_hears(spec) or not _HEARING.isdisjoint(words_of_all(spec.mounts))
     return const.MS_SLAVE if asked else const.MS_PRIVATE
 
 

@@ -11,10 +11,11 @@ import os
 from cratebox.errors import InvalidValue, RuntimeFailure, Unsupported
 from cratebox.linux import const, mount, userns
 from cratebox.linux.procfs import read_text
-from cratebox.runtime.mount_options import SHARED, is_mapped, is_new
+from cratebox.runtime.mount_options import IDMAP, SHARED, is_mapped, is_new, words_of_all
 from cratebox.runtime.spec import IDMapping, Linux, Mount, Spec
 
 _EINVAL, _EPERM = 22, 1
+_RARE = SHARED | IDMAP | {"tmpcopyup"}
 _Maps = tuple[tuple[IDMapping, ...], tuple[IDMapping, ...]]
 
 
@@ -29,6 +30,12 @@ def open_sources(spec: Spec) -> dict[int, int]:
         _check_label(linux.mount_label)
     confined = any(one.type == "user" for one in linux.namespaces)
     privileged = os.geteuid() == 0
+    if (
+        not (confined and privileged)
+        and _RARE.isdisjoint(words_of_all(spec.mounts))
+        and not [1 for one in spec.mounts if one.uid_mappings]
+    ):
+        return {}
     trees: dict[int, int] = {}
     spaces: dict[_Maps | str, int] = {}
     try:
