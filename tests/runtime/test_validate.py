@@ -122,12 +122,15 @@ ODD = [None, True, 0, -1, 2**63, 1.5, "", "x", "\ud800", "/", [], ["x"], [[]], [
 FULL = {
     "domainname": "x",
     "annotations": {"a": "b"},
+    "hooks": {"prestart": [{"path": "/x", "args": ["x"], "env": ["A=b"], "timeout": 1}], "poststop": []},
     "process": {
         "terminal": False,
         "consoleSize": {"height": 1, "width": 1},
         "rlimits": [{"type": "RLIMIT_CPU", "soft": 1, "hard": 1}],
         "noNewPrivileges": True,
         "oomScoreAdj": 1,
+        "apparmorProfile": "x",
+        "selinuxLabel": "x",
         "scheduler": {"policy": "SCHED_OTHER", "nice": 1, "flags": ["SCHED_FLAG_RESET_ON_FORK"]},
         "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 1},
         "execCPUAffinity": {"initial": "0", "final": "0-1"},
@@ -141,6 +144,8 @@ FULL = {
         "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}],
         "gidMappings": [{"containerID": 0, "hostID": 1, "size": 1}],
         "personality": {"domain": "LINUX", "flags": []},
+        "netDevices": {"eth7": {"name": "eth%d"}},
+        "intelRdt": {"closID": "x", "schemata": ["L3:0=f"], "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=1"},
         "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]},
         "seccomp": {
             "defaultAction": "SCMP_ACT_ERRNO",
@@ -152,8 +157,11 @@ FULL = {
                     "names": ["read"],
                     "action": "SCMP_ACT_ALLOW",
                     "args": [{"index": 0, "value": 1, "valueTwo": 2, "op": "SCMP_CMP_EQ"}],
-                }
+                },
+                {"names": ["sync"], "action": "SCMP_ACT_NOTIFY"},
             ],
+            "listenerPath": "/x",
+            "listenerMetadata": "x",
         },
         "resources": {
             "devices": [RULE],
