@@ -92,6 +92,11 @@ def _prepare_mounts(config: ContainerConfig) -> None:
             os.makedirs(one.source, exist_ok=True)
         except OSError as error:
             raise InvalidValue(f"cannot make {one.source}, to be mounted at {one.target}: {error.strerror}") from None
+    for one in config.mounts:
+        if "shared" in one.options or "rshared" in one.options:
+            from cratebox.engine.sharing import check_shared
+
+            check_shared(one.source, one.target)
 
 
 def _remember_no_overlay(start: Start, error: OverlayRefused) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from cratebox.cgroup.model import DeviceRule, Resources
 from cratebox.engine.accounts import Account
 from cratebox.engine.config import ContainerConfig
-from cratebox.errors import InvalidValue, Unsupported
+from cratebox.errors import InvalidValue
 from cratebox.linux import caps
 from cratebox.linux.userns import IDMap
 from cratebox.record import Record
@@ -240,10 +240,6 @@ def _linux(config: ContainerConfig, host: Host) -> Linux:
     if host.rootless:
         kinds.append("user")
     words = {word for one in config.mounts for word in one.options}
-    if words & {"shared", "rshared"}:
-        raise Unsupported(
-            "mounts made in a container do not reach the host: shared is not there", "rslave brings the host's in"
-        )
     propagation = "rslave" if words & {"slave", "rslave"} else ""
     return Linux(
         rootfs_propagation=propagation,
