@@ -328,6 +328,14 @@ def test_what_v1_lacks_is_found_in_v2(create):
     assert not os.path.exists(directory)
 
 
+@pytest.mark.skipif(not V1 or not DRIVER.unified, reason="the layout is not hybrid")
+def test_what_a_container_was_not_made_for_is_refused_and_nothing_changes(create):
+    cgroup = create({"pids": {"limit": 9}})
+    with pytest.raises(Unsupported, match="the container is in no cgroup of the hugetlb controller"):
+        update(cgroup, hugepageLimits=[{"pageSize": "2MB", "limit": 0}], pids={"limit": 5})
+    assert tree.read(cgroup.find("pids"), "pids.max") == "9"
+
+
 def test_a_page_that_the_kernel_has_not_is_named(create):
     with pytest.raises(Unsupported, match=r"hugepageLimits 3MB"):
         create({"hugepageLimits": [{"pageSize": "3MB", "limit": 0}]})

@@ -47,6 +47,9 @@ def change(directories: dict[str, str], writes: list[Write]) -> None:
 
     That is done for files of one value. A limit of a device stays, as far as it was set. Raises as `apply`.
     """
+    for one in writes:
+        if one.controller not in directories and not one.optional:
+            raise Unsupported(f"cannot set {one.name}: the container is in no cgroup of the {one.controller} controller")
     before = [
         (directories[one.controller], one.file, value)
         for one in writes
