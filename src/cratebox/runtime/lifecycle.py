@@ -1,6 +1,7 @@
 """The verbs of an OCI runtime (runtime.md), each in a process of its own: create, start, state, kill, delete; and run.
 
-Those for a container that is there are control.py's and exec.py's.
+Those for a container that is there are control.py's and exec.py's. What makes containers is imported by those who make one: `state`
+and `kill` are asked often.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import time
 from cratebox.cgroup import base as cgroups
 from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, RuntimeFailure, StorageError
 from cratebox.linux import process
-from cratebox.runtime import bundle as bundles
-from cratebox.runtime import console, control, place, spec, sync, warnings
+from cratebox.runtime import control, place
 from cratebox.runtime import state as saved
 from cratebox.runtime.control import pause, processes, resume, stats, update, watch_events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from cratebox.runtime import spec
 
 __all__ = (
     "create", "delete", "execute", "kill", "list_containers", "own_process", "pause", "processes", "resume", "run", "start",
@@ -37,6 +39,8 @@ def create(root: str, name: str, bundle: str, **settings: Any) -> None:
     The container gets this process's standard streams. Raises InvalidValue and Unsupported for what cannot be run as it is
     written, Conflict for a name that is taken, RuntimeFailure; nothing of the container is left then.
     """
+    from cratebox.runtime import bundle as bundles
+
     bundles.create(root, name, bundle, bundles.Settings(**settings), detached=True)
 
 
@@ -69,6 +73,7 @@ def start(root: str, name: str) -> None:
 
 def _run_poststart(directory: str, state: saved.State) -> None:
     """Run the hooks of a program that runs by now. Where one fails the container is stopped (runtime.md, Lifecycle)."""
+    from cratebox.runtime import bundle as bundles
     from cratebox.runtime import hooks
 
     wanted = saved.load_spec(directory).hooks
@@ -98,6 +103,8 @@ def _open_gate(directory: str, state: saved.State) -> CrateError | None:
 
 
 def _go(pidfd: int, report: int, gate: int, command: str) -> CrateError | None:
+    from cratebox.runtime import sync
+
     os.set_blocking(report, True)
     os.write(gate, sync.GO)
     message = b""
@@ -165,7 +172,9 @@ def list_containers(root: str) -> list[dict[str, Any]]:
         except (NotFound, InvalidValue):
             continue
         except StorageError:
-            found.append({"ociVersion": spec.VERSION, "id": name, "pid": 0, "status": "damaged", "bundle": ""})
+            from cratebox.runtime.spec import VERSION
+
+            found.append({"ociVersion": VERSION, "id": name, "pid": 0, "status": "damaged", "bundle": ""})
     return found
 
 
@@ -251,9 +260,15 @@ def delete(root: str, name: str, *, force: bool = False) -> None:
             _end(found)
         hooks = _hooks(found, directory, force)
         place.remove_cgroup(found)
-        bundles.remove_rdt(found.resctrl)
+        if found.resctrl:
+            from cratebox.runtime.bundle import remove_rdt
+
+            remove_rdt(found.resctrl)
         saved.forget(directory)
-        bundles.run_poststop(found, hooks)
+        if hooks:
+            from cratebox.runtime.bundle import run_poststop
+
+            run_poststop(found, hooks)
     except OSError as error:
         raise RuntimeFailure(f"cannot delete container {name}: {error.strerror}") from None
     finally:
@@ -270,6 +285,8 @@ def _hooks(found: saved.State, directory: str, force: bool) -> spec.Hooks | None
         if not force and found.pid:
             raise
         if found.pid:
+            from cratebox.runtime import warnings
+
             warnings.tell(f"{error.message}: its hooks poststop are not run")
         return None
 
@@ -333,6 +350,9 @@ def run(root: str, name: str, bundle: str, *, detach: bool = False, keep: bool =
     """Create and start; return at once with `detach`, else stay in the foreground and return the exit code (128+N for
     signal N) once the container has ended and, without `keep`, is deleted. Raises as create and start; nothing is left then.
     """
+    from cratebox.runtime import bundle as bundles
+    from cratebox.runtime import console
+
     before = console.hold_signals()
     master = -1
     try:
@@ -355,6 +375,8 @@ def run(root: str, name: str, bundle: str, *, detach: bool = False, keep: bool =
 
 
 def _stay(pid: int, master: int, before: Any) -> int:
+    from cratebox.runtime import console
+
     pidfd = os.pidfd_open(pid)  # our child, and not waited for: the number is still its own
     try:
         console.stay(pidfd, master, before)

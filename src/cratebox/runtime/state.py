@@ -14,12 +14,13 @@ from cratebox.cgroup import base as cgroups
 from cratebox.errors import InvalidValue, NotFound, StorageError
 from cratebox.linux import process
 from cratebox.record import Record
-from cratebox.runtime import spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
+
+    from cratebox.runtime import spec
 
     _R = TypeVar("_R", bound=Record)
 
@@ -77,8 +78,10 @@ def save_spec(directory: str, document_: spec.Spec) -> None:
 
 def load_spec(directory: str) -> spec.Spec:
     """Return the spec that the container in `directory` was made of. Raises NotFound, StorageError where it is damaged."""
+    from cratebox.runtime.spec import Spec  # not for those who ask for the state alone
+
     try:
-        return _read(directory + "/config.json", spec.Spec)
+        return _read(directory + "/config.json", Spec)
     except FileNotFoundError:
         load(directory)  # NotFound, where there is no container at all
         raise StorageError(f"damaged: {directory}/config.json is gone", _BY_FORCE) from None
