@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cratebox.cgroup import base, tree
+from cratebox.cgroup import base, detect, tree
 from cratebox.cgroup.model import DeviceRule, Memory, Resources
 from cratebox.cgroup.mounts import Unified, find
 from cratebox.cgroup.v2 import delegated
@@ -73,6 +73,22 @@ def test_a_path_that_could_leave_its_place_is_refused(path):
 
 def test_an_absolute_path_is_below_the_hierarchies():
     assert tree.checked_path("/crate//x/") == "crate/x"
+
+
+@pytest.mark.parametrize(
+    ("hierarchies", "unified", "name"),
+    [
+        ((("memory", "/m"), ("name=systemd", "/s")), Unified(mountpoint="/u", root="/", own="/"), "v1"),
+        ((("memory", "/m"),), None, "v1"),
+        ((("name=systemd", "/s"),), Unified(mountpoint="/u", root="/", own="/"), "v2"),
+        ((), Unified(mountpoint="/u", root="/", own="/"), "v2"),
+        ((), None, "disabled"),
+    ],
+)
+def test_the_version_is_where_the_controllers_are(monkeypatch, hierarchies, unified, name):
+    monkeypatch.setattr(detect.mounts, "find", lambda: (hierarchies, unified))
+    monkeypatch.setattr(detect.os, "access", lambda _path, _mode: True)
+    assert detect.driver("", rootless=False).name == name
 
 
 def test_without_cgroups_a_container_runs_and_a_limit_is_refused():

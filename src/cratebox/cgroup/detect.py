@@ -39,6 +39,8 @@ def driver(name: str, rootless: bool) -> Driver:
         return Disabled(f"cannot read /proc/self: {error.strerror}")
     if rootless:
         return _delegated(unified)
+    if unified and all(controllers.startswith("name=") for controllers, _ in hierarchies):
+        hierarchies = ()  # they have no controllers: systemd's, beside v2
     if hierarchies:
         from cratebox.cgroup.v1 import V1
 
