@@ -10,8 +10,7 @@ from typing import TypeVar
 import pytest
 
 from support import engines
-from support.engines import Containerd, Docker, Engine, House, Podman
-from support.images import Image
+from support.engines import Containerd, Docker, Engine, House, Podman, RootlessPodman
 
 _E = TypeVar("_E", bound=Engine)
 
@@ -43,6 +42,11 @@ def podman(house: House, scratch: Path) -> Iterator[Podman]:
 
 
 @pytest.fixture(scope="session")
+def rootless_podman(house: House, scratch: Path) -> Iterator[RootlessPodman]:
+    yield from _engine(RootlessPodman, house, scratch)
+
+
+@pytest.fixture(scope="session")
 def docker(house: House, scratch: Path) -> Iterator[Docker]:
     yield from _engine(Docker, house, scratch)
 
@@ -50,9 +54,3 @@ def docker(house: House, scratch: Path) -> Iterator[Docker]:
 @pytest.fixture(scope="session")
 def containerd(house: House, scratch: Path) -> Iterator[Containerd]:
     yield from _engine(Containerd, house, scratch)
-
-
-@pytest.fixture(scope="session")
-def tour_image(busybox_base: Image) -> Image:
-    """busybox with what a container of an engine expects to be there."""
-    return busybox_base

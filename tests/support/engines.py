@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from support import commands
+from support import commands, people
 from support.images import Image, write_docker_archive
 from support.people import PATH
 
@@ -152,6 +152,8 @@ class Engine:
 class Podman(Engine):
     """podman as root; the image under test is localhost/NAME:latest."""
 
+    storage = "overlay"
+
     def __init__(self, house: House, directory: Path, oci: Path) -> None:
         super().__init__(house, directory)
         self._program = need("podman")
@@ -164,27 +166,43 @@ class Podman(Engine):
         self._oci = oci
 
     def words(self) -> list[str]:
-        places = ["--root", "root", "--runroot", "run", "--tmpdir", "tmp"]
-        places = [str(self.directory / word) if number % 2 else word for number, word in enumerate(places)]
-        return [
-            self._program,
-            *places,
-            "--cgroup-manager",
-            "cgroupfs",
-            "--storage-driver",
-            "overlay",
-            "--runtime",
-            str(self._oci),
+        places = [
+            f"--{flag}={self.directory}/{name}" for flag, name in (("root", "root"), ("runroot", "run"), ("tmpdir", "tmp"))
         ]
+        how = ["--cgroup-manager", "cgroupfs", "--storage-driver", self.storage, "--runtime", str(self._oci)]
+        return [self._program, *places, *how]
 
     def load(self, name: str, image: Image) -> str:
         archive = write_docker_archive(self.directory / f"{name}.tar", f"localhost/{name}:latest", image)
+        archive.chmod(0o644)
         self.ok("load", "-q", "-i", archive)
         return f"localhost/{name}:latest"
 
     def end(self) -> None:
         self("rm", "-fa", "-t", "0")
         self("pod", "rm", "-fa", "-t", "0")
+
+
+class RootlessPodman(Podman):
+    """podman as the ordinary user of the tests, in the user namespace that it makes for itself."""
+
+    storage = "vfs"  # overlayfs would take fuse-overlayfs on some kernels
+
+    def __init__(self, house: House, directory: Path, oci: Path) -> None:
+        if reason := people.why_not("user"):
+            raise Absent(reason)
+        super().__init__(house, directory, oci)
+        self._user = people.person("user", directory / "home")
+        os.chown(directory, self._user.uid, self._user.gid)
+        self.environment |= {
+            "HOME": str(self._user.home),
+            "XDG_RUNTIME_DIR": str(self._user.runtime_dir),
+            "USER": self._user.name,
+        }
+
+    def words(self) -> list[str]:
+        become = ["setpriv", f"--reuid={self._user.uid}", f"--regid={self._user.gid}", "--clear-groups"]
+        return [*become, *super().words()]
 
 
 class Containerd(Engine):
