@@ -133,6 +133,7 @@ def test_a_scope_is_asked_for_filled_changed_and_stopped(fake, victim, path):
     assert (victim.wait(5), other.wait(5)) == (-9, -9)
     again.remove()
     assert not any(os.path.exists(directory) for directory in cgroup.directories.values())
+    assert not any(os.path.exists(os.path.dirname(directory)) for directory in cgroup.directories.values())
     assert [call[0] for call in _calls(log)][-2:] == ["StopUnit", "ResetFailedUnit"]
     again.remove()
 

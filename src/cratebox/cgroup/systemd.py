@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cratebox.cgroup.v2 import V2Cgroup
 
 BOOTED = "/run/systemd/system"  # sd_booted(3)
+_MANAGED = {"cpu", "cpuacct", "blkio", "memory", "devices", "pids", "name=systemd"}  # by systemd, of v1
 
 
 class Systemd(base.Driver):
@@ -90,7 +91,9 @@ class Systemd(base.Driver):
         if not self.v2:  # a scope's directory goes with it, but for those that systemd did not make
             from cratebox.cgroup.v1 import V1Cgroup
 
-            V1Cgroup({names: mountpoint + where for names, mountpoint in self.hierarchies}).remove()
+            directories = {names: mountpoint + where for names, mountpoint in self.hierarchies}
+            V1Cgroup(directories).remove()
+            _remove_slices(directories)
 
     def _limits(self, resources: Resources) -> list[Property]:
         found = units.of_limits(resources, self.v2)
@@ -126,7 +129,10 @@ class Systemd(base.Driver):
 
         cgroup = v1.V1Cgroup({names: mountpoint + where for names, mountpoint in self.hierarchies})
         for names, directory in cgroup.directories.items():
-            os.makedirs(directory, exist_ok=True)
+            try:
+                tree.make(directory)
+            except Conflict:
+                pass  # systemd has put the process there
             if "cpuset" in names.split(","):
                 v1.fill_cpuset(directory)
         if resources:
@@ -225,6 +231,8 @@ class SystemdCgroup(base.Cgroup):
         except Unsupported:
             pass
         self.inner.remove()
+        if not self.v2:
+            _remove_slices(self.directories)
 
     def tracked(self) -> str:
         return self.inner.tracked()
@@ -255,6 +263,18 @@ def _start(manager: Manager, unit: Unit, properties: list[Property]) -> None:
             raise
         _stop(manager, unit.name)
         manager.start_scope(unit.name, properties)
+
+
+def _remove_slices(directories: dict[str, str]) -> None:
+    """Remove the slices above a scope where systemd has none, and so does not remove them: in v1's cpuset, freezer and others."""
+    for names, directory in directories.items():
+        above = os.path.dirname(directory)
+        while not _MANAGED & set(names.split(",")) and above.endswith(".slice"):
+            try:
+                os.rmdir(above)
+            except OSError:
+                break  # in use
+            above = os.path.dirname(above)
 
 
 def _is_empty(manager: Manager, name: str) -> bool:
