@@ -347,6 +347,16 @@ def test_tmpcopyup_of_more_than_the_tmpfs_holds_is_an_error(oci):
     assert "No space left on device" in told
 
 
+@pytest.mark.parametrize(("depth", "code"), [(120, 0), (400, 1)])
+def test_tmpcopyup_does_not_fall_into_a_well(oci, depth, code):
+    bundle = oci.bundle("/bin/true").mount("/etc", "tmpfs", "tmpcopyup", kind="tmpfs").write()
+    (bundle.rootfs / "etc" / "/".join("d" * depth)).mkdir(parents=True)
+    oci.give(bundle.rootfs)
+    done = oci("run", "--bundle", bundle.directory, oci.name())
+    assert done.returncode == code, done.stderr
+    assert ("cannot mount tmpfs at /etc: more than 128 directories in each other" in done.stderr) == bool(code)
+
+
 def test_tmpcopyup_leaves_the_mode_and_owner_that_were_asked_for(oci):
     bundle = oci.bundle("/bin/stat", "-c", "%a %u %g", "/etc").mount(
         "/etc", "tmpfs", "tmpcopyup", "mode=700", "gid=3", kind="tmpfs"

@@ -11,7 +11,8 @@ import stat
 from cratebox.linux import const
 
 _CHUNK = 1 << 20
-_ENOTSUP, _ENODATA, _EPERM = 95, 61, 1
+_ENOTSUP, _ENODATA, _EPERM, _ENAMETOOLONG = 95, 61, 1, 36
+_DEEPEST = 128
 
 
 def copy_directory(source: int, target: int, keep_top: bool) -> None:
@@ -27,6 +28,8 @@ def copy_directory(source: int, target: int, keep_top: bool) -> None:
 
 
 def _copy(source: int, target: int, seen: dict[tuple[int, int], str], top: int, path: str = "") -> None:
+    if path.count("/") > _DEEPEST:  # each level costs descriptors, and an image may have any number of them
+        raise OSError(_ENAMETOOLONG, f"more than {_DEEPEST} directories in each other")
     reading = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)
     writing = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target)
     try:
