@@ -26,14 +26,15 @@ _SAFE = const.MOUNT_ATTR_NOSUID | const.MOUNT_ATTR_NODEV | const.MOUNT_ATTR_NOEX
 def mount_cgroup(root: int, one: Mount, directories: dict[str, str], own_namespace: bool, label: str = "") -> None:
     """Mount the cgroup hierarchies at `one.destination` below the descriptor `root`. Raises OSError.
 
-    Its options are those of every hierarchy; nosuid, nodev and noexec are there whether they are asked for or not, and data is
-    for cgroup v2 alone. `directories` are the container's cgroup, by the controllers of each hierarchy, as the host sees them. In a cgroup
+    Its options are those of every hierarchy; nosuid, nodev and noexec are there whatever is asked for, and data is for cgroup v2
+    alone. `directories` are the container's cgroup, by the controllers of each hierarchy, as the host sees them. In a cgroup
     namespace a bind of such a directory is the same as a new mount, and made in half of the time; without one it is the only
-    way not to show the host's. Of a hierarchy that the container has no cgroup in it sees its caller's, read-only, or there is EPERM.
+    way not to show the host's. Of a hierarchy that the container has no cgroup in it sees its caller's, read-only, or there is
+    EPERM.
     """
     target = open_kernel_place(root, place_of(one))
     options = split(one)
-    flags = (_SAFE | options.plus) & ~options.minus
+    flags, minus = _SAFE | options.plus, options.minus & ~_SAFE
     hierarchies = _hierarchies()
     if hierarchies:
         if options.rest:
@@ -42,10 +43,10 @@ def mount_cgroup(root: int, one: Mount, directories: dict[str, str], own_namespa
         mount.attach(tree, target, one.destination)
         for controllers in hierarchies:
             _mount_v1(tree, controllers, flags, _source(directories, controllers, own_namespace, flags))
-        mount.set_attributes(tree, flags, options.minus)
+        mount.set_attributes(tree, flags, minus)
     else:
         tree = _v2(directories, own_namespace, options.rest, flags)
-        mount.set_attributes(tree, flags, options.minus)
+        mount.set_attributes(tree, flags, minus)
         mount.attach(tree, target, one.destination)
     for kind, deep in options.propagation:
         mount.set_attributes(tree, propagation=kind, recursive=deep)
