@@ -125,6 +125,7 @@ def _blank(name: str, bundle: str, document: spec.Spec, cgroup: str) -> saved.St
         rootfs=os.path.normpath(os.path.join(bundle, document.root.path)),
         command=document.process.args[0],
         hooked=document.hooks is not None,
+        own_pids=any(one.type == "pid" and not one.path for one in document.linux.namespaces) if document.linux else True,
     )
 
 

@@ -58,7 +58,9 @@ def processes(root: str, name: str) -> list[int]:
     Without a cgroup of its own it is asked for its PID namespace.
     """
     found, group = _alive(place.directory_of(root, name), "created", "running", "paused")
-    return group.pids() if found.cgroup else namespace_pids(found.pid)
+    if found.cgroup:
+        return group.pids()
+    return namespace_pids(found.pid) if found.own_pids else [found.pid]
 
 
 def namespace_pids(leader: int) -> list[int]:

@@ -118,21 +118,25 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
         trees = sources.open_sources(wish.spec)
         order = _order(wish, theirs, report, (stub_fd, hook_stub), trees)
         order = order.replace(program=order.program.replace(label=label)) if label else order
-        pid, pidfd = _clone(wish)
-        if pid == 0:
+
+        def become() -> None:
             ours.close()
             init.main(order)
+
+        return _clone(wish, become)
     finally:
         sources.close(trees)
         for fd in (stub_fd, hook_stub, label.procfs if label else -1):
             if fd >= 0:
                 os.close(fd)
-    return pid, pidfd
 
 
 def _flags(wish: Wish) -> int:
+    """Return the flags of the namespaces that are made by init's clone."""
     assert wish.spec.linux
-    return sum(_FLAGS.get(namespace.type, 0) for namespace in wish.spec.linux.namespaces)
+    kinds = {one.type for one in wish.spec.linux.namespaces if not one.path}
+    early = {"user"} if "time" in kinds else set()  # where the clocks are set by the root of both, see joining.py
+    return sum(_FLAGS.get(kind, 0) for kind in kinds - early)
 
 
 def _order(wish: Wish, sock: _socket.socket, report: int, stubs: tuple[int, int], trees: dict[int, int]) -> init.RootOrder:
@@ -217,11 +221,16 @@ def _nothing() -> None:
     """A container without a cgroup of its own joins none."""
 
 
-def _clone(wish: Wish) -> tuple[int, int]:
+def _clone(wish: Wish, become: Callable[[], None]) -> tuple[int, int]:
+    """Clone the process that calls `become`, which does not return; return its pid and a pidfd of it."""
     flags = _flags(wish)
     into = wish.cgroup.fd_for_clone() if wish.cgroup else None
+    into = -1 if into is None else into
+    assert wish.spec.linux
+    if any(one.path or one.type == "time" for one in wish.spec.linux.namespaces):
+        return _join(wish, flags, into, become)
     try:
-        return namespaces.clone(flags, -1 if into is None else into)
+        pid, pidfd = namespaces.clone(flags, into)
     except OSError as error:
         if error.errno in _EXHAUSTED:
             raise RuntimeFailure(f"cannot make the container's first process: {error.strerror}") from None
@@ -229,6 +238,33 @@ def _clone(wish: Wish) -> tuple[int, int]:
             raise Unsupported(f"cannot make a user namespace: {error.strerror}", userns_hint()) from None
         hint = "making namespaces takes root, or a user namespace: run crate as an ordinary user" if error.errno == 1 else None
         raise RuntimeFailure(f"cannot make the container's namespaces: {error.strerror}", hint) from None
+
+    if pid == 0:
+        become()
+    return pid, pidfd
+
+
+def _join(wish: Wish, flags: int, into: int, become: Callable[[], None]) -> tuple[int, int]:
+    from cratebox.runtime import joining
+
+    linux, who = wish.spec.linux, wish.spec.process
+    assert linux
+    assert who
+    new = {one.type for one in linux.namespaces if not one.path}
+    paths = joining.open_paths(linux)
+    try:
+        order = joining.Joining(
+            paths=paths,
+            flags=flags,
+            process=who,
+            linux=linux,
+            new_user={"user", "time"} <= new,
+            new_time="time" in new,
+            hidden=os.geteuid() == 0,
+        )
+        return joining.clone(order, lambda pid: _map_ids(pid, linux), into, become)
+    finally:
+        joining.close(paths)
 
 
 def userns_hint() -> str:

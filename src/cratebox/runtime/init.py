@@ -56,7 +56,7 @@ def _become(order: RootOrder) -> None:
     assert linux
     _become_root_of_namespace(order, order.program.process)
     program.leave_caller(order.program)
-    if any(namespace.type == "network" for namespace in linux.namespaces):
+    if any(namespace.type == "network" and not namespace.path for namespace in linux.namespaces):
         _raise_loopback()
     console, own_null = _set_up_root(order, spec, order.program.process, linux)
     _name(spec)
@@ -92,7 +92,7 @@ def _enter_cgroup(order: RootOrder, linux: Linux) -> dict[str, str]:
             os.close(fd)
     else:
         order.join_cgroup()
-    if any(namespace.type == "cgroup" for namespace in linux.namespaces):
+    if any(namespace.type == "cgroup" and not namespace.path for namespace in linux.namespaces):
         namespaces.unshare(const.CLONE_NEWCGROUP)  # after joining: its root is the cgroup that we are in now
     return directories
 

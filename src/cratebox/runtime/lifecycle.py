@@ -192,7 +192,7 @@ def kill(root: str, name: str, signal: int, *, all: bool = False) -> None:  # no
     if now not in ALIVE:
         raise Conflict("container not running")
     try:
-        if all:
+        if all or (signal == _SIGKILL and not found.own_pids):  # no end of a PID namespace would take the others along
             _signal_all(found, signal)
         else:
             _signal_one(found, signal)
@@ -217,8 +217,12 @@ def _signal_all(found: saved.State, signal: int) -> None:
     if signal == _SIGKILL:
         _signal_one(found, signal)  # the end of its PID namespace
         group.kill()
-    elif not group.signal(signal):
+    elif group.signal(signal):
+        pass
+    elif found.own_pids:
         _signal_namespace(found.pid, signal)
+    else:
+        _signal_one(found, signal)
 
 
 def _signal_namespace(leader: int, signal: int) -> None:

@@ -34,7 +34,8 @@ class State(Record):
     `created` and `started_at` are in seconds since 1970. A `pid` of 0: not made yet, or died while it was being made.
 
     `cgroups_path` is what `cgroup` was or will be made from; `rootfs` is the root's directory on the host; `command` is the
-    first word of the process, for messages; `hooked`: its spec has hooks; `resctrl` are the directories of linux.intelRdt that
+    first word of the process, for messages; `own_pids`: its PID namespace is its own, and ends with
+    it; `hooked`: its spec has hooks; `resctrl` are the directories of linux.intelRdt that
     were made for it.
     """
 
@@ -53,6 +54,7 @@ class State(Record):
     rootfs: str = ""
     command: str = ""
     hooked: bool = False
+    own_pids: bool = True
     resctrl: tuple[str, ...] = ()
 
 

@@ -36,7 +36,7 @@ from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, InvalidVa
 
 MAPPED, CGROUP, READY, CONSOLE, LISTENER, FAILED, KEEP, GO = b"M", b"J", b"R", b"C", b"L", b"F", b"K", b"G"
 HOOKS, HOOKED = b"H", b"D"
-JOINED = b"P"  # of exec alone, see enter.py
+JOINED, UNSHARED = b"P", b"U"  # see enter.py and joining.py
 
 # What an error is called on the wire; anything else arrives as RuntimeFailure.
 _KINDS: dict[str, type[CrateError]] = {
