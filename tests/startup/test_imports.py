@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support import commands
+from support.bundles import Oci
 from support.commands import Crate
 
 if TYPE_CHECKING:
@@ -64,6 +65,36 @@ def test_an_ordinary_users_run_imports_nothing_dear(rootless: Crate, busybox_ima
     image = rootless.ok("images", "-q")
     rootless.ok("run", "--rm", "--network", "none", image, "true")
     assert not dear(imported(rootless, "run", "--rm", "--network", "none", image, "true"))
+
+
+def imported_by_oci(oci: Oci, *args: str | Path) -> set[str]:
+    """As `imported`, for crate-oci; what the command prints goes nowhere, for a container may have it for longer."""
+    python, *flags, entry, name = commands.words_of(oci.executable)
+    argv = [python, *flags, "-X", "importtime", entry, name, *oci.argv(*args)[1:]]
+    log = oci.directory / "importtime"
+    with log.open("wb") as errors:
+        done = oci.person.run(argv, capture_output=False, stdout=subprocess.DEVNULL, stderr=errors)
+    text = log.read_text()
+    assert done.returncode == 0, text[-500:]
+    found = {line.rpartition("|")[2].strip() for line in text.splitlines() if line.startswith("import time:")}
+    assert "_ctypes" in found
+    return found
+
+
+def test_the_verbs_of_the_runtime_import_nothing_dear(root_oci: Oci) -> None:
+    bundle = root_oci.bundle("/bin/sleep", "100").write().directory
+    name = root_oci.name()
+    root_oci.ok("run", "--bundle", root_oci.bundle("/bin/true").directory, root_oci.name())
+    words = [
+        ("create", "--bundle", bundle, name),
+        ("start", name),
+        ("state", name),
+        ("exec", name, "/bin/true"),
+        ("pause", name),
+    ]
+    words += [("resume", name), ("kill", name, "KILL"), ("delete", "--force", name)]
+    found = {verb[0]: dear(imported_by_oci(root_oci, *verb)) for verb in words}
+    assert not any(found.values()), found
 
 
 def test_the_package_alone_imports_nothing(scratch: Path) -> None:
