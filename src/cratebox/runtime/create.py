@@ -7,7 +7,7 @@ import os
 from cratebox.errors import RuntimeFailure, Unsupported
 from cratebox.linux import caps, const, fdpass, namespaces, process, stub, userns
 from cratebox.linux.procfs import read_text
-from cratebox.runtime import init, program, sources, sync
+from cratebox.runtime import init, mount_options, program, sync
 from cratebox.runtime.cgroupfs import mount_cgroup
 from cratebox.runtime.spec import Linux
 from cratebox.runtime.wish import Wish
@@ -115,7 +115,10 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
     try:
         if wish.spec.hooks and wish.spec.hooks.start_container:
             hook_stub = stub.sealed(stub.build(-1, *late_filter))
-        trees = sources.open_sources(wish.spec)
+        if mount_options.need_sources(wish.spec, os.geteuid() == 0):
+            from cratebox.runtime import sources
+
+            trees = sources.open_sources(wish.spec)
         order = _order(wish, theirs, report, (stub_fd, hook_stub), trees)
         order = order.replace(program=order.program.replace(label=label)) if label else order
 
@@ -125,8 +128,7 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
 
         return _clone(wish, become)
     finally:
-        sources.close(trees)
-        for fd in (stub_fd, hook_stub, label.procfs if label else -1):
+        for fd in (stub_fd, hook_stub, label.procfs if label else -1, *trees.values()):
             if fd >= 0:
                 os.close(fd)
 

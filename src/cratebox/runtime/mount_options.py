@@ -8,7 +8,7 @@ from __future__ import annotations
 from cratebox.errors import InvalidValue, Unsupported
 from cratebox.linux import const
 from cratebox.record import Record
-from cratebox.runtime.spec import Mount
+from cratebox.runtime.spec import Mount, Spec
 
 # What a word sets, and what it clears; with an r before it, of all mounts below as well.
 _ATTRIBUTES = {
@@ -40,6 +40,7 @@ _IGNORED = frozenset(("bind", "rbind", "remount", "defaults", "tmpcopyup", *_AS_
 SHARED = frozenset(("shared", "rshared"))
 SLAVE = frozenset(("slave", "rslave"))
 IDMAP = frozenset(("idmap", "ridmap"))
+_RARE = SHARED | IDMAP | {"tmpcopyup"}
 _LOCKED_TYPES = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue")
 
 
@@ -75,6 +76,14 @@ def place_of(one: Mount) -> str:
 def words_of_all(mounts: tuple[Mount, ...]) -> set[str]:
     """Return the options that any of `mounts` has."""
     return set().union(*[one.options for one in mounts])
+
+
+def need_sources(spec: Spec, privileged: bool) -> bool:
+    """Tell whether a mount of `spec` needs something from outside of the container's namespaces (sources.py); rarely one does."""
+    linux = spec.linux
+    if linux and (linux.mount_label or (privileged and any(one.type == "user" for one in linux.namespaces))):
+        return True
+    return not _RARE.isdisjoint(words_of_all(spec.mounts)) or bool([1 for one in spec.mounts if one.uid_mappings])
 
 
 def split(one: Mount) -> Options:

@@ -2,6 +2,7 @@
 
 In a user namespace of its own init has no rights over the host's file systems. It could neither map their IDs nor reach a
 directory that only the host's root may enter; and what it mounts could never be seen by the host, as `shared` asks for.
+`mount_options.need_sources` tells which specs need this module: few do.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ import os
 from cratebox.errors import InvalidValue, RuntimeFailure, Unsupported
 from cratebox.linux import const, mount, userns
 from cratebox.linux.procfs import read_text
-from cratebox.runtime.mount_options import IDMAP, SHARED, is_mapped, is_new, words_of_all
+from cratebox.runtime.mount_options import SHARED, is_mapped, is_new
 from cratebox.runtime.spec import IDMapping, Linux, Mount, Spec
 
 _EINVAL, _EPERM = 22, 1
-_RARE = SHARED | IDMAP | {"tmpcopyup"}
 _Maps = tuple[tuple[IDMapping, ...], tuple[IDMapping, ...]]
 
 
@@ -30,12 +30,6 @@ def open_sources(spec: Spec) -> dict[int, int]:
         _check_label(linux.mount_label)
     confined = any(one.type == "user" for one in linux.namespaces)
     privileged = os.geteuid() == 0
-    if (
-        not (confined and privileged)
-        and _RARE.isdisjoint(words_of_all(spec.mounts))
-        and not [1 for one in spec.mounts if one.uid_mappings]
-    ):
-        return {}
     trees: dict[int, int] = {}
     spaces: dict[_Maps | str, int] = {}
     try:
@@ -49,18 +43,13 @@ def open_sources(spec: Spec) -> dict[int, int]:
             elif privileged and confined != _is_shared(one):  # in a user namespace nothing of the host's can be shared
                 _open(trees, number, one)
     except BaseException:
-        close(trees)
+        for fd in trees.values():
+            os.close(fd)
         raise
     finally:
-        close(spaces)
+        for fd in spaces.values():
+            os.close(fd)
     return trees
-
-
-def close(opened: dict[int, int] | dict[_Maps | str, int]) -> None:
-    """Close the descriptors of `open_sources`, which init has inherited."""
-    for fd in opened.values():
-        os.close(fd)
-    opened.clear()
 
 
 def _is_shared(one: Mount) -> bool:
