@@ -98,3 +98,15 @@ def test_a_source_that_is_missing_is_named(root_oci):
     bundle.write()
     told = root_oci.fails("run", "--bundle", bundle.directory, root_oci.name())
     assert "cannot mount /does/not/exist at /v: open_tree(/does/not/exist): No such file or directory" in told
+
+
+def test_without_mappings_those_of_a_joined_user_namespace_are_taken(oci):
+    if oci.kind != "userns":
+        pytest.skip("needs root, whose containers have a user namespace")
+    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    bundle = bound(oci, oci.bundle(), "bind", "idmap")
+    (space,) = [one for one in bundle.linux["namespaces"] if one["type"] == "user"]
+    space["path"] = f"/proc/{oci.state(name)['pid']}/ns/user"
+    bundle.linux.update(uidMappings=[], gidMappings=[])
+    assert oci.output(bundle).split() == ["0:0", "5:6"]
+    oci.ok("delete", "--force", name)

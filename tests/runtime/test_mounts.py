@@ -428,3 +428,28 @@ def test_a_bind_source_that_only_the_hosts_root_reaches_is_mounted_in_a_user_nam
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
     bundle = oci.bundle("/bin/cat", "/v/file").mount("/v", closed / "data", "rbind", "rprivate")
     assert oci.output(bundle) == "reached\n"
+
+
+# --- file systems of namespaces that are joined -----------------------------------------------------------------------
+
+
+def _joining(oci, first: str, kinds: tuple[str, ...], script: str):
+    """A bundle that joins the namespaces of these kinds of the container `first`."""
+    bundle = oci.bundle(script=script)
+    pid = oci.state(first)["pid"]
+    for space in bundle.linux["namespaces"]:
+        if space["type"] in kinds:
+            space["path"] = f"/proc/{pid}/ns/" + {"network": "net"}.get(space["type"], space["type"])
+    if "user" in kinds:
+        bundle.linux.update(uidMappings=[], gidMappings=[])
+    return bundle
+
+
+def test_proc_sysfs_and_mqueue_show_the_namespaces_that_are_joined(oci):
+    """In a user namespace the owner of those namespaces must be joined with them, as engines do for a pod."""
+    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    oci.ok("start", name)
+    kinds = ("pid", "network", "ipc") if oci.kind == "root" else ("pid", "network", "ipc", "user")
+    bundle = _joining(oci, name, kinds, "cat /proc/1/cmdline | tr '\\0' ' '; ls -d /sys/class/net/lo /dev/mqueue")
+    assert oci.output(bundle) == "/bin/sleep 60 /dev/mqueue\n/sys/class/net/lo\n"
+    oci.ok("delete", "--force", name)
