@@ -39,7 +39,10 @@ _BOTH: dict[str, tuple[str, ...]] = {
     "tests/runtime/test_lifecycle.py": _LIFE,
     "tests/engine/test_run.py": _RUN,
     "tests/kernel/test_isolation.py": _ISOLATION,
+    "tests/runtime/test_exec.py": ("test_it_joins_every_namespace", "test_it_is_in_the_containers_cgroup"),
     "tests/vm/test_inside.py": (),
+    "tests/vm/test_scopes.py": (),
+    "tests/vm/test_callers.py": (),
 }
 
 CHOSEN: dict[str, dict[str, tuple[str, ...]]] = {
@@ -48,6 +51,7 @@ CHOSEN: dict[str, dict[str, tuple[str, ...]]] = {
         "tests/kernel/test_cgroup_members.py": (),
         "tests/kernel/test_cgroup_changes.py": (),
         "tests/kernel/test_cgroup_scopes.py": (),
+        "tests/runtime/test_mount_ids.py": ("test_files_are_shown_with_the_mapped_ids",),
         **_BOTH,
         "tests/runtime/test_lifecycle.py": (
             *_LIFE,
