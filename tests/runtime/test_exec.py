@@ -55,7 +55,7 @@ def _cgroup_with_pids(pid):
 
 def test_it_is_in_the_containers_cgroup(oci, running):
     where = _cgroup_with_pids(oci.state(running)["pid"])
-    if oci.rootless and not os.access(where, os.W_OK):
+    if where == _cgroup_with_pids("self"):
         pytest.skip("an ordinary user has no cgroup of his own here")
     shell = oci.start("exec", running, "/bin/sleep", "61")
     deadline = time.monotonic() + 10
