@@ -16,7 +16,7 @@ from cratebox.cgroup import base, mounts, tree
 from cratebox.cgroup.v2 import V2
 from cratebox.errors import RuntimeFailure
 from cratebox.linux import namespaces
-from cratebox.runtime import lifecycle
+from cratebox.runtime import control, lifecycle
 
 UNIFIED = mounts.find()[1]
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -113,15 +113,16 @@ def test_who_is_in_the_cgroup_gets_the_signal(victim, monkeypatch):
 
 
 def test_a_number_that_is_not_of_the_pid_namespace_any_more_gets_no_signal(victim, monkeypatch):
-    seen: list[str] = []
+    asked: list[int] = []
 
-    def is_link(path: str, _target: str) -> bool:
-        seen.append(path)
-        return seen.count(path) == 1 and path == f"/proc/{victim.pid}/ns/pid"
+    def pid_namespace(pid: int) -> str:
+        asked.append(pid)
+        return "another" if pid == victim.pid else "pid:[1]"
 
-    monkeypatch.setattr(lifecycle, "_is_link", is_link)
+    monkeypatch.setattr(control, "namespace_pids", lambda _leader: [victim.pid])  # as it was a moment ago
+    monkeypatch.setattr(control, "pid_namespace", pid_namespace)
     lifecycle._signal_namespace(os.getpid(), signal.SIGTERM)
-    assert seen.count(f"/proc/{victim.pid}/ns/pid") == 2
+    assert asked == [os.getpid(), victim.pid]
     with pytest.raises(subprocess.TimeoutExpired):
         victim.wait(0.2)
 
