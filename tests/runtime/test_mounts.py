@@ -147,6 +147,13 @@ def test_a_wrong_option_is_told_with_the_kernels_reason(oci):
     assert "(options nosuid,size=junk)" in told
 
 
+def test_a_password_among_the_options_is_not_printed(oci):
+    bundle = oci.bundle("/bin/true").mount("/t", "tmpfs", "password=canary", kind="tmpfs").write()
+    told = oci.fails("run", "--bundle", bundle.directory, oci.name())
+    assert "mount option password=... of tmpfs" in told
+    assert "canary" not in told
+
+
 def test_a_file_system_that_the_kernel_lacks_is_named(root_oci):
     bundle = root_oci.bundle("/bin/true").mount("/t", "x", "ro", kind="nosuchfs").write()
     told = root_oci.fails("run", "--bundle", bundle.directory, root_oci.name())

@@ -17,7 +17,8 @@ def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str 
     """Call mount(2); an empty string stands for NULL. Raises OSError."""
     first, second, third, last = (path_bytes(word) if word else None for word in (source, target, fstype, data))
     if syscall(const.SYS_mount, first, second, third, flags, last) == -1:
-        raise failure(f"mount({source or fstype} -> {target}, {name_flags(flags, 'MS_')}{', ' + data if data else ''})")
+        shown = ",".join(map(shown_option, data.split(",")))
+        raise failure(f"mount({source or fstype} -> {target}, {name_flags(flags, 'MS_')}{', ' + shown if data else ''})")
 
 
 def unmount(target: str, flags: int = 0) -> None:
@@ -44,7 +45,7 @@ def new_filesystem(fstype: str, options: tuple[str, ...] = (), attributes: int =
         for option in options:
             _configure(context, fstype, option)
         if syscall(const.SYS_fsconfig, context, const.FSCONFIG_CMD_CREATE, 0, 0, 0) == -1:
-            raise _diagnosed(failure(f"mount a new {fstype} ({','.join(options)})"), context)
+            raise _diagnosed(failure(f"mount a new {fstype} ({','.join(map(shown_option, options))})"), context)
         fd = syscall(const.SYS_fsmount, context, const.FSMOUNT_CLOEXEC, attributes)
         if fd == -1:
             raise _diagnosed(failure(f"fsmount({fstype}, {name_flags(attributes, 'MOUNT_ATTR_')})"), context)
@@ -61,7 +62,7 @@ def reconfigure(fd: int, options: tuple[str, ...]) -> None:
         for option in options:
             _configure(context, "the file system", option)
         if syscall(const.SYS_fsconfig, context, const.FSCONFIG_CMD_RECONFIGURE, 0, 0, 0) == -1:
-            raise _diagnosed(failure(f"reconfigure ({','.join(options)})"), context)
+            raise _diagnosed(failure(f"reconfigure ({','.join(map(shown_option, options))})"), context)
     finally:
         os.close(context)
 
@@ -70,7 +71,13 @@ def _configure(context: int, fstype: str, option: str) -> None:
     key, equals, value = option.partition("=")
     command = const.FSCONFIG_SET_STRING if equals else const.FSCONFIG_SET_FLAG
     if syscall(const.SYS_fsconfig, context, command, path_bytes(key), path_bytes(value) if equals else None, 0) == -1:
-        raise _diagnosed(failure(f"mount option {option} of {fstype}"), context)
+        raise _diagnosed(failure(f"mount option {shown_option(option)} of {fstype}"), context)
+
+
+def shown_option(option: str) -> str:
+    """Return an option as it may be printed: network file systems take passwords by some."""
+    key = option.partition("=")[0]
+    return key + "=..." if option != key and any(word in key for word in ("pass", "secret", "cred")) else option
 
 
 def _diagnosed(error: OSError, context: int) -> OSError:

@@ -199,7 +199,7 @@ class Mounter:
                 mount.reconfigure(tree, options.rest)
             elif is_new(one) and options.rest:
                 raise RuntimeFailure(
-                    f"cannot remount {shown(one.destination)} with {','.join(options.rest)}: the file system is not the container's alone",
+                    f"cannot remount {shown(one.destination)} with {','.join(map(mount.shown_option, options.rest))}: the file system is not the container's alone",
                     "remount with bind changes nothing but this mount",
                 )
             mount.set_attributes(tree, options.plus, options.minus)
@@ -254,7 +254,7 @@ def _failed(one: Mount, error: OSError) -> RuntimeFailure:
     what = "remount" if "remount" in one.options else "mount"
     source = "" if what == "remount" else f"{shown(one.source or one.type)} at "
     cause = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-    words = f" (options {shown(','.join(one.options))})" if one.options else ""
+    words = f" (options {shown(','.join(map(mount.shown_option, one.options)))})" if one.options else ""
     return RuntimeFailure(f"cannot {what} {source}{shown(one.destination)}: {cause}{words}", _hint(one, error))
 
 
