@@ -53,6 +53,23 @@ def test_a_device_is_moved_named_and_up_and_keeps_its_addresses(oci, pair, given
     assert set(said.split()[-2:]) == {"lo", inside}
 
 
+def test_a_device_is_moved_into_a_namespace_that_is_joined(oci, pair, word):
+    made = ip("netns", "add", word)
+    assert made.returncode == 0, made.stderr
+    try:
+        bundle = oci.bundle("/bin/sh", "-c", "cat /proc/net/dev")
+        for one in bundle.linux["namespaces"]:
+            if one["type"] == "network":
+                one["path"] = f"/run/netns/{word}"
+        if oci.kind == "userns":
+            bundle.without("/sys")  # the kernel lets nobody else show another's network
+        bundle.linux["netDevices"] = {pair[0]: {"name": "eth7"}}
+        assert "eth7:" in oci.output(bundle)
+        assert "eth7" in ip("-n", word, "-brief", "link").stdout, "it stays where it was moved to"
+    finally:
+        ip("netns", "delete", word)
+
+
 def test_a_device_that_is_not_there_is_named_and_nothing_is_moved(oci, pair):
     bundle = oci.bundle("/bin/true")
     bundle.linux["netDevices"] = {pair[0]: {}, "no-such-device": {}}

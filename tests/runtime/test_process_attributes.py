@@ -163,6 +163,22 @@ def test_parameters_of_a_joined_namespace_that_is_the_runtimes_own_are_refused()
     sysctl.check_joined({"kernel.msgmax": "1"}, (spec.Namespace(type="network", path="/proc/self/ns/net"),))
 
 
+def test_a_container_that_joins_the_machines_own_namespace_changes_nothing_there(root_oci):
+    bundle = root_oci.bundle("/bin/true")
+    for one in bundle.linux["namespaces"]:
+        if one["type"] == "network":
+            one["path"] = f"/proc/{os.getpid()}/ns/net"
+    bundle.linux["sysctl"] = {"net.ipv4.ip_default_ttl": "33"}
+    bundle.write()
+    said = root_oci.fails("run", "--bundle", bundle.directory, root_oci.name())
+    assert (
+        f"linux.sysctl 'net.ipv4.ip_default_ttl': the network namespace '/proc/{os.getpid()}/ns/net' is the runtime's own"
+        in said
+    )
+    with open("/proc/sys/net/ipv4/ip_default_ttl") as file:
+        assert file.read() != "33\n"
+
+
 def test_a_parameter_that_is_not_there_or_takes_no_such_value_is_named(oci):
     for name, value in (("net.ipv4.no_such_thing", "1"), ("net.ipv4.ip_forward", "junk")):
         bundle = oci.bundle("/bin/true")
