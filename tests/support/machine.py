@@ -32,6 +32,7 @@ from support.people import ORDINARY
 PACKAGES = (
     "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "udev", "kmod", "procps", "iproute2", "python3",
     "python3-venv", "uidmap", "libseccomp2", "busybox-static", "runc", "crun", "podman", "catatonit",
+    "apparmor",
 )  # fmt: skip
 KERNELS = ("linux-image-cloud-amd64", "linux-image-amd64", "linux-image-virtual")  # packages that depend on the newest
 MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "ext4", "crc32c_generic")  # what finds the disk
@@ -45,7 +46,7 @@ MASKED = (
     "fstrim.timer", "logrotate.timer", "man-db.timer", "motd-news.timer", "podman-auto-update.timer",
     "podman-auto-update.service", "podman-restart.service", "podman.service", "podman.socket", "serial-getty@ttyS0.service",
     "getty@tty1.service", "systemd-timesyncd.service", "systemd-pcrphase.service", "systemd-journal-flush.service",
-    "systemd-udev-settle.service", "console-getty.service",
+    "systemd-udev-settle.service", "apparmor.service", "console-getty.service",
 )  # fmt: skip
 UNIT = """\
 [Unit]

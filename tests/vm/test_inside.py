@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,35 @@ def test_a_users_container_is_below_the_users_own_slice(oci):
     cgroup = str(_cgroup(oci.state(name)["pid"]))
     oci.ok("delete", name)
     assert cgroup.startswith(f"/sys/fs/cgroup/user.slice/user-{os.geteuid()}.slice/user@{os.geteuid()}.service/")
+
+
+PROFILE = """
+profile crate-test flags=(attach_disconnected,mediate_deleted) {
+  file, capability, network, signal, ptrace, mount, umount,
+  deny /etc/group r,
+}
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="of root")
+def test_a_profile_of_apparmor_holds_for_the_program_and_for_exec(oci):
+    subprocess.run(["apparmor_parser", "--replace", "--skip-cache"], input=PROFILE, text=True, check=True, timeout=120)
+    bundle = oci.bundle("/bin/sleep", "60")
+    bundle.process["apparmorProfile"] = "crate-test"
+    name = oci.create(bundle)
+    oci.ok("start", name)
+    label = Path(f"/proc/{oci.state(name)['pid']}/attr/apparmor/current").read_text()
+    inside = oci("exec", name, "/bin/sh", "-c", "cat /etc/passwd > /dev/null && echo read; cat /etc/group")
+    oci.ok("delete", "--force", name)
+    assert label == "crate-test (enforce)\n"
+    assert (inside.stdout, "Permission denied" in inside.stderr) == ("read\n", True)
+
+
+def test_a_profile_that_is_not_loaded_keeps_the_program_from_running(oci):
+    bundle = oci.bundle(script="echo ran")
+    bundle.process["apparmorProfile"] = "no-such-profile"
+    bundle.write()
+    done = oci("run", "--bundle", bundle.directory, oci.name())
+    assert (done.returncode != 0, done.stdout) == (True, "")
+    assert "cannot set the label of the process" in done.stderr
+    assert oci.left() == []
