@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from support import commands
 
 
 @pytest.fixture
@@ -199,3 +205,127 @@ def test_an_interpreter_of_itself_is_not_the_hosts(oci, running):
     (rootfs / "tmp/self").write_text("#!/proc/self/exe\n")
     (rootfs / "tmp/self").chmod(0o755)
     assert oci("exec", running, "/tmp/self").returncode != 0
+
+
+WRITER = """
+while :; do
+    for exe in /proc/[0-9]*/exe; do
+        (echo overwritten >> "$exe") 2>/dev/null && readlink "$exe" >> /tmp/hits
+    done
+done
+"""
+
+
+def hashes(oci) -> dict[str, str]:
+    """The interpreter of the command, and every file of the package."""
+    interpreter = Path(commands.words_of(oci.executable)[0]).resolve()
+    files = [interpreter, *(path for path in oci.package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_thousand_execs_against_those_who_write_to_every_executable(root_oci):
+    """CVE-2019-5736, as the machine's root without a user namespace: what there is to be written to is never the host's."""
+    oci = root_oci
+    before = hashes(oci)
+    bundle = oci.bundle(script=f"({WRITER}) & ({WRITER}) & wait")
+    (bundle.rootfs / "self").write_text("#!/proc/self/exe\n")
+    (bundle.rootfs / "self").chmod(0o755)
+    name = oci.create(bundle)
+    oci.ok("start", name)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            codes = list(pool.map(lambda n: oci("exec", name, ("/bin/true", "/self")[n % 2]).returncode, range(1000)))
+        assert set(codes[::2]) == {0}
+        assert 0 not in codes[1::2]
+        assert not (bundle.rootfs / "tmp/hits").exists()
+        assert hashes(oci) == before
+    finally:
+        oci("delete", "--force", name)
+
+
+def test_a_foreground_terminal_is_copied_to_and_from(oci, running):
+    master, slave = os.openpty()
+    shell = oci.start(
+        "exec", "-t", running, "/bin/sh", "-c", "tty; read word; echo got $word; stty size", stdin=slave, stdout=slave
+    )
+    os.close(slave)
+    said = b""
+    while b"/dev/pts/" not in said:
+        said += os.read(master, 4096)
+    os.write(master, b"hello\n")
+    try:
+        while part := os.read(master, 4096):
+            said += part
+    except OSError:
+        pass  # EIO: the other side is closed
+    assert shell.wait(20) == 0
+    os.close(master)
+    assert b"/dev/pts/" in said
+    assert b"got hello" in said
+
+
+def test_a_terminal_is_sent_to_the_console_socket(oci, running):
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        os.chmod(short, 0o777)
+        path = f"{short}/s"
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            os.chmod(path, 0o777)
+            listening.listen()
+            shell = oci.start(
+                "exec", "-t", "-d", "--console-socket", path, running, "/bin/sh", "-c", "test -t 0 && echo yes; sleep 1"
+            )
+            connection, _ = listening.accept()
+            _data, fds, _flags, _where = socket.recv_fds(connection, 64, 1)
+            assert shell.wait(20) == 0
+            assert os.read(fds[0], 64) == b"yes\r\n"
+            os.close(fds[0])
+            connection.close()
+
+
+def test_a_terminal_with_nobody_to_copy_it_needs_a_console_socket(oci, running):
+    assert "--console-socket" in oci.fails("exec", "-t", "-d", running, "/bin/true", code=255)
+
+
+def test_descriptors_that_are_to_be_preserved_reach_the_program(oci, running):
+    argv = oci.argv("exec", "--preserve-fds", "1", running, "/bin/sh", "-c", "read line <&3; echo $line")
+    done = oci.person.run(["/bin/sh", "-c", 'exec "$@" 3</etc/hostname', "sh", *argv], timeout=30)
+    assert done.stdout == Path("/etc/hostname").read_text()
+
+
+def test_a_cgroup_below_the_containers_is_joined(oci, running):
+    if oci.rootless or not Path("/sys/fs/cgroup/pids").is_dir():
+        pytest.skip("takes a cgroup of the container's own, of v1")
+    assert "does not exist" in oci.fails("exec", "--cgroup", "inner", running, "/bin/true", code=255)
+    state = json.loads((oci.root / running / "state.json").read_text())
+    made = [Path(directory, "inner") for directory in state["cgroup"].values()]
+    for directory in made:
+        directory.mkdir()
+        if (directory / "cpuset.cpus").exists() and not (directory / "cpuset.cpus").read_text().strip():
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                (directory / file).write_text((directory.parent / file).read_text())
+    said = oci.ok("exec", "--cgroup", "inner", running, "/bin/cat", "/proc/self/cgroup")
+    assert ":pids:/inner" in said
+
+
+def test_a_process_that_is_killed_on_its_way_leaves_nobody(oci, running):
+    pid = oci.state(running)["pid"]
+    theirs = os.readlink(f"/proc/{pid}/ns/pid")
+    for delay in (0.02, 0.04, 0.06, 0.08, 0.1, 0.12):
+        shell = oci.start("exec", running, "/bin/true")
+        time.sleep(delay)
+        shell.kill()
+        shell.wait()
+    deadline = time.monotonic() + 10
+    while True:
+        inside = [one for one in os.listdir("/proc") if one.isdigit() and link(f"/proc/{one}/ns/pid") == theirs]
+        if inside == [str(pid)]:
+            break
+        assert time.monotonic() < deadline
+
+
+def link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""

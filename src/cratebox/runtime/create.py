@@ -114,7 +114,7 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
     stub_fd, hook_stub, trees = stub.sealed(stub.build(report, *late_filter, label=label)), -1, {}
     try:
         if wish.spec.hooks and wish.spec.hooks.start_container:
-            hook_stub = stub.sealed(stub.build(-1, *late_filter))
+            hook_stub = stub.sealed(stub.build(-1, *late_filter, label=label))
         if mount_options.need_sources(wish.spec, os.geteuid() == 0):
             from cratebox.runtime import sources
 

@@ -96,8 +96,8 @@ def spawn_on_host(hook: Hook, stdin: int, output: int) -> int:
     )
 
 
-def spawn_inside(become: Callable[[Hook], NoReturn], keep: int) -> Spawn:
-    """Return what runs a hook as `become` does it, which executes the program by the stub of descriptor `keep`.
+def spawn_inside(become: Callable[[Hook], NoReturn], keep: tuple[int, ...]) -> Spawn:
+    """Return what runs a hook as `become` does it, which executes the program by a stub and so needs the descriptors `keep`.
 
     For a program of the container's: it must not be executed by the host's interpreter itself (CVE-2019-5736).
     """
@@ -111,7 +111,7 @@ def spawn_inside(become: Callable[[Hook], NoReturn], keep: int) -> Spawn:
             os.setsid()
             for number, fd in enumerate((stdin, output, output)):
                 os.dup2(fd, number, inheritable=True)
-            process.close_from(3, (keep,))
+            process.close_from(3, keep)
             become(hook)
         except BaseException as error:  # noqa: BLE001  nobody else would tell
             os.write(2, str(error).encode(errors="replace"))

@@ -159,7 +159,8 @@ def _run_hooks_of_start(order: RootOrder, hooks: Hooks, privileges: Privileges) 
         program.execute(order.program.replace(process=as_hook, stub=order.hook_stub), privileges, hook.path)
 
     state = {**(order.hook_state or {}), "status": "created", "pid": os.getpid()}
-    running.run("startContainer", hooks.start_container, state, running.spawn_inside(become, order.hook_stub))
+    keep = (order.hook_stub, *((order.program.label.procfs,) if order.program.label else ()))
+    running.run("startContainer", hooks.start_container, state, running.spawn_inside(become, keep))
 
 
 def _make_directory(root: int, path: str, purpose: str) -> int:
