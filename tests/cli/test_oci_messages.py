@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import subprocess
 import sys
 import types
 
@@ -461,3 +462,39 @@ VERBS = [[verb, "--help"] for verb in VERBS_OF_OCI]
 def test_help_is_there(argv: list[str], runtime: Lifecycle, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 0
     assert "USAGE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_knows_the_flags(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    out = capsys.readouterr().out
+    assert "crate-oci list -q" in out
+    for flag in ("console-socket", "pids-limit", "ignore-paused", "cgroup-manager"):
+        assert flag in out
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("--log-format ''", "text json"),
+        ("--root /r list --format ''", "table json"),
+        ("kill --r", "--regex"),
+        ("exec --ign", "--ignore-paused"),
+        ("exec box ''", ""),
+    ],
+)
+def test_a_bash_completion_offers_what_fits(
+    words: str, offered: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["completion", "bash"])
+    (tmp_path / "c").write_text(capsys.readouterr().out)
+    program = (
+        f'. "$0"; COMP_WORDS=(crate-oci {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _crate_oci; echo "${{COMPREPLY[*]}}"'
+    )
+    done = subprocess.run(["bash", "--norc", "-c", program, str(tmp_path / "c")], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{offered}\n"
+
+
+def test_no_completion_for_another_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "tcsh"]) == 1
+    assert "there is no completion for tcsh" in capsys.readouterr().err
