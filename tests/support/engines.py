@@ -39,6 +39,9 @@ ip link set lo up && echo ready && exec env --ignore-signal=CHLD sleep infinity
 """
 
 
+_PARENTS = ("docker", "tests", "libpod_parent")  # cgroups that engines make and leave
+
+
 class Absent(Exception):
     """The engine is not installed, or does not work on this machine; the text says which."""
 
@@ -86,6 +89,7 @@ class House:
     def __init__(self) -> None:
         if os.geteuid():
             raise Absent("needs root")
+        self._parents = set(_parents())
         words = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
         script = _SETUP.format(private=" ".join(_PRIVATE))
         self._process = subprocess.Popen([*words, script], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env={"PATH": PATH})
@@ -104,6 +108,17 @@ class House:
         self._process.wait(20)
         assert self._process.stdout
         self._process.stdout.close()
+        for parent in set(_parents()) - self._parents:
+            for directory, _names, _files in os.walk(parent, topdown=False):
+                try:
+                    os.rmdir(directory)
+                except OSError:
+                    pass  # somebody is in it: another run's engine
+
+
+def _parents() -> list[Path]:
+    hierarchies = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*/")]
+    return [one / name for one in hierarchies for name in _PARENTS if (one / name).is_dir()]
 
 
 def runtime(scratch: Path) -> Path:
