@@ -175,7 +175,8 @@ class Podman(Engine):
         settings = directory / "containers.conf"
         # Where CAP_SYS_RESOURCE is missing, Podman's own default limits cannot be set.
         limits = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
-        names = f'runtime_supports_json = ["{oci.name}"]\nruntime_supports_nocgroup = ["{oci.name}"]\ninfra_image = "localhost/pause:latest"\n'
+        names = "".join(f'runtime_supports_{what} = ["{oci.name}"]\n' for what in ("json", "nocgroup"))
+        names += 'infra_image = "localhost/pause:latest"\n'
         settings.write_text(f'{limits}[engine]\nevents_logger = "file"\n{names}')
         self.environment["CONTAINERS_CONF"] = str(settings)
         self._oci = oci
