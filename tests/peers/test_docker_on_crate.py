@@ -128,7 +128,17 @@ def test_limits_are_in_the_cgroup_and_update_changes_them(docker: Docker, image:
 
 def test_what_takes_too_much_memory_is_said_to_be_killed_for_it(docker: Docker, image: str) -> None:
     name = docker.ok(
-        "create", "--network", "none", "--memory", "16m", "--memory-swap", "16m", image, "sh", "-c", "tail /dev/zero; exit $?"
+        "create",
+        "--network",
+        "none",
+        "--memory",
+        "16m",
+        "--memory-swap",
+        "16m",
+        image,
+        "sh",
+        "-c",
+        "tail /dev/zero; code=$?; sleep 1; exit $code",
     )
     assert docker("start", "-a", name).returncode == 137
     docker.until("true", "inspect", "--format", "{{.State.OOMKilled}}", name)
