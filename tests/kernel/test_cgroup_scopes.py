@@ -86,6 +86,8 @@ def victim():
 def path():
     word = uuid.uuid4().hex[:8]
     yield f"cratetest{word}.slice:crate-test:{word}"
+    if os.path.isdir("/run/systemd/system"):  # whose directory goes without its knowledge, it makes again
+        subprocess.run(["systemctl", "stop", f"cratetest{word}.slice"], capture_output=True)
     hierarchies, unified = mounts.find()
     tops = [mountpoint for _, mountpoint in hierarchies] + [unified.mountpoint if unified else "/nowhere"]
     left = [f"{top}/cratetest{word}.slice" for top in tops if os.path.exists(f"{top}/cratetest{word}.slice")]
