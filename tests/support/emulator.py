@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,9 +153,9 @@ def _command_line() -> str:
     return f"{COMMAND_LINE} tsc_early_khz={clock.tsc_khz()}"
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float, enough: object) -> None:
+def _wait(process: subprocess.Popen[bytes], seconds: float, enough: Callable[[], bool]) -> None:
     deadline = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < deadline and not enough():  # type: ignore[operator]
+    while process.poll() is None and time.monotonic() < deadline and not enough():
         time.sleep(0.2)
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PORT = "/dev/virtio-ports/crate.told"
@@ -36,13 +37,35 @@ def main() -> None:
     os.close(port)
 
 
-def run(job: dict[str, object], part: dict[str, object], port: int) -> None:
+def run(job: dict[str, Any], part: dict[str, Any], port: int) -> None:
     """Run one part to its end or until its time is over, and tell how it ended."""
-    person = str(part["person"])
-    places = job["places"]
+    person = part["person"]
     argv = [job["python"], "-m", "pytest", "-p", "support.telling", "-p", "no:cacheprovider", "-v", "--tb=short",
             "--timeout=240", "--color=no", *part["chosen"]]  # fmt: skip
-    environment = {
+    options: dict[str, Any] = {"env": environment(job, part, port)}
+    if person != "root":
+        account = pwd.getpwnam(job["ordinary"])
+        options["env"] |= session(account)
+        options |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        argv = ["systemd-run", "--user", "--scope", "--quiet", "--property=Delegate=yes", "--", *argv]
+    log = Path(f"/run/{person}.log")
+    end = "timeout"
+    with open(log, "wb") as output:
+        options |= {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "pass_fds": (port,)}
+        process = subprocess.Popen(argv, cwd=job["places"]["checkout"], start_new_session=True, **options)
+        try:
+            end = str(process.wait(part["seconds"]))
+        except subprocess.TimeoutExpired:
+            process.kill()
+    said = log.read_text(errors="replace")[-LONGEST:]
+    tell(port, {"person": person, "end": end, "output": said})
+    print(f"{person}: {end}\n{said[-3000:]}", flush=True)
+
+
+def environment(job: dict[str, Any], part: dict[str, Any], port: int) -> dict[str, str]:
+    """Return the variables of pytest, and those of telling.py."""
+    places = job["places"]
+    return {
         "PATH": f"{places['environment']}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
         "LANG": "C.UTF-8",
@@ -51,29 +74,16 @@ def run(job: dict[str, object], part: dict[str, object], port: int) -> None:
         "CRATE_TEST_COMMAND": f"{places['environment']}/bin/crate",
         "CRATE_TEST_USER": job["ordinary"],
         "CRATE_TELL_FD": str(port),
-        "CRATE_TELL_AS": person,
+        "CRATE_TELL_AS": part["person"],
         "CRATE_TELL_CHOSEN": json.dumps(part["chosen"]),
     }
-    options = {}
-    if person != "root":
-        account = pwd.getpwnam(job["ordinary"])
-        runtime = f"/run/user/{account.pw_uid}"
-        environment |= {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name, "XDG_RUNTIME_DIR": runtime,
-                        "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus"}  # fmt: skip
-        options = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-        argv = ["systemd-run", "--user", "--scope", "--quiet", "--property=Delegate=yes", "--", *argv]
-    log = Path(f"/run/{person}.log")
-    end = "timeout"
-    with open(log, "wb") as output:
-        process = subprocess.Popen(argv, cwd=places["checkout"], env=environment, stdin=subprocess.DEVNULL, stdout=output,
-                                   stderr=output, pass_fds=(port,), start_new_session=True, **options)  # fmt: skip
-        try:
-            end = str(process.wait(part["seconds"]))
-        except subprocess.TimeoutExpired:
-            process.kill()
-    said = log.read_text(errors="replace")[-LONGEST:]
-    tell(port, {"person": person, "end": end, "output": said})
-    print(f"{person}: {end}\n{said[-3000:]}", flush=True)
+
+
+def session(account: pwd.struct_passwd) -> dict[str, str]:
+    """Return what a login of this user has in its environment."""
+    runtime = f"/run/user/{account.pw_uid}"
+    return {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name, "XDG_RUNTIME_DIR": runtime,
+            "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus"}  # fmt: skip
 
 
 def tell(port: int, what: dict[str, str]) -> None:

@@ -51,6 +51,12 @@ CHOSEN: dict[str, dict[str, tuple[str, ...]]] = {
         "tests/kernel/test_cgroup_members.py": (),
         "tests/kernel/test_cgroup_changes.py": (),
         "tests/kernel/test_cgroup_scopes.py": (),
+        "tests/runtime/test_control.py": (
+            "test_a_paused_container_does_nothing_until_it_is_resumed",
+            "test_sigkill_ends_a_paused_container",
+            "test_update_changes_what_it_names_and_nothing_else",
+            "test_events_tell_when_memory_ran_out",
+        ),
         "tests/runtime/test_mount_ids.py": ("test_files_are_shown_with_the_mapped_ids",),
         **_BOTH,
         "tests/runtime/test_lifecycle.py": (
