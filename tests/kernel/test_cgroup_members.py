@@ -16,7 +16,7 @@ from cratebox.cgroup import base, mounts, tree
 from cratebox.cgroup.v2 import V2
 from cratebox.errors import RuntimeFailure
 from cratebox.linux import namespaces
-from cratebox.runtime import control, lifecycle
+from cratebox.runtime import control, ending
 
 UNIFIED = mounts.find()[1]
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -121,7 +121,7 @@ def test_a_number_that_is_not_of_the_pid_namespace_any_more_gets_no_signal(victi
 
     monkeypatch.setattr(control, "namespace_pids", lambda _leader: [victim.pid])  # as it was a moment ago
     monkeypatch.setattr(control, "pid_namespace", pid_namespace)
-    lifecycle._signal_namespace(os.getpid(), signal.SIGTERM)
+    ending._signal_namespace(os.getpid(), signal.SIGTERM)
     assert asked == [os.getpid(), victim.pid]
     with pytest.raises(subprocess.TimeoutExpired):
         victim.wait(0.2)
