@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from cratebox.errors import StorageError
 from cratebox.linux import const, fdpass
+from cratebox.runtime import bundle as bundles
 from support import commands
 
 
@@ -267,6 +269,15 @@ def test_the_pid_file_has_the_pid_alone(oci):
     assert path.read_text() == str(oci.state(name)["pid"])
     assert sorted(one.name for one in oci.directory.glob("pid*")) == ["pid"]
     oci.ok("delete", name)
+
+
+def test_a_pid_file_is_written_through_no_symlink(tmp_path):
+    """The name beside it can be guessed by those who may write to the directory."""
+    (tmp_path / "victim").write_text("canary")
+    (tmp_path / f"pid.{os.getpid()}").symlink_to("victim")
+    with pytest.raises(StorageError, match="cannot write the pid file"):
+        bundles.write_pid(str(tmp_path / "pid"), 1)
+    assert (tmp_path / "victim").read_text() == "canary"
 
 
 def test_a_pid_file_that_cannot_be_written_leaves_no_container(oci):

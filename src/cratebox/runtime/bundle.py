@@ -252,13 +252,22 @@ def write_pid(path: str, pid: int) -> None:
     """Write the file that the engine waits for: it must never be seen half written."""
     new = f"{path}.{os.getpid()}"
     try:
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        # Never what is there: in a directory of others that could be a symlink to a file of ours.
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise _no_pid_file(path, error) from None
+    try:
         os.write(fd, str(pid).encode())
-        os.close(fd)
         os.rename(new, path)
     except OSError as error:
         place.unlink("", new)
-        raise StorageError(f"cannot write the pid file {path}: {error.strerror}") from None
+        raise _no_pid_file(path, error) from None
+    finally:
+        os.close(fd)
+
+
+def _no_pid_file(path: str, error: OSError) -> StorageError:
+    return StorageError(f"cannot write the pid file {path}: {error.strerror}")
 
 
 def _send_console(created: creation.Created, path: str) -> None:
