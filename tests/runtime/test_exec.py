@@ -264,6 +264,26 @@ def test_a_foreground_terminal_is_copied_to_and_from(oci, running):
     assert b"got hello" in said
 
 
+def test_a_proc_of_the_images_makes_no_terminal(root_oci):
+    """What a descriptor's name leads to there is the container's to say: it must not be opened."""
+    bundle = root_oci.bundle("/bin/sleep", "60").without("/proc").write()
+    fake = bundle.rootfs / "proc/self/fd"
+    fake.mkdir(parents=True)
+    (bundle.rootfs / "canary").touch()
+    for number in range(3, 64):
+        (fake / str(number)).symlink_to("/canary")
+    name = root_oci.create(bundle)
+    root_oci.ok("start", name)
+    master, slave = os.openpty()
+    try:
+        done = root_oci("exec", "-t", name, "/bin/sh", "-c", "test -t 0", stdin=slave)
+        assert done.returncode == 0, done.stderr
+    finally:
+        os.close(master)
+        os.close(slave)
+        root_oci("delete", "--force", name)
+
+
 def test_a_terminal_is_sent_to_the_console_socket(oci, running):
     with tempfile.TemporaryDirectory(dir="/tmp") as short:
         os.chmod(short, 0o777)

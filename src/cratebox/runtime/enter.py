@@ -59,6 +59,7 @@ def _join(order: EnterOrder) -> None:
         raise RuntimeFailure(f"cannot enter the container's namespaces: {error.strerror}") from None
     if order.kinds & const.CLONE_NEWUSER:
         program.become_root()
+        process.set_dumpable(False)  # changing IDs may have changed it back
     pid, pidfd = namespaces.clone(const.CLONE_PARENT)
     if pid == 0:
         program.guard(order.program, lambda: _become(order.program))

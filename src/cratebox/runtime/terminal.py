@@ -9,7 +9,7 @@ import os
 
 from cratebox.errors import RuntimeFailure
 from cratebox.linux import const, fdpass, mount, tty
-from cratebox.linux.beneath import open_beneath
+from cratebox.linux.beneath import open_beneath, openat2
 from cratebox.runtime import sync
 
 TYPE_CHECKING = False
@@ -45,14 +45,16 @@ def _open_ptmx(root: int) -> int:
 
     What an image has there instead is looked at before it is opened: that alone may do something (CVE-2025-52565).
     """
-    found = open_beneath(root, "dev/pts/ptmx")
+    devpts = open_beneath(root, "dev/pts", const.O_PATH | os.O_DIRECTORY)
     try:
-        info = os.fstat(found)
-        if mount.filesystem_type(found) != const.DEVPTS_SUPER_MAGIC or info.st_rdev != os.makedev(5, 2):
+        # Nobody can make or rename anything in a devpts, and what is mounted there is not entered: the name stays what it is.
+        # So it is opened by that, and not by /proc/self/fd: whose /proc it is, a process that joins a container cannot know.
+        if mount.filesystem_type(devpts) != const.DEVPTS_SUPER_MAGIC:
             raise RuntimeFailure("cannot make a terminal: /dev/pts/ptmx is not that of a devpts file system", _NEEDS_DEVPTS)
-        return os.open(f"/proc/self/fd/{found}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        inside = const.RESOLVE_BENEATH | const.RESOLVE_NO_SYMLINKS | const.RESOLVE_NO_XDEV
+        return openat2(devpts, "ptmx", os.O_RDWR | os.O_NOCTTY, resolve=inside)
     finally:
-        os.close(found)
+        os.close(devpts)
 
 
 def _bind_console(root: int, slave: int) -> None:
