@@ -308,6 +308,14 @@ def test_remount_of_what_is_no_mount_is_refused(oci):
     assert "nothing is mounted there" in told
 
 
+@pytest.mark.parametrize("place", ["/sys", "/proc/sys", "/dev/shm"])
+def test_remount_is_not_led_to_what_protects_the_host(oci, place):
+    bundle = oci.bundle("/bin/true").mount("/v", "none", "bind", "remount", "rw", kind="none").write()
+    (bundle.rootfs / "v").symlink_to(place)
+    told = oci.fails("run", "--bundle", bundle.directory, oci.name())
+    assert f"cannot remount at /v: in this image it leads to {place}" in told
+
+
 def test_remount_never_changes_a_file_system_of_the_host(root_oci):
     bundle = root_oci.bundle("/bin/true").mount("/v", "/mnt", "bind").mount("/v", "none", "remount", "size=1m", kind="tmpfs")
     bundle.write()
@@ -352,6 +360,17 @@ def test_tmpcopyup_of_more_than_the_tmpfs_holds_is_an_error(oci):
     told = oci.fails("run", "--bundle", bundle.directory, oci.name())
     assert "cannot mount tmpfs at /bin: " in told
     assert "No space left on device" in told
+
+
+def test_tmpcopyup_counts_as_the_containers_memory(root_oci):
+    bundle = root_oci.bundle("/bin/true").mount("/big", "tmpfs", "tmpcopyup", kind="tmpfs")
+    bundle.spec["mounts"].insert(0, bundle.spec["mounts"].pop())  # before the cgroups are shown
+    bundle.linux["resources"] = {"memory": {"limit": 32 << 20, "swap": 32 << 20}}
+    (bundle.rootfs / "big").mkdir()
+    with (bundle.rootfs / "big/file").open("wb") as file:
+        file.truncate(128 << 20)
+    told = root_oci.fails("run", "--bundle", bundle.write().directory, root_oci.name())
+    assert "memory ran out" in told
 
 
 @pytest.mark.parametrize(("depth", "code"), [(120, 0), (400, 1)])

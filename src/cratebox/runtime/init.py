@@ -102,8 +102,8 @@ def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tu
     root = rootfs.mount_root(spec, order.bundle, order.overlay)
     null = devices.open_null()
     mounter = Mounter(root, spec, order.trees)
-    # The cgroup is being made while we mount; only what shows cgroups has to wait for it.
-    first = next((n for n, one in enumerate(spec.mounts) if one.type in ("cgroup", "cgroup2")), len(spec.mounts))
+    # The cgroup is being made while we mount; only what shows cgroups has to wait for it, and what fills memory that counts there.
+    first = next((n for n, one in enumerate(spec.mounts) if _needs_cgroup(one)), len(spec.mounts))
     mounter.mount(0, first)
     directories = _enter_cgroup(order, linux)
     own = any(namespace.type == "cgroup" for namespace in linux.namespaces)
@@ -133,6 +133,10 @@ def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tu
     rootfs.set_propagation(root, spec)
     os.close(root)
     return console, own_null
+
+
+def _needs_cgroup(one: Mount) -> bool:
+    return one.type in ("cgroup", "cgroup2") or "tmpcopyup" in one.options
 
 
 def _run_hooks_of_create(order: RootOrder, hooks: Hooks) -> None:

@@ -13,7 +13,7 @@ from cratebox.linux import const, mount
 from cratebox.linux.beneath import open_beneath, open_in_root
 from cratebox.runtime.mount_options import PROPAGATION, SHARED, SLAVE, Options, is_mapped, is_new, place_of, split, words_of_all
 from cratebox.runtime.spec import Mount, Spec
-from cratebox.runtime.targets import check_proc, open_kernel_place, open_target, shown
+from cratebox.runtime.targets import check_place, check_proc, open_kernel_place, open_target, path_below, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -191,8 +191,10 @@ class Mounter:
     def _change(self, one: Mount) -> None:
         """Do `remount`: give other options to what is mounted at the place, to the mount alone or to its file system as well."""
         options = split(one)
-        tree = open_in_root(self.root, place_of(one))
+        path = place_of(one)
+        tree = open_in_root(self.root, path)
         try:
+            check_place(path_below(self.root, tree), path, "remount")
             if options.deep_plus or options.deep_minus:
                 mount.set_attributes(tree, options.deep_plus, options.deep_minus, recursive=True)
             if is_new(one) and os.fstat(tree).st_dev in self._own and options.rest:

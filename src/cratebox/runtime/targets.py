@@ -40,14 +40,22 @@ def open_target(root: int, path: str, directory: bool) -> tuple[int, str, bool]:
     """
     target, found = _open_or_make(root, path, directory)
     inside = path_below(root, target)
+    try:
+        check_place(inside, path, "mount")
+    except RuntimeFailure:
+        os.close(target)
+        raise
+    return target, inside, found
+
+
+def check_place(inside: str, path: str, verb: str) -> None:
+    """Raise RuntimeFailure where `path` of the spec leads to /proc, /sys or /dev without naming it; `inside` is where it leads."""
     place, named = inside.split("/")[1:2], os.path.normpath(path).split("/")[1:2]
     if place != named and place in (["proc"], ["sys"], ["dev"]):
-        os.close(target)
         raise RuntimeFailure(
-            f"cannot mount at {shown(path)}: in this image it leads to {shown(inside)}",
-            "mount at another path, or fix the image",
+            f"cannot {verb} at {shown(path)}: in this image it leads to {shown(inside)}",
+            f"{verb} at another path, or fix the image",
         )
-    return target, inside, found
 
 
 def path_below(root: int, target: int) -> str:
