@@ -70,7 +70,7 @@ def _move(here: _socket.socket, inside: _socket.socket, target: int, index: int,
         kept = [one for one in netlink.addresses(here, index) if _is_kept(one)]
         before = set(netlink.links(inside).values())
         netlink.move_link(here, index, target, new)
-        (moved,) = set(netlink.links(inside).values()) - before  # the number may be another one there
+        moved = _find(netlink.links(inside), new, before)
         for one in kept:
             netlink.add_address(inside, moved, one.replace(flags=one.flags & _KEPT))
         netlink.set_up(inside, moved)
@@ -80,6 +80,19 @@ def _move(here: _socket.socket, inside: _socket.socket, target: int, index: int,
             22: "devices that belong to one namespace alone, such as lo, cannot be moved",
         }.get(error.errno or 0)
         raise RuntimeFailure(f"cannot move the network device {name!a} into the container: {error.strerror}", hint) from None
+
+
+def _find(links: dict[str, int], name: str, before: set[int]) -> int:
+    """Return the number of what was moved, which may be another one there; for a pattern, the one that is new. Raises RuntimeFailure.
+
+    In a namespace that is joined others may make and rename interfaces at the same time.
+    """
+    if name in links:
+        return links[name]
+    new = set(links.values()) - before
+    if len(new) != 1:
+        raise RuntimeFailure(f"linux.netDevices: {name!a} is not to be told from what others do in the network namespace")
+    return new.pop()
 
 
 def _is_kept(one: netlink.Address) -> bool:
