@@ -180,6 +180,27 @@ def test_a_controller_that_is_there_is_handed_down(create):
     assert tree.read(cgroup.directory, "hugetlb.2MB.max") == "0"
 
 
+def test_who_joins_one_that_takes_no_process_goes_where_its_first_one_is(create):
+    if "hugetlb" not in tree.read(UNIFIED.mountpoint, "cgroup.controllers").split():
+        pytest.skip("this machine's v2 has no hugetlb")
+    cgroup = create({"unified": {"hugetlb.2MB.max": "0"}})
+    first, elsewhere = (subprocess.Popen(["/bin/sleep", "60"]) for _ in range(2))
+    try:
+        assert cgroup.beside(first.pid) is cgroup
+        os.mkdir(cgroup.directory + "/init.scope")
+        V2Cgroup({"unified": cgroup.directory + "/init.scope"}).add(first.pid)
+        assert cgroup.beside(first.pid) is cgroup
+        tree.write(cgroup.directory, "cgroup.subtree_control", "+hugetlb")
+        assert inside(cgroup, lambda: 0) == errno.EBUSY
+        assert inside(cgroup.beside(first.pid), lambda: 0) == 0
+        assert cgroup.beside(first.pid).directory == cgroup.directory + "/init.scope"
+        assert cgroup.beside(elsewhere.pid).directory == cgroup.directory, "never out of it"
+    finally:
+        for one in (first, elsewhere):
+            one.kill()
+            one.wait()
+
+
 def test_a_value_the_kernel_refuses_leaves_nothing(driver):
     if "hugetlb" not in tree.read(UNIFIED.mountpoint, "cgroup.controllers").split():
         pytest.skip("this machine's v2 has no hugetlb")

@@ -69,6 +69,10 @@ class Cgroup:
             raise NotFound(f"cgroup {path} does not exist in the container")
         return from_paths(found)
 
+    def beside(self, pid: int) -> Cgroup:  # noqa: ARG002  v2 needs it
+        """Return what to join to be with process `pid` of this cgroup: this one, unless it takes no process any more."""
+        return self
+
     def update(self, resources: Resources) -> None:
         """Set what `resources` gives and leave the rest; where something of it is refused, what was changed is set back.
 

@@ -167,6 +167,11 @@ class SystemdCgroup(base.Cgroup):
         """Return what another process joins by, none for the first one."""
         return () if self.new else self.inner.join_fds()
 
+    def beside(self, pid: int) -> base.Cgroup:
+        """As of any cgroup of its kind."""
+        inner = self.inner.beside(pid)
+        return self if inner is self.inner else inner
+
     def add(self, pid: int) -> None:
         """Move it, or where we may not (from a session to a service of the same user) let systemd do it."""
         try:

@@ -160,6 +160,29 @@ class V2Cgroup(base.Cgroup):
                 os.close(fd)
         self._fd, self._procs, self._born_inside = -1, -1, False
 
+    def beside(self, pid: int) -> base.Cgroup:
+        """A container may run its own cgroups. One that has handed controllers down takes no process any more (EBUSY): its first
+        process must be in one below then, and that is where others go.
+        """
+        try:
+            handed_down = tree.read(self.directory, "cgroup.subtree_control")
+            return V2Cgroup({"unified": self._below(pid)}) if handed_down else self
+        except OSError:
+            return self  # it is gone, as whoever joins it will say
+
+    def _below(self, pid: int) -> str:
+        """Return the directory of process `pid`, where that is in this one, else this one. Raises OSError."""
+        from cratebox.cgroup import mounts
+
+        unified = mounts.find()[1]
+        lines = tree.read(f"/proc/{pid}", "cgroup").split("\n")
+        path = next((line[3:] for line in lines if line.startswith("0::")), "")
+        above = unified.root.rstrip("/") if unified else ""
+        if not unified or not path.startswith(above + "/") or "/../" in path + "/":
+            return self.directory
+        found = unified.mountpoint + path[len(above) :]
+        return found if found.startswith(self.directory + "/") and os.path.isdir(found) else self.directory
+
     def apply(self, writes: list[Write], in_use: bool = False) -> None:
         """Write limits. Raises Unsupported, RuntimeFailure."""
         from cratebox.cgroup import limits

@@ -222,7 +222,7 @@ def _open(state: saved.State) -> int:
 
 def _cgroup(state: saved.State, below: str) -> cgroups.Cgroup:
     group = cgroups.from_paths(state.cgroup)
-    return group.below(below) if below else group
+    return group.below(below) if below else group.beside(state.pid)
 
 
 def _kinds(pid: int) -> int:
