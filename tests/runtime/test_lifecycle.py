@@ -271,6 +271,14 @@ def test_the_pid_file_has_the_pid_alone(oci):
     oci.ok("delete", name)
 
 
+def test_an_annotation_of_any_length_keeps_no_container_from_being_deleted(root_oci):
+    """What is written down is longer than the spec was: each of these letters is six there."""
+    bundle = root_oci.bundle("/bin/true")
+    path = bundle.directory / "long.json"
+    path.write_text(json.dumps(bundle.spec | {"annotations": {"long": "\u00e9" * (3 << 20)}}, ensure_ascii=False))
+    root_oci.ok("delete", root_oci.create(bundle, "--config", path))
+
+
 def test_a_pid_file_is_written_through_no_symlink(tmp_path):
     """The name beside it can be guessed by those who may write to the directory."""
     (tmp_path / "victim").write_text("canary")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     _R = TypeVar("_R", bound=Record)
 
-_MOST = 16 << 20  # bytes, of which nearly all would be annotations
+_MOST = 128 << 20  # bytes: a spec may have 16 MiB, and a byte of it takes up to six here (\u0001)
 _ENOSPC = 28
 _BY_FORCE = "delete the container by force"
 
@@ -147,7 +147,7 @@ def _read(path: str, kind: type[_R]) -> _R:
     """Return the record in the file `path`. Raises FileNotFoundError, StorageError where it is damaged."""
     try:
         with open(path, "rb") as file:
-            raw = file.read(_MOST)
+            raw = file.read(min(_MOST, os.fstat(file.fileno()).st_size))
         return document.decode(kind, jsontext.loads(raw), path)
     except FileNotFoundError:
         raise
