@@ -166,6 +166,27 @@ def test_events_end_with_the_container(oci, box):
     events.stdout.close()
 
 
+@pytest.mark.parametrize("hours", ["9" * 30, "1" * 400])
+def test_statistics_that_are_never_due_again_end_with_the_container(oci, box, hours):
+    events = oci.start("events", "--interval", hours + "h", box, stdout=subprocess.PIPE)
+    assert events.stdout
+    assert json.loads(events.stdout.readline())["type"] == "stats"
+    oci.ok("kill", "--all", box, "KILL")
+    assert events.wait(20) == 0
+    events.stdout.close()
+
+
+def test_exec_says_that_the_container_may_have_no_more_processes(oci):
+    if oci.rootless:
+        pytest.skip("an ordinary user has no cgroup of his own here")
+    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    oci.ok("start", name)
+    oci.ok("update", "--pids-limit", "1", name)
+    said = oci.fails("exec", name, "true", code=255)
+    assert "cannot make another process in the container: " in said
+    assert "pids.limit" in said
+
+
 def test_events_tell_when_memory_ran_out(oci):
     if oci.rootless:
         pytest.skip("an ordinary user has no cgroup of his own here")

@@ -51,6 +51,18 @@ def test_a_running_container_whose_state_is_damaged_is_ended(oci, word, damage):
     assert _cgroups(word) == []
 
 
+def test_nobody_waits_for_a_writer_of_a_fifo_in_the_states_place(root_oci):
+    name, pid = _running(root_oci)
+    state = root_oci.root / name / "state.json"
+    state.unlink()
+    os.mkfifo(state)
+    assert "damaged" in root_oci.ok("list")
+    assert "damaged: " in root_oci.fails("state", name)
+    root_oci.ok("delete", "--force", name)
+    assert not _alive(pid)
+    assert root_oci.left() == []
+
+
 def test_the_cgroup_of_the_spec_is_found_without_the_state(root_oci, word):
     name, pid = _running(root_oci, cgroupsPath=f"/crate-oci/{word}-elsewhere")
     _damaged(root_oci.root / name / "state.json")

@@ -328,6 +328,12 @@ def test_a_cgroup_below_the_containers_is_joined(oci, running):
     assert ":pids:/inner" in said
 
 
+def test_an_unknown_capability_is_warned_of(oci, running):
+    done = oci("exec", "--cap", "CAP_JUNK", running, "true")
+    assert done.returncode == 0
+    assert done.stderr == "crate-oci: warning: process.capabilities has 'CAP_JUNK', which is no capability\n"
+
+
 def test_a_process_that_is_killed_on_its_way_leaves_nobody(oci, running):
     pid = oci.state(running)["pid"]
     theirs = os.readlink(f"/proc/{pid}/ns/pid")

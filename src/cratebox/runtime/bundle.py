@@ -55,7 +55,7 @@ def create(root: str, name: str, bundle: str, settings: Settings, detached: bool
     place.check_id(name)
     document = read(settings.config or bundle + "/config.json")
     validate.validate(document)
-    for text in validate.passed_over(document):
+    for text in validate.passed_over(document.process):
         warnings.tell(text)
     _check(document, settings, detached)
     driver = place.driver(settings.rootless, settings.cgroup_manager)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+_LONGEST_WAIT = 3_600_000  # ms: poll(2) takes an int
+
 
 def _alive(directory: str, *wanted: str) -> tuple[saved.State, cgroups.Cgroup]:
     """Return the container's state and cgroup. Raises NotFound, Conflict unless its status is one of `wanted`."""
@@ -123,7 +125,7 @@ def watch_events(root: str, name: str, interval: float) -> Iterator[dict[str, An
     due = time.monotonic()
     try:
         while True:
-            ready = dict(poll.poll(max(0, int((due - time.monotonic()) * 1000) + 1)))
+            ready = dict(poll.poll(max(0, int(min((due - time.monotonic()) * 1000, _LONGEST_WAIT)) + 1)))
             if watch and watch.fd in ready:
                 for _ in range(watch.seen()):
                     yield {"type": "oom", "id": name}

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ESRCH = 3
+_EAGAIN = 11
 
 
 class EnterOrder(Record):
@@ -60,7 +61,11 @@ def _join(order: EnterOrder) -> None:
     if order.kinds & const.CLONE_NEWUSER:
         program.become_root()
         process.set_dumpable(False)  # changing IDs may have changed it back
-    pid, pidfd = namespaces.clone(const.CLONE_PARENT)
+    try:
+        pid, pidfd = namespaces.clone(const.CLONE_PARENT)
+    except OSError as error:
+        hint = "pids.limit of its resources may be reached, or a limit of its user's" if error.errno == _EAGAIN else None
+        raise RuntimeFailure(f"cannot make another process in the container: {error.strerror}", hint) from None
     if pid == 0:
         program.guard(order.program, lambda: _become(order.program))
     fdpass.send(order.program.sock, sync.JOINED + struct.pack("=i", pid), (pidfd,))

@@ -9,7 +9,7 @@ from cratebox.cgroup import base as cgroups
 from cratebox.errors import Conflict, InvalidValue, RuntimeFailure
 from cratebox.linux import caps, const, fdpass, namespaces, process, stub
 from cratebox.record import Record
-from cratebox.runtime import bundle, console, enter, place, program, seccomp, sync, validate
+from cratebox.runtime import bundle, console, enter, place, program, seccomp, sync, validate, warnings
 from cratebox.runtime import state as saved
 from cratebox.runtime.spec import Linux, Process, Spec
 
@@ -112,6 +112,8 @@ def _completed(wanted: Process, document: Spec, chosen: Settings) -> Process:
     taken = {name: getattr(own, name) for name in _INHERITED if not getattr(wanted, name) and getattr(own, name)}
     whole = wanted.replace(terminal=wanted.terminal or chosen.tty, **taken)
     validate.check_process(whole)
+    for text in validate.passed_over(whole):
+        warnings.tell(text)
     if whole.terminal and chosen.detach and not chosen.console_socket:
         raise InvalidValue("cannot detach from a terminal without --console-socket: it must say where to send it")
     if chosen.console_socket and not whole.terminal:

@@ -146,7 +146,7 @@ def default_cgroup(name: str) -> str:
 def _read(path: str, kind: type[_R]) -> _R:
     """Return the record in the file `path`. Raises FileNotFoundError, StorageError where it is damaged."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             raw = file.read(min(_MOST, os.fstat(file.fileno()).st_size))
         return document.decode(kind, jsontext.loads(raw), path)
     except FileNotFoundError:
@@ -155,6 +155,11 @@ def _read(path: str, kind: type[_R]) -> _R:
         raise StorageError(f"cannot read {path}: {error.strerror}") from None
     except (jsontext.JSONError, InvalidValue) as error:
         raise StorageError(f"damaged: {path}: {error}", _BY_FORCE) from None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Never wait for a writer, should a FIFO be there instead of the file."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def status(state: State, directory: str) -> str:

@@ -91,11 +91,11 @@ def _check_process(process: Process) -> None:
         validate_rare.check_process(process)
 
 
-def passed_over(spec: Spec) -> list[str]:
+def passed_over(process: Process | None) -> list[str]:
     """Return a warning for each capability that no kernel knows: the process runs without (config.md, Process)."""
-    if not spec.process or not spec.process.capabilities:
+    if not process or not process.capabilities:
         return []
-    named = {name for names in spec.process.capabilities.as_dict().values() for name in names}
+    named = {name for names in process.capabilities.as_dict().values() for name in names}
     return [f"process.capabilities has {name!a}, which is no capability" for name in sorted(named.difference(caps.NAMES))]
 
 
