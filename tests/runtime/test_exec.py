@@ -73,6 +73,20 @@ def test_it_is_in_the_containers_cgroup(oci, running):
     assert shell.wait(20) == 128 + signal.SIGKILL
 
 
+@pytest.mark.skipif(not Path("/sys/fs/cgroup/cgroup.controllers").exists(), reason="needs cgroup v2")
+def test_a_container_that_divides_its_cgroup_of_v2_can_be_entered(root_oci):
+    """Such a cgroup takes no processes itself: exec goes where the container's own process is."""
+    script = "cd /sys/fs/cgroup && mkdir own && echo 1 > own/cgroup.procs && echo +pids > cgroup.subtree_control; sleep 60"
+    bundle = root_oci.bundle(script=script).without("/sys/fs/cgroup")
+    bundle.mount("/sys/fs/cgroup", "cgroup", "nosuid", "noexec", "nodev", "rw", kind="cgroup")
+    name = root_oci.create(bundle)
+    root_oci.ok("start", name)
+    deadline = time.monotonic() + 20
+    while "0::/own" not in (said := root_oci("exec", name, "/bin/cat", "/proc/self/cgroup").stdout):
+        assert time.monotonic() < deadline, said
+    root_oci.ok("delete", "--force", name)
+
+
 def test_exec_ends_with_its_processs_exit_code(oci, running):
     oci.fails("exec", running, "/bin/sh", "-c", "exit 7", code=7)
 

@@ -35,11 +35,12 @@ _ISOLATION = (
     "test_limits_are_those_of_the_spec",
     "test_the_default_filter_refuses_calls_that_nobody_needs",
 )
+_EXEC = ("test_it_joins_every_namespace", "test_it_is_in_the_containers_cgroup")
 _BOTH: dict[str, tuple[str, ...]] = {
     "tests/runtime/test_lifecycle.py": _LIFE,
     "tests/engine/test_run.py": _RUN,
     "tests/kernel/test_isolation.py": _ISOLATION,
-    "tests/runtime/test_exec.py": ("test_it_joins_every_namespace", "test_it_is_in_the_containers_cgroup"),
+    "tests/runtime/test_exec.py": _EXEC,
     "tests/vm/test_inside.py": (),
     "tests/vm/test_scopes.py": (),
     "tests/vm/test_callers.py": (),
@@ -59,6 +60,7 @@ CHOSEN: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "tests/runtime/test_mount_ids.py": ("test_files_are_shown_with_the_mapped_ids",),
         **_BOTH,
+        "tests/runtime/test_exec.py": (*_EXEC, "test_a_container_that_divides_its_cgroup_of_v2_can_be_entered"),
         "tests/runtime/test_lifecycle.py": (
             *_LIFE,
             "test_a_cgroup_that_is_in_use_is_an_error_and_nothing_is_left",
