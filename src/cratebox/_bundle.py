@@ -2,8 +2,8 @@
 
     __pycache__/crate.cpython-311.bundle:
         8 bytes     the length of the next part, little-endian
-        marshalled  (length of the rest, {module: (path in the package, mtime, size, begin and end of its code in the rest)}),
-                    in the order in which imports end
+        marshalled  (length of the rest, how many of the modules are always wanted,
+                    {module: (path in the package, mtime, size, begin and end of its code in the rest)}, in the order in which imports end)
         the rest    the marshalled code of each module
 
 _entry.py reads it. It is a cache like the .pyc files beside it, made by the first command that may write there, checked against the sources'
@@ -24,24 +24,27 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
-_CGROUPS = (
-    "cratebox.cgroup.v1",
-    "cratebox.cgroup.v2",
-    "cratebox.cgroup.mounts",
-    "cratebox.cgroup.devices",
-    "cratebox.cgroup.resources",
-)
+_CGROUPS = ("cratebox.cgroup.mounts", "cratebox.cgroup.devices", "cratebox.cgroup.resources")
+_DRIVERS = ("cratebox.cgroup.v1", "cratebox.cgroup.v2")
 _LIMITS = ("cratebox.cgroup.files_v1", "cratebox.cgroup.files_v2", "cratebox.cgroup.limits")
-# What a command's start imports, sooner or later; what these import comes along.
+# What a command that makes a container always imports; what these import comes along. It is loaded at once.
 ROOTS = {
     "crate": (
-        "cratebox.cli.main", "cratebox.cli.commands.run", "cratebox.cli.commands.start", "cratebox.cli.commands.create",
+        "cratebox.cli.main", "cratebox.cli.commands.run", "cratebox.cli.commands.create",
         "cratebox.engine.engine", "cratebox.engine.containers", "cratebox.engine.images", "cratebox.engine.launch", "cratebox.engine.names",
-        "cratebox.runtime.patchwork", "cratebox.image.tree", "cratebox.image.locks", *_CGROUPS,
+        "cratebox.image.locks", *_CGROUPS,
     ),
     "crate-oci": (
-        "cratebox.cli.oci.main", "cratebox.cli.oci.create", "cratebox.cli.oci.start", "cratebox.cli.oci.run", "cratebox.cli.oci.state",
-        "cratebox.cli.oci.kill", "cratebox.cli.oci.delete", "cratebox.cli.oci.exec", "cratebox.runtime.exec", "cratebox.runtime.lifecycle", *_CGROUPS, *_LIMITS,
+        "cratebox.cli.oci.main", "cratebox.cli.oci.create", "cratebox.cli.oci.run", "cratebox.runtime.lifecycle", "cratebox.runtime.bundle",
+        "cratebox.runtime.console", *_CGROUPS,
+    ),
+}  # fmt: skip
+# What is wanted at times, and found here then.
+SOMETIMES = {
+    "crate": ("cratebox.cli.commands.start", "cratebox.runtime.patchwork", "cratebox.image.tree", *_DRIVERS, *_LIMITS),
+    "crate-oci": (
+        "cratebox.cli.oci.start", "cratebox.cli.oci.state", "cratebox.cli.oci.kill", "cratebox.cli.oci.delete", "cratebox.cli.oci.exec",
+        "cratebox.runtime.exec", *_DRIVERS, *_LIMITS,
     ),
 }  # fmt: skip
 
@@ -66,6 +69,9 @@ def _write(package: str, command: str, path: str) -> None:
     sys.meta_path.insert(0, _Order(order))
     for name in ROOTS[command]:
         importlib.import_module(name)
+    usual = len(order)
+    for name in SOMETIMES[command]:
+        importlib.import_module(name)
     modules, code, end = {}, [], 0
     for name in order:
         file = str(sys.modules[name].__file__)
@@ -73,7 +79,7 @@ def _write(package: str, command: str, path: str) -> None:
         code.append(marshal.dumps(_compiled(file)))
         begin, end = end, end + len(code[-1])
         modules[name] = (file.removeprefix(package), info.st_mtime_ns, info.st_size, begin, end)
-    header = marshal.dumps((end, modules))
+    header = marshal.dumps((end, usual, modules))
     new = f"{path}.{os.getpid()}"
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "wb") as file_:
         os.fchmod(file_.fileno(), 0o644)
@@ -137,9 +143,11 @@ def _drop_what_does_nothing(tree: ast.Module) -> None:
 
 
 def _without_lines(code: CodeType) -> CodeType:
-    """Line tables are a fifth of the file, and only for tracebacks, which CRATE_DEBUG=1 shows of the ordinary modules."""
+    """Line tables are a fifth of the file, and as qualified names only for messages about code, which CRATE_DEBUG=1 shows of
+    the ordinary modules.
+    """
     constants = tuple(_without_lines(one) if isinstance(one, type(code)) else one for one in code.co_consts)
-    return code.replace(co_linetable=b"", co_consts=constants)
+    return code.replace(co_linetable=b"", co_qualname=code.co_name, co_consts=constants)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from importlib.machinery import ModuleSpec
-    from types import ModuleType
+    from types import CodeType, ModuleType
     from typing import NoReturn
 
+_Module = type(sys)
 _FAILED = 125
 _INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
 _PIPE_CLOSED = 141  # 128 + SIGPIPE
@@ -73,7 +74,11 @@ def _internal_error(command: str, error: BaseException) -> int:
             sys.stderr.write(f"{command}: internal error: {reason}\n  hint: CRATE_DEBUG=1 shows where; please report it\n")
     except OSError:
         pass  # nobody listens
-    return _FAILED
+    return _failure_of(command)
+
+
+def _failure_of(command: str) -> int:
+    return 1 if command == "crate-oci" else _FAILED  # each as those whose place it takes
 
 
 def _open_standard_streams() -> None:
@@ -101,7 +106,7 @@ def _flushed(command: str, code: int) -> int:
             sys.stderr.write(f"{command}: cannot write the output: {error.strerror}\n")
         except OSError:
             pass
-        return code or _FAILED
+        return code or _failure_of(command)
     try:
         sys.stderr.flush()
     except OSError:
@@ -128,9 +133,12 @@ class Bundle:
     Each is compared with its source when it is imported; one that is older is left to whoever finds modules otherwise.
     """
 
-    def __init__(self, package: str, modules: "dict[str, tuple[str, int, int, int, int]]", code: memoryview) -> None:
+    def __init__(
+        self, package: str, modules: "dict[str, tuple[str, int, int, int, int]]", usual: int, code: memoryview
+    ) -> None:
         self._package = package
         self._modules = modules
+        self._usual = usual
         self._code = code
         self.stale = False
 
@@ -138,16 +146,10 @@ class Bundle:
         return self._spec(name) if name in self._modules else None
 
     def _spec(self, name: str) -> "ModuleSpec | None":
-        source, mtime, size, begin, end = self._modules[name]
-        file = self._package + source
-        try:
-            info = os.stat(file)
-            if info.st_mtime_ns != mtime or info.st_size != size:
-                raise ValueError
-            code = marshal.loads(self._code[begin:end])  # noqa: S302  ours, as the .pyc files are
-        except (OSError, ValueError, EOFError, TypeError):
-            self.stale = True
+        code = self._code_of(name)
+        if code is None:
             return None
+        file = self._package + self._modules[name][0]
         is_package = file.endswith("/__init__.py")
         spec: "ModuleSpec" = _frozen_importlib.ModuleSpec(name, self, origin=file, is_package=is_package)  # type: ignore[arg-type]
         spec.loader_state = code
@@ -156,6 +158,18 @@ class Bundle:
             spec.submodule_search_locations = [os.path.dirname(file)]
         return spec
 
+    def _code_of(self, name: str) -> "CodeType | None":
+        source, mtime, size, begin, end = self._modules[name]
+        try:
+            info = os.stat(self._package + source)
+            if info.st_mtime_ns == mtime and info.st_size == size:
+                code: "CodeType" = marshal.loads(self._code[begin:end])  # noqa: S302  ours, as the .pyc files are
+                return code
+        except (OSError, ValueError, EOFError, TypeError):
+            pass
+        self.stale = True
+        return None
+
     def create_module(self, _spec: "ModuleSpec") -> "ModuleType | None":
         return None
 
@@ -163,18 +177,27 @@ class Bundle:
         exec(module.__spec__.loader_state, vars(module))  # type: ignore[union-attr]  # noqa: S102
 
     def load_all(self) -> None:
-        """Import every module at once. They stand in the order in which imports ended, so each finds there what it needs."""
-        for name in self._modules:
-            spec = self._spec(name)
-            if spec is None:
+        """Import the usual modules at once: in the order in which imports ended, so that each finds there what it needs."""
+        for name in list(self._modules)[: self._usual]:
+            code = self._code_of(name)
+            if code is None:
                 __import__(name)
-                continue
-            module = _frozen_importlib.module_from_spec(spec)
-            sys.modules[name] = module
-            self.exec_module(module)
-            parent, _, last = name.rpartition(".")
-            if parent:
-                setattr(sys.modules[parent], last, module)
+            else:
+                self._load(name, code)
+
+    def _load(self, name: str, code: "CodeType") -> None:
+        """Do what an import does, without a ModuleSpec, which takes longer to make than most modules to run."""
+        parent, _, last = name.rpartition(".")
+        module = _Module(name)
+        file = self._package + self._modules[name][0]
+        is_package = file.endswith("/__init__.py")
+        module.__dict__.update(__file__=file, __loader__=self, __package__=name if is_package else parent)
+        if is_package:
+            module.__path__ = [os.path.dirname(file)]
+        sys.modules[name] = module
+        exec(code, vars(module))  # noqa: S102
+        if parent:
+            setattr(sys.modules[parent], last, module)
 
 
 # Verbs that need nearly all of the bundle.
@@ -204,9 +227,9 @@ def _read_bundle(package: str, path: str) -> "Bundle | None":
                 return None  # others could have written it
             whole = memoryview(file.read())
         begin = 8 + int.from_bytes(whole[:8], "little")
-        length, modules = marshal.loads(whole[8:begin])  # noqa: S302  written beside the .pyc files, by whoever may
+        length, usual, modules = marshal.loads(whole[8:begin])  # noqa: S302  written beside the .pyc files, by whoever may
         if begin + length == len(whole):
-            return Bundle(package, modules, whole[begin:])
+            return Bundle(package, modules, usual, whole[begin:])
     except (OSError, ValueError, EOFError, TypeError):
         pass
     return None

@@ -317,7 +317,7 @@ def test_a_descriptor_to_preserve_that_is_not_there_is_an_error(oci):
     assert "descriptor 3 is not open" in told
 
 
-@pytest.mark.parametrize("name", ["..", ".", "a/b", "", "a b", "x\n", "ü", "@cache", "a" * 1025])
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "", "a b", "x\n", "ü", "@cache", "a" * 256])
 def test_an_id_that_could_lead_elsewhere_is_refused(root_oci, name):
     bundle = root_oci.bundle("/bin/true")
     for words in (["create", "--bundle", bundle.directory, name], ["state", name], ["delete", "--force", name]):

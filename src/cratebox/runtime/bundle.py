@@ -165,7 +165,8 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings, dr
         if created and created.hooks_ran:
             run_poststop(state, wish.spec.hooks)
         if isinstance(error, OSError):
-            raise RuntimeFailure(f"cannot create container {state.id}: {error.filename or ''} {error.strerror}") from None
+            where = f"{error.filename}: " if error.filename else ""
+            raise RuntimeFailure(f"cannot create container {state.id}: {where}{error.strerror}") from None
         raise
     finally:
         for fd in ends:

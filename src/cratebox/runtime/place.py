@@ -38,8 +38,10 @@ _TRIES = 200  # of 10 ms
 
 
 def check_id(name: str) -> None:
-    """Raise InvalidValue unless `name` can be a container's ID: letters, digits, `_`, `+`, `-`, `.`, at most 1024."""
-    if not 0 < len(name) <= 1024 or name in {".", ".."} or not _ID_LETTERS.issuperset(name):
+    """Raise InvalidValue unless `name` can be a container's ID: letters, digits, `_`, `+`, `-`, `.`, at most 255: it is the
+    name of a directory and of a cgroup.
+    """
+    if not 0 < len(name) <= 255 or name in {".", ".."} or not _ID_LETTERS.issuperset(name):
         raise InvalidValue(f"invalid container ID {name!a}", "letters, digits, _, +, - and . are allowed")
 
 
