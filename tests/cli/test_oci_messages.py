@@ -221,13 +221,13 @@ def test_pause_and_resume(runtime: Lifecycle) -> None:
 
 
 def test_update_makes_resources_of_its_flags(runtime: Lifecycle) -> None:
-    words = ["--memory", "100", "--memory-swap", "-1", "--memory-reservation", "50", "--cpu-share", "512", "--cpu-quota=-1"]
+    words = ["--memory", "1.5k", "--memory-swap", "-1", "--memory-reservation", "50", "--cpu-share", "512", "--cpu-quota=-1"]
     words += ["--cpu-period", "10", "--cpu-burst", "3", "--cpu-rt-period", "4", "--cpu-rt-runtime", "2", "--cpu-idle", "1"]
     words += ["--cpuset-cpus", "0-1", "--cpuset-mems", "0", "--pids-limit", "9", "--blkio-weight", "300"]
     assert main(["--root", "/r", "update", *words, "box"]) == 0
     cpu = {"period": 10, "quota": -1, "burst": 3, "shares": 512, "realtimePeriod": 4, "realtimeRuntime": 2, "idle": 1}
     wanted = {
-        "memory": {"limit": 100, "reservation": 50, "swap": -1},
+        "memory": {"limit": 1536, "reservation": 50, "swap": -1},
         "cpu": cpu | {"cpus": "0-1", "mems": "0"},
         "pids": {"limit": 9},
         "blockIO": {"weight": 300},

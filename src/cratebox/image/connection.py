@@ -95,23 +95,8 @@ class HTTP(HTTPConnection):
         _limit(self).forget()
 
 
-class HTTPS(HTTPSConnection):
+class HTTPS(HTTP, HTTPSConnection):
     """The same with TLS."""
-
-    named = True
-
-    def _new_conn(self) -> socket.socket:
-        return _checked(self, super()._new_conn())
-
-    def connect(self) -> None:
-        _limit(self).keep(super().connect)
-
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        return _limit(self).keep(super().getresponse, HTTPResponse.close)
-
-    def close(self) -> None:
-        super().close()
-        _limit(self).forget()
 
 
 class _UnnamedHTTP(HTTP):
@@ -131,12 +116,12 @@ def use(pool: urllib3.HTTPConnectionPool, named: bool) -> urllib3.HTTPConnection
     return pool
 
 
-def _limit(connection: HTTP | HTTPS) -> _Limit:
+def _limit(connection: HTTP) -> _Limit:
     limit: _Limit = vars(connection).setdefault("limit", _Limit())
     return limit
 
 
-def _checked(connection: HTTP | HTTPS, sock: socket.socket) -> socket.socket:
+def _checked(connection: HTTP, sock: socket.socket) -> socket.socket:
     # The address that was really connected to, before a byte is sent: a name may resolve to anything at any time.
     peer = sock.getpeername()
     if not connection.named and isinstance(peer, tuple) and is_forbidden(str(peer[0])):

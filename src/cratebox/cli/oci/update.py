@@ -50,7 +50,7 @@ COMMAND = Command(
         Flag("cpu-idle", metavar="0|1", help="1: run only where nobody else wants to"),
         Flag("cpuset-cpus", metavar="LIST", help="the CPUs it may use, as 0-3,7"),
         Flag("cpuset-mems", metavar="LIST", help="the memory nodes it may use, as 0-3,7"),
-        Flag("memory", metavar="BYTES", help="most memory, -1 for any"),
+        Flag("memory", metavar="BYTES", help="most memory, as 67108864 or 64m, -1 for any"),
         Flag("memory-reservation", metavar="BYTES", help="memory that is left to it where memory is scarce"),
         Flag("memory-swap", metavar="BYTES", help="most memory and swap together, -1 for any"),
         Flag("pids-limit", metavar="N", help="most processes, -1 for any"),
@@ -61,7 +61,7 @@ COMMAND = Command(
     later=("l3-cache-schema", "mem-bw-schema"),
     description="Change limits of a container that is there. With --resources the other flags do not count.",
     examples=(
-        ("crate-oci update --memory 67108864 --memory-swap -1 box", "64 MiB of memory and any swap"),
+        ("crate-oci update --memory 64m --memory-swap -1 box", "64 MiB of memory and any swap"),
         ("""echo '{"pids":{"limit":10}}' | crate-oci update -r - box""", "as engines do it"),
     ),
     exit_codes=DONE,
@@ -101,6 +101,13 @@ def _of_flags(words: Words) -> dict[str, Any]:
     resources: dict[str, Any] = {}
     for flag, (group, name, is_number) in _PROPERTIES.items():
         if words.given(flag):
-            value = words.number(flag, -1) if is_number else words.text(flag)
-            resources.setdefault(group, {})[name] = value
+            value: int | str | None = words.number(flag, -1) if is_number and group != "memory" else words.text(flag)
+            resources.setdefault(group, {})[name] = _size(flag, str(value)) if group == "memory" else value
     return resources
+
+
+def _size(flag: str, text: str) -> int:
+    """Return bytes; -1 is no limit. Raises InvalidValue."""
+    from cratebox.engine.words import size
+
+    return -1 if text == "-1" else size(text, f"--{flag}")
