@@ -16,6 +16,7 @@ from support.commands import command as crate_command
 from support.engines import Absent, Daemon, need
 from support.people import Person
 
+_WITHOUT = ("--network", "none", "--pull", "never")
 _DOCKER_CLIENTS = ("/usr/bin/docker", "/usr/local/bin/docker")
 
 
@@ -67,6 +68,18 @@ class Engine:
         """Return the command that runs `argv` in a new container without network and removes it."""
         raise NotImplementedError
 
+    def run_detached(self, name: str, container: str, *argv: str) -> Command:
+        """Return the command that starts the container `container` and leaves it running."""
+        raise NotImplementedError
+
+    def execute(self, container: str, *argv: str) -> Command:
+        """Return the command that runs `argv` in a running container."""
+        raise NotImplementedError
+
+    def remove(self, *containers: str) -> Command:
+        """Return the command that kills and removes containers."""
+        raise NotImplementedError
+
     def pull(self, reference: str) -> Command:
         """Return the command that pulls `reference` into a store that is empty: a new one each time."""
         raise NotImplementedError
@@ -96,6 +109,15 @@ class Crate(Engine):
 
     def run(self, name: str, *argv: str) -> Command:
         return self._crate("run", "run", "--rm", "--network", "none", self._image, *argv)
+
+    def run_detached(self, name: str, container: str, *argv: str) -> Command:
+        return self._crate("run", "run", "-d", "--name", container, "--network", "none", self._image, *argv)
+
+    def execute(self, container: str, *argv: str) -> Command:
+        return self._crate("run", "exec", container, *argv)
+
+    def remove(self, *containers: str) -> Command:
+        return self._crate("run", "rm", "-f", *containers)
 
     def pull(self, reference: str) -> Command:
         self._turn += 1
@@ -234,7 +256,16 @@ class Podman(Engine):
             return
 
     def run(self, name: str, *argv: str) -> Command:
-        return self._podman("run", "run", "--rm", "--network", "none", "--pull", "never", f"localhost/{name}:latest", *argv)
+        return self._podman("run", "run", "--rm", *_WITHOUT, f"localhost/{name}:latest", *argv)
+
+    def run_detached(self, name: str, container: str, *argv: str) -> Command:
+        return self._podman("run", "run", "-d", "--name", container, *_WITHOUT, f"localhost/{name}:latest", *argv)
+
+    def execute(self, container: str, *argv: str) -> Command:
+        return self._podman("run", "exec", container, *argv)
+
+    def remove(self, *containers: str) -> Command:
+        return self._podman("run", "rm", "-f", "-t", "0", *containers)
 
     def pull(self, reference: str) -> Command:
         self._turn += 1
@@ -345,7 +376,16 @@ class Docker(Engine):
         call(self._docker("load", "-q", "-i", archive))
 
     def run(self, name: str, *argv: str) -> Command:
-        return self._docker("run", "--rm", "--network", "none", "--pull", "never", f"{name}:latest", *argv)
+        return self._docker("run", "--rm", *_WITHOUT, f"{name}:latest", *argv)
+
+    def run_detached(self, name: str, container: str, *argv: str) -> Command:
+        return self._docker("run", "-d", "--name", container, *_WITHOUT, f"{name}:latest", *argv)
+
+    def execute(self, container: str, *argv: str) -> Command:
+        return self._docker("exec", container, *argv)
+
+    def remove(self, *containers: str) -> Command:
+        return self._docker("rm", "-f", *containers)
 
     def pull(self, reference: str) -> Command:
         self._turn += 1
