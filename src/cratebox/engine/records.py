@@ -1,9 +1,10 @@
 """A container on disk, and what is true of it now.
 
-    ROOT/containers/ID/container.json   what it is: written once, when it is created
+    ROOT/containers/ID/container.json   what it is: written when it is created, changed by edit.py alone
     ROOT/containers/ID/config.json      the OCI spec of its last start
     ROOT/containers/ID/exit.json        how that ended: written by its supervisor, into the room of exit.reserve
     ROOT/containers/ID/lock             held by whoever makes, runs or removes it; the kernel frees it, whatever happens
+    ROOT/containers/ID/edit.lock        held for the moment in which container.json is changed
     ROOT/containers/ID/log, log.1       what it said
     ROOT/containers/ID/rw/{upper,work}  its own changes, over the image's layers; or copy/, the layers and the changes in one
     ROOT/containers/ID/rootfs           where its root is mounted, in its own mount namespace alone

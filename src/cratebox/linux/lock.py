@@ -19,15 +19,30 @@ def try_hold(path: str) -> int | None:
 
     Raises FileNotFoundError where there is no such directory (any more), OSError.
     """
+    try:
+        return _take(path, fcntl.F_OFD_SETLK)
+    except OSError as error:
+        if error.errno in {errno.EAGAIN, errno.EACCES} and error.filename is None:  # of fcntl, not of open
+            return None
+        raise
+
+
+def hold(path: str) -> int:
+    """Take the lock of the file `path`, as `try_hold` does, and wait for it where somebody has it; return its descriptor.
+
+    For locks that are held for a moment. Raises FileNotFoundError, OSError.
+    """
+    return _take(path, fcntl.F_OFD_SETLKW)
+
+
+def _take(path: str, command: int) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _EXCLUSIVE)
+        fcntl.fcntl(fd, command, _EXCLUSIVE)
         if not os.path.samestat(os.fstat(fd), os.lstat(path)):  # the file was removed, and made anew, before we had its lock
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    except OSError as error:
+    except BaseException:
         os.close(fd)
-        if error.errno in {errno.EAGAIN, errno.EACCES}:
-            return None
         raise
     return fd
 
