@@ -165,12 +165,9 @@ def test_a_debug_flag_shows_where_an_error_comes_from(crate: Callable[..., Said]
     ("argv", "message"),
     [
         (("rnu", "x"), "crate: no such command: rnu\n  hint: did you mean run? see crate --help\n"),
-        (("exec", "x"), "crate: the command exec is not there yet\n  hint: see crate --help\n"),
+        (("build", "x"), "crate: the command build is not there yet\n  hint: see crate --help\n"),
         (("image", "pul"), 'crate: no such command: "image pul"\n  hint: did you mean image pull? see crate image --help\n'),
-        (
-            ("container", "exec", "x"),
-            "crate: the command container exec is not there yet\n  hint: see crate container --help\n",
-        ),
+        (("image", "build", "x"), "crate: the command image build is not there yet\n  hint: see crate image --help\n"),
         (("--nope", "run"), "crate: unknown flag --nope\n  hint: see crate --help\n"),
         (("run",), "crate run: an IMAGE is missing\n  hint: see crate run --help\n"),
         (("run", "--rmm", "x"), "crate run: unknown flag --rmm\n  hint: did you mean --rm? see crate run --help\n"),
@@ -468,7 +465,7 @@ def test_help_of_a_verb_is_the_same_both_ways(verb: list[str], crate: Callable[.
 
 
 def test_every_page_fits_into_eighty_columns(crate: Callable[..., Said]) -> None:
-    from cratebox.cli.main import VERBS
+    from cratebox.cli.verbs import VERBS
 
     long = [line for verb in VERBS for line in crate("help", verb).out.splitlines() if len(line) > 80]
     assert long == []

@@ -13,7 +13,7 @@ _SHELLS = ("bash", "zsh", "fish")
 
 
 class Program(Record):
-    """A command with verbs. `groups`: its longer names, as `image ls`. `kinds`: the shell command that lists what an argument
+    """A command with verbs. `groups`: verbs of two words, as `image ls`. `kinds`: the shell command that lists what an argument
     may be, by what a table calls it ("container").
     """
 
@@ -45,15 +45,15 @@ class Program(Record):
 
 def crate() -> Program:
     """Return the command crate."""
-    from cratebox.cli import main
+    from cratebox.cli import main, verbs
 
     return Program(
         name="crate",
         globals=main.GLOBAL,
-        verbs=tuple((verb, main.load(verb).COMMAND) for verb in main.VERBS),
+        verbs=tuple((verb, main.load(verb).COMMAND) for verb in verbs.VERBS),
         groups={
-            group: {verb: main.load(module).COMMAND for verb, (module, _) in verbs.items()}
-            for group, verbs in main.GROUPS.items()
+            group: {verb: main.load(module).COMMAND for verb, module in names.items()}
+            for group, names in verbs.groups().items()
         },
         kinds={
             "image": "crate images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null | grep -v '<none>'",
@@ -253,7 +253,7 @@ def _zsh(program: Program) -> str:
         f"    {_quoted(' '.join(path))}) {_zsh_arguments(program, command)} ;;\n" for path, command in program.commands
     )
     top = " ".join(_quoted(f"{verb}:{_zsh_text(command.summary)}") for verb, command in program.verbs)
-    top += "".join(" " + _quoted(f"{name}:Docker's longer names") for name in program.groups)
+    top += "".join(" " + _quoted(f"{name}:commands of two words") for name in program.groups)
     listing = '() {{ local -a found=(${{(f)"$({command})"}}) ; compadd -a found }}\n'
     return _ZSH.format(
         name=program.name,

@@ -6,6 +6,7 @@ import os
 import textwrap
 
 from cratebox.cli import main as crate
+from cratebox.cli import verbs
 from cratebox.cli.options import Command, Flag, visible
 
 TYPE_CHECKING = False
@@ -13,11 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _INDENT = "  "
-_HEADINGS = (
-    ("Containers", ("run", "create", "start", "stop", "kill", "ps", "logs", "inspect", "rm")),
-    ("Images", ("pull", "images", "rmi")),
-    ("crate itself", ("info", "version", "completion")),
-)
 
 
 def page(verb: Sequence[str]) -> str:
@@ -98,25 +94,23 @@ def describe(command: Command, name: str) -> str:
 def _overview() -> str:
     command = crate.GLOBAL
     text = f"crate - {command.summary}\n\nUSAGE\n{_INDENT}crate [FLAGS] {command.arguments}\n"
-    for heading, verbs in _HEADINGS:
-        text += f"\n{heading.upper()}\n" + _pairs([(verb, crate.load(verb).COMMAND.summary) for verb in verbs], 16)
-    text += "\nDOCKER'S LONGER NAMES\n"
-    text += _pairs([(f"{group} COMMAND", ", ".join(verbs)) for group, verbs in crate.GROUPS.items()])
+    for heading, names in verbs.HEADINGS.items():
+        text += f"\n{heading.upper()}\n" + _pairs([(verb, crate.load(verb).COMMAND.summary) for verb in names], 16)
+    text += "\nCOMMANDS OF TWO WORDS\n"
+    text += _pairs([(f"{group} COMMAND", ", ".join(names)) for group, names in verbs.groups().items()])
     text += "\nFLAGS BEFORE THE COMMAND\n" + _pairs([_flag_pair(flag) for flag in visible(command.flags)])
     return text + _ending(command) + "\ncrate COMMAND --help, or crate help COMMAND, tells all about one command.\n"
 
 
 def _group(group: str) -> str:
-    verbs = [(verb, crate.load(module).COMMAND.summary) for verb, (module, _) in crate.GROUPS[group].items()]
-    text = (
-        f"crate {group} - commands for {group}s, by Docker's longer names\n\nUSAGE\n{_INDENT}crate {group} COMMAND [ARG...]\n"
-    )
-    return text + "\nCOMMANDS\n" + _pairs(verbs, 16)
+    pairs = [(verb, crate.load(module).COMMAND.summary) for verb, module in verbs.groups()[group].items()]
+    head = f"crate {group} - {verbs.ABOUT[group]}\n\nUSAGE\n{_INDENT}crate {group} COMMAND [ARG...]\n"
+    return head + "\nCOMMANDS\n" + _pairs(pairs, 16)
 
 
-def describe_runtime(command: Command, verbs: Sequence[Command]) -> str:
+def describe_runtime(command: Command, commands: Sequence[Command]) -> str:
     """Return the page of crate-oci."""
     text = f"crate-oci - {command.summary}\n\nUSAGE\n{_INDENT}crate-oci [FLAGS] {command.arguments}\n"
-    text += "\nCOMMANDS\n" + _pairs([(verb.name, verb.summary) for verb in verbs], 16)
+    text += "\nCOMMANDS\n" + _pairs([(one.name, one.summary) for one in commands], 16)
     text += "\nFLAGS BEFORE THE COMMAND\n" + _pairs([_flag_pair(flag) for flag in visible(command.flags)])
     return text + _ending(command)

@@ -11,40 +11,13 @@ from __future__ import annotations
 import os
 import sys
 
-from cratebox.cli import options
+from cratebox.cli import options, verbs
 from cratebox.cli.options import Command, Flag
 from cratebox.errors import CrateError, StorageError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
-
-VERBS = (
-    "run", "create", "start", "stop", "kill", "ps", "logs", "inspect", "rm",
-    "pull", "images", "rmi",
-    "info", "version", "completion",
-)  # fmt: skip
-
-# Docker's longer names: (group, verb) -> the module, and flags that are meant with it.
-GROUPS: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
-    "container": {
-        **{verb: (verb, ()) for verb in ("run", "create", "start", "stop", "kill", "logs", "rm")},
-        **dict.fromkeys(("ls", "list", "ps"), ("ps", ())),
-        "inspect": ("inspect", ("--type=container",)),
-    },
-    "image": {
-        **dict.fromkeys(("ls", "list"), ("images", ())),
-        **dict.fromkeys(("rm", "remove"), ("rmi", ())),
-        "pull": ("pull", ()),
-        "inspect": ("inspect", ("--type=image",)),
-    },
-}
-LATER = (
-    "attach", "build", "commit", "cp", "diff", "events", "exec", "export", "history", "import", "load", "login", "logout",
-    "network", "pause", "port", "push", "rename", "restart", "save", "search", "stats", "system", "tag", "top", "unpause",
-    "update", "volume", "wait", "compose",
-)  # fmt: skip
 
 GLOBAL = Command(
     name="",
@@ -104,48 +77,42 @@ def _dispatch(argv: list[str], who: list[str]) -> int:
         return _help([])
     if rest[0] == "help":
         return _help([word for word in rest[1:] if word != "--help"])
-    verb, module_name, preset, rest = resolve(rest)
+    verb, module_name, meant, rest = resolve(rest)
     if not module_name:
         return _help([verb])
     who[0] = f"crate {verb}"
     module = load(module_name)
-    mine = options.parse(module.COMMAND, [*preset, *rest], verb)
+    mine = options.parse(module.COMMAND, [*meant, *rest], verb)
     if mine.help:
         return _help(verb.split())
     mine.root, mine.state = words.text("root"), words.text("state")
     return int(module.main(mine))
 
 
-def resolve(rest: list[str]) -> tuple[str, str, tuple[str, ...], list[str]]:
-    """Return (verb as typed, module, flags that are meant, what follows) for the words of a command line.
-
-    The module is empty where the help of a group is wanted. Raises UsageError or Unsupported for no such verb.
-    """
-    verb, *rest = rest
-    if verb in VERBS:
-        return verb, verb, (), rest
-    if verb in GROUPS:
-        if not rest or rest[0] in ("--help", "-h", "help"):
-            return verb, "", (), []
-        inner, *rest = rest
-        if inner in GROUPS[verb]:
-            module, preset = GROUPS[verb][inner]
-            return f"{verb} {inner}", module, preset, rest
-        raise _no_verb(inner, GROUPS[verb], verb + " ")
-    raise _no_verb(verb, [*VERBS, *GROUPS, "help"], "")
+def resolve(words: list[str]) -> tuple[str, str, list[str], list[str]]:
+    """As verbs.resolve. Raises UsageError or Unsupported for no such verb."""
+    found = verbs.resolve(words)
+    if found is None:
+        raise _no_verb(words)
+    return found
 
 
-def _no_verb(verb: str, known: Iterable[str], group: str) -> CrateError:
-    see = f"see crate {group}--help"
-    if verb in LATER:
-        return Unsupported(f"the command {group}{verb} is not there yet", see)
+def _no_verb(words: list[str]) -> CrateError:
+    """The word that nobody knows is the first, or the second after the name of a group."""
+    group = words[0] if verbs.GROUPS.get(words[0]) else ""
+    verb = words[1] if group else words[0]
+    before = f"{group} " if group else ""
+    see = f"see crate {before}--help"
+    if verb in verbs.LATER or before + verb in verbs.LATER or verb in verbs.GROUPS:
+        return Unsupported(f"the command {before}{verb} is not there yet", see)
     import difflib
 
     from cratebox.engine.words import shown
     from cratebox.errors import UsageError
 
-    near = [group + name for name in difflib.get_close_matches(verb, list(known), 2, 0.6)]
-    return UsageError(f"no such command: {shown(group + verb)}", f"did you mean {' or '.join(near)}? {see}" if near else see)
+    known = verbs.GROUPS[group] if group else [*verbs.VERBS, *verbs.groups(), "help"]
+    near = [before + name for name in difflib.get_close_matches(verb, list(known), 2, 0.6)]
+    return UsageError(f"no such command: {shown(before + verb)}", f"did you mean {' or '.join(near)}? {see}" if near else see)
 
 
 def load(name: str) -> Any:

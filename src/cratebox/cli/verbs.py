@@ -1,0 +1,71 @@
+"""Which words a person types, and which module of cli/commands does what they say. Help and completion are made from it.
+
+A new verb is a line here: in HEADINGS where it is typed alone (`crate run`; its module has its name), in GROUPS where two
+words are (`crate system df`): the second word, the module, and flags that are meant with it. Docker's longer names
+(`crate container run`) come by themselves.
+"""
+
+from __future__ import annotations
+
+CONTAINERS = ("run", "create", "start", "stop", "kill", "ps", "logs", "inspect", "rm")
+IMAGES = ("pull", "images", "rmi")
+ITSELF = ("info", "version", "completion")
+HEADINGS = {"Containers": CONTAINERS, "Images": IMAGES, "crate itself": ITSELF}
+VERBS = (*CONTAINERS, *IMAGES, *ITSELF)
+
+GROUPS = {
+    "container": {**{verb: verb for verb in CONTAINERS}, "ls": "ps", "list": "ps", "inspect": "inspect --type=container"},
+    "image": {
+        "ls": "images",
+        "list": "images",
+        "rm": "rmi",
+        "remove": "rmi",
+        "pull": "pull",
+        "inspect": "inspect --type=image",
+    },
+    "system": {"info": "info"},
+    "healthcheck": {},
+    "generate": {},
+    "secret": {},
+}
+ABOUT = {
+    "container": "commands for containers, by Docker's longer names",
+    "image": "commands for images, by Docker's longer names",
+    "system": "commands for crate and all that it keeps",
+    "healthcheck": "commands for the health of containers",
+    "generate": "files for other programs, made from containers",
+    "secret": "what containers may read and nobody else",
+}
+
+# What Docker and Podman have and crate does not: answered as such, and not as a word that nobody knows. One word is meant alone
+# and after `container` or `image`.
+LATER = (
+    "attach", "build", "commit", "compose", "cp", "diff", "events", "exec", "export", "history", "import", "load", "login",
+    "logout", "network", "pause", "port", "push", "rename", "restart", "save", "search", "stats", "tag", "top", "unpause",
+    "update", "volume", "wait", "container prune", "image prune", "system check", "system df", "system events", "system prune",
+    "system start",
+)  # fmt: skip
+
+
+def resolve(words: list[str]) -> tuple[str, str, list[str], list[str]] | None:
+    """Return (what was typed as the verb, its module, flags that are meant, what follows) for the words of a command line.
+
+    The module is empty where the help of a group is wanted. None where there is no such verb.
+    """
+    verb, *rest = words
+    if verb in VERBS:
+        return verb, verb, [], rest
+    if not GROUPS.get(verb):
+        return None
+    if not rest or rest[0] in ("--help", "-h", "help"):
+        return verb, "", [], []
+    inner, *rest = rest
+    if inner not in GROUPS[verb]:
+        return None
+    module, *meant = GROUPS[verb][inner].split()
+    return f"{verb} {inner}", module, meant, rest
+
+
+def groups() -> dict[str, dict[str, str]]:
+    """Return the groups that have a verb: (second word -> module)."""
+    return {group: {verb: words.split()[0] for verb, words in verbs.items()} for group, verbs in GROUPS.items() if verbs}
