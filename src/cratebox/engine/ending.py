@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from cratebox.engine import name_links, records
+from cratebox.engine import events, name_links, records
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.records import Container
 from cratebox.engine.vanishing import Removal, delete_tree, vanish
@@ -32,12 +32,17 @@ def kill(paths: Paths, container: Container, signal: int) -> None:
         raise Conflict(f"{container.name} is {status}, not running", f"crate start {container.name}")
     try:
         process.send_signal(pidfd, signal)
+        _tell(paths, container, "kill", signal=str(signal))
     except ProcessLookupError:
         raise Conflict(f"{container.name} is not running") from None
     except PermissionError as error:
         raise Conflict(f"cannot signal {container.name}: {error.strerror}") from None
     finally:
         os.close(pidfd)
+
+
+def _tell(paths: Paths, container: Container, action: str, **more: str) -> None:
+    events.emit(paths, "container", action, container.id, {**events.of_container(container), **more})
 
 
 def _pidfd(paths: Paths, container: Container) -> int:
@@ -67,14 +72,17 @@ def stop(paths: Paths, container: Container, timeout: float | None) -> None:
     if timeout is None:
         timeout = _SECONDS_TO_STOP if container.config.stop_timeout is None else container.config.stop_timeout
     try:
-        process.send_signal(pidfd, _stop_signal(container))
+        signal = _stop_signal(container)
+        process.send_signal(pidfd, signal)
+        _tell(paths, container, "kill", signal=str(signal))
         if not _ended(pidfd, timeout):
-            _kill_and_wait(pidfd, container)
+            _kill_and_wait(paths, pidfd, container)
     except ProcessLookupError:
         pass
     finally:
         os.close(pidfd)
     _wait_for_supervisor(paths, container)
+    _tell(paths, container, "stop")
 
 
 def _stop_signal(container: Container) -> int:
@@ -86,8 +94,9 @@ def _stop_signal(container: Container) -> int:
         return _SIGTERM  # the image's own word, which nobody has checked
 
 
-def _kill_and_wait(pidfd: int, container: Container) -> None:
+def _kill_and_wait(paths: Paths, pidfd: int, container: Container) -> None:
     process.send_signal(pidfd, _SIGKILL)
+    _tell(paths, container, "kill", signal=str(_SIGKILL))
     if not _ended(pidfd, _SECONDS_TO_DIE):
         raise RuntimeFailure(
             f"{container.name or container.id[:12]} does not die of SIGKILL",
@@ -138,7 +147,7 @@ def remove(paths: Paths, images: Images, reference: str, force: bool) -> None:
         raise Conflict(f"{name} is running", f"crate stop {name}, or crate rm -f {name}")
     try:
         _remove_cgroup_left(images, identity, records.directory(paths, identity))
-        vanish(Removal(paths, images.identity, container.id, container.name))()
+        vanish(Removal(paths, images.identity, container.id, container.name, events.of_container(container)))()
     finally:
         os.close(lock)
     sweep(paths, images)
@@ -156,7 +165,7 @@ def _kill_for_removal(paths: Paths, container: Container) -> None:
     try:
         pidfd = _pidfd_of_any(paths, container.id)
         try:
-            _kill_and_wait(pidfd, container)
+            _kill_and_wait(paths, pidfd, container)
         finally:
             os.close(pidfd)
     except ProcessLookupError:

@@ -158,6 +158,7 @@ class Images:
         wanted = parse(platform) if platform else None
         pulled = pulling.bring(self.store, source, wanted, load(self.paths.config), progress)
         self.last_status = pulled.status
+        self._tell("pull", name, name)
         return pulled.image
 
     def get(self, name: str) -> StoredImage:
@@ -184,7 +185,16 @@ class Images:
             user = used[image.id][:12]
             raise Conflict(f"image {name} is used by container {user}", f"crate rm {user} first")
         removed = self.store.remove(name, force=force, in_use=lambda: set(self._used()))
+        for text in removed.untagged:
+            self._tell("untag", image.id if image else text, text)
+        if image and removed.deleted:
+            self._tell("delete", image.id, name)
         return [*(f"Untagged: {text}" for text in removed.untagged), *(f"Deleted: {text}" for text in removed.deleted)]
+
+    def _tell(self, action: str, identity: str, name: str) -> None:
+        from cratebox.engine import events
+
+        events.emit(self.paths, "image", action, identity, {"name": name})
 
     def _used(self) -> dict[str, str]:
         """Return the container, by ID, that is made of each image and each layer in use."""

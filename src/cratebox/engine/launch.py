@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import accounts, attach, host, hostfiles, record_file, records, specgen, supervisor
+from cratebox.engine import accounts, attach, events, host, hostfiles, record_file, records, specgen, supervisor
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.dialogue import Watch
 from cratebox.engine.idmaps import Identity
@@ -78,7 +78,8 @@ def _prepared(start: Start) -> tuple[Start, Prepared]:
 
 
 def _removal(start: Start) -> Removal:
-    return Removal(start.paths, start.identity, start.container.id, start.container.name)
+    container = start.container
+    return Removal(start.paths, start.identity, container.id, container.name, events.of_container(container))
 
 
 def _prepare_mounts(config: ContainerConfig) -> None:
@@ -136,6 +137,8 @@ class Prepared(Record):
 
 def _launch(start: Start, prepared: Prepared) -> int | None:
     """Hand over to a supervisor, which starts the container and has its lock from here on; stay, or leave when it runs."""
+    if start.attach:
+        events.emit(start.paths, "container", "attach", start.container.id, events.of_container(start.container))
     before = attach.block_signals()
     try:
         ours = _fork_supervisor(_watch(start, prepared))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from cratebox.engine import name_links, record_file, records
+from cratebox.engine import events, name_links, record_file, records
 from cratebox.engine.config import ContainerConfig, check_hostname, check_name
 from cratebox.engine.records import Container
 from cratebox.engine.specgen import command_of
@@ -107,6 +107,7 @@ def _put(paths: Paths, images: Images, container: Container, ticket: int) -> tup
                 "the disk is full: crate rm and crate rmi free space" if error.errno == 28 else None,
             ) from None
         raise
+    events.emit(paths, "container", "create", container.id, events.of_container(container))
     return container, lock
 
 

@@ -12,7 +12,7 @@ import select
 import time
 
 from cratebox.cgroup import detect
-from cratebox.engine import exits
+from cratebox.engine import events, exits
 from cratebox.engine.dialogue import BROKEN, DETACH, ERROR, EXITED, SIGNAL, STARTED, STDIN_ENDED, Watch, pack_error
 from cratebox.engine.logs import LogWriter
 from cratebox.engine.pump import Pump, Stream
@@ -141,6 +141,7 @@ class _Supervision:
             raise
         failed = self._stay()
         code = process.waited_status(self.status or 0)
+        self._tell("die", exitCode=str(code), execDuration=str(int(time.time() - started_at)))
         if not removing:  # before the state is forgotten: it is never unknown how it is
             self._record_exit(exits.Exit(code, started_at, time.time(), failed or self.pump.log_error))
             self._remove_cgroup()
@@ -166,6 +167,10 @@ class _Supervision:
             self._kill()
             return f"its supervisor failed: {type(error).__name__}: {error}"
         return ""
+
+    def _tell(self, action: str, **more: str) -> None:
+        who = self.watch.container
+        events.emit(who.paths, "container", action, who.id, {**who.attributes, **more})
 
     def _kill(self) -> None:
         """End the container, whose PID namespace ends with its first process."""
@@ -229,6 +234,7 @@ class _Supervision:
         except BaseException:
             runtime.end(created)
             raise
+        self._tell("start")
         created.sock.close()
         self.pid, self.pidfd = created.pid, created.pidfd
         if self.sock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import name_links
+from cratebox.engine import events, name_links
 from cratebox.engine.idmaps import Identity
 from cratebox.errors import StorageError
 from cratebox.paths import Paths
@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 
 class Removal(Record):
-    """What goes: the container `id`, whose `name` is empty where its record is damaged, of the user `owner`."""
+    """What goes: the container `id`, whose `name` is empty where its record is damaged, of the user `owner`.
+
+    `attributes` are those of its events.
+    """
 
     paths: Paths
     owner: Identity
     id: str
     name: str
+    attributes: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
 
 
 def vanish(which: Removal) -> Callable[[], None]:
@@ -45,6 +49,7 @@ def vanish(which: Removal) -> Callable[[], None]:
         state.forget(f"{paths.running}/{which.id}")
     except StorageError:
         pass  # the container is gone already, and its ID never comes again
+    events.emit(paths, "container", "destroy", which.id, which.attributes)
     return lambda: delete_tree(which.owner, gone)
 
 
