@@ -41,7 +41,10 @@ ROOTS = {
 }  # fmt: skip
 # What is wanted at times, and found here then.
 SOMETIMES = {
-    "crate": ("cratebox.cli.commands.start", "cratebox.runtime.patchwork", "cratebox.image.tree", *_DRIVERS, *_LIMITS),
+    "crate": (
+        "cratebox.cli.commands.start", "cratebox.runtime.patchwork", "cratebox.image.tree", "cratebox.engine.environment",
+        "cratebox.cli.commands.flags_limits", "cratebox.cli.commands.flags_security", *_DRIVERS, *_LIMITS,
+    ),
     "crate-oci": (
         "cratebox.cli.oci.start", "cratebox.cli.oci.state", "cratebox.cli.oci.kill", "cratebox.cli.oci.delete", "cratebox.cli.oci.exec",
         "cratebox.runtime.exec", *_DRIVERS, *_LIMITS,

@@ -7,7 +7,7 @@ import pathlib
 import pytest
 from hypothesis import given, settings, strategies
 
-from cratebox.engine import config, signals, words
+from cratebox.engine import config, environment, security_options, signals, ulimits, words
 from cratebox.engine.config import MountWish, Ulimit
 from cratebox.errors import CrateError, InvalidValue, Unsupported
 
@@ -146,7 +146,7 @@ def test_a_tmpfs_may_be_written_as_a_mount() -> None:
     ],
 )
 def test_a_ulimit_is_soft_and_hard(text: str, expected: Ulimit) -> None:
-    assert config.parse_ulimit(text) == expected
+    assert ulimits.parse_ulimit(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -166,12 +166,12 @@ def test_a_ulimit_is_soft_and_hard(text: str, expected: Ulimit) -> None:
 )
 def test_a_wrong_ulimit_is_refused(text: str) -> None:
     with pytest.raises(InvalidValue):
-        config.parse_ulimit(text)
+        ulimits.parse_ulimit(text)
 
 
 def test_a_ulimit_that_is_nearly_right_gets_a_hint() -> None:
     with pytest.raises(InvalidValue) as caught:
-        config.parse_ulimit("nofiles=1")
+        ulimits.parse_ulimit("nofiles=1")
     assert caught.value.hint == "did you mean nofile or locks?" or "nofile" in (caught.value.hint or "")
 
 
@@ -179,18 +179,18 @@ def test_a_ulimit_that_is_nearly_right_gets_a_hint() -> None:
     ("text", "expected"), [("A=1", "A=1"), ("A=", "A="), ("A=b=c", "A=b=c"), ("HOME", "HOME=/root"), ("NOPE", None)]
 )
 def test_a_variable_without_a_value_takes_that_of_the_host(text: str, expected: str | None) -> None:
-    assert config.parse_env(text, {"HOME": "/root"}) == expected
+    assert environment.parse_env(text, {"HOME": "/root"}) == expected
 
 
 @pytest.mark.parametrize("text", ["", "=x", "A\0=x"])
 def test_a_variable_needs_a_name(text: str) -> None:
     with pytest.raises(InvalidValue):
-        config.parse_env(text, {})
+        environment.parse_env(text, {})
 
 
 def test_an_env_file_is_read_by_dockers_rules() -> None:
     raw = b"\xef\xbb\xbfA=1\r\n\n  # a comment\n  B=\" x \"\t\nHOME\nNOPE\nC=a#b\nD='q'"
-    assert config.parse_env_file(raw, "f", {"HOME": "/r"}) == ("A=1", 'B=" x "\t', "HOME=/r", "C=a#b", "D='q'")
+    assert environment.parse_env_file(raw, "f", {"HOME": "/r"}) == ("A=1", 'B=" x "\t', "HOME=/r", "C=a#b", "D='q'")
 
 
 @pytest.mark.parametrize(
@@ -205,22 +205,22 @@ def test_an_env_file_is_read_by_dockers_rules() -> None:
 )
 def test_a_wrong_line_of_an_env_file_is_named(raw: bytes, why: str) -> None:
     with pytest.raises(InvalidValue, match=why):
-        config.parse_env_file(raw, "f", {})
+        environment.parse_env_file(raw, "f", {})
 
 
 def test_an_env_file_that_is_not_there_is_named() -> None:
     with pytest.raises(InvalidValue, match=r"cannot read the environment file /nope: No such file"):
-        config.read_env_file("/nope", {})
+        environment.read_env_file("/nope", {})
 
 
 def test_an_env_file_of_a_gigabyte_is_refused() -> None:
     with pytest.raises(InvalidValue, match="larger than 1 MiB"):
-        config.read_env_file("/dev/zero", {})
+        environment.read_env_file("/dev/zero", {})
 
 
 def test_an_env_file_is_read_from_the_disk(tmp_path: pathlib.Path) -> None:
     (tmp_path / "env").write_text("A=1\n")
-    assert config.read_env_file(str(tmp_path / "env"), {}) == ("A=1",)
+    assert environment.read_env_file(str(tmp_path / "env"), {}) == ("A=1",)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("a=b", ("a", "b")), ("a", ("a", "")), ("a=b=c", ("a", "b=c"))])
@@ -290,13 +290,13 @@ def test_other_networks_are_not_there_yet(text: str) -> None:
     ],
 )
 def test_security_options_are_read(texts: list[str], expected: tuple[bool, str]) -> None:
-    assert config.parse_security_opt(texts, CWD) == expected
+    assert security_options.parse_security_opt(texts, CWD) == expected
 
 
 @pytest.mark.parametrize("text", ["seccomp", "seccomp=", "apparmor=profile", "label=type:x", "no-new-privileges=maybe", "x"])
 def test_security_options_that_crate_does_not_do_are_refused(text: str) -> None:
     with pytest.raises(CrateError):
-        config.parse_security_opt([text], CWD)
+        security_options.parse_security_opt([text], CWD)
 
 
 @pytest.mark.parametrize(
@@ -412,11 +412,12 @@ _WORDS = strategies.text(max_size=30) | strategies.lists(
 def test_no_word_makes_a_parser_stumble(text: str) -> None:
     parsers = [
         lambda: config.parse_volume(text, CWD), lambda: config.parse_mount(text, CWD), lambda: config.parse_tmpfs(text),
-        lambda: config.parse_ulimit(text), lambda: config.parse_env(text, {}), lambda: config.parse_label(text),
-        lambda: config.parse_security_opt([text], CWD), lambda: config.parse_signal(text),
+        lambda: ulimits.parse_ulimit(text), lambda: environment.parse_env(text, {}), lambda: config.parse_label(text),
+        lambda: security_options.parse_security_opt([text], CWD), lambda: config.parse_signal(text),
         lambda: config.parse_size(text, "it"),
         lambda: config.check_name(text), lambda: config.check_hostname(text), lambda: config.check_capability(text),
-        lambda: config.parse_detach_keys(text), lambda: config.parse_env_file(text.encode("utf-8", "surrogatepass"), "f", {}),
+        lambda: config.parse_detach_keys(text),
+        lambda: environment.parse_env_file(text.encode("utf-8", "surrogatepass"), "f", {}),
     ]  # fmt: skip
     said = []
     for parser in parsers:

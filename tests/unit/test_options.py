@@ -178,3 +178,13 @@ def test_an_exit_code_of_125_belongs_to_a_wrong_command_line() -> None:
     with pytest.raises(UsageError) as caught:
         run()
     assert caught.value.exit_code == 125
+
+
+def test_a_seldom_flag_is_found_in_its_module_and_the_others_are_not_imported() -> None:
+    name = "cratebox.cli.commands.flags_limits"
+    command = RUN.replace(more=(name, "no.such.module"))
+    words = parse(command, ("--name", "web", "--ulimit", "core=0", "alpine"))
+    assert words.all("ulimit") == ("core=0",)
+    assert [module.__name__ for module in words.modules] == [name]
+    with pytest.raises(ModuleNotFoundError):
+        parse(command, ("--of-no-module", "alpine"))

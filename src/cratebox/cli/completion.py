@@ -80,7 +80,7 @@ def _spellings(flag: Flag) -> list[str]:
 
 
 def _with_help(command: Command) -> tuple[Flag, ...]:
-    return (*visible(command.flags), Flag("help", help="show the manual page"))
+    return (*visible(command.all_flags), Flag("help", help="show the manual page"))
 
 
 def _bash(program: Program) -> str:
@@ -90,9 +90,9 @@ def _bash(program: Program) -> str:
     for path, command in program.commands:
         name = " ".join(path)
         flags = " ".join(spelling for flag in _with_help(command) for spelling in _spellings(flag))
-        taking = " ".join(spelling for flag in visible(command.flags) if flag.metavar for spelling in _spellings(flag))
+        taking = " ".join(spelling for flag in visible(command.all_flags) if flag.metavar for spelling in _spellings(flag))
         cases += f'    "{name}") flags="{flags}" taking="{taking}" argument="{command.completes}" ;;\n'
-        for flag in visible(command.flags):
+        for flag in visible(command.all_flags):
             kind = " ".join(flag.words) or flag.completes
             for spelling in _spellings(flag) if kind else ():
                 values[f"{name}/{spelling}"] = kind

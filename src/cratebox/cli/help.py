@@ -83,7 +83,7 @@ def _ending(command: Command) -> str:
 
 def describe(command: Command, name: str) -> str:
     """Return the page of one command; `name` is how it is called ("crate image ls")."""
-    flags = visible(command.flags)
+    flags = visible(command.all_flags)
     usage = " ".join(part for part in (name, "[FLAGS]" if flags else "", command.arguments) if part)
     text = f"{name} - {command.summary[0].lower()}{command.summary[1:]}\n\nUSAGE\n{_INDENT}{usage}\n"
     if command.description:
@@ -98,7 +98,7 @@ def _overview() -> str:
         text += f"\n{heading.upper()}\n" + _pairs([(verb, crate.load(verb).COMMAND.summary) for verb in names], 16)
     text += "\nCOMMANDS OF TWO WORDS\n"
     text += _pairs([(f"{group} COMMAND", ", ".join(names)) for group, names in verbs.groups().items()])
-    text += "\nFLAGS BEFORE THE COMMAND\n" + _pairs([_flag_pair(flag) for flag in visible(command.flags)])
+    text += "\nFLAGS BEFORE THE COMMAND\n" + _pairs([_flag_pair(flag) for flag in visible(command.all_flags)])
     return text + _ending(command) + "\ncrate COMMAND --help, or crate help COMMAND, tells all about one command.\n"
 
 
@@ -112,5 +112,5 @@ def describe_runtime(command: Command, commands: Sequence[Command]) -> str:
     """Return the page of crate-oci."""
     text = f"crate-oci - {command.summary}\n\nUSAGE\n{_INDENT}crate-oci [FLAGS] {command.arguments}\n"
     text += "\nCOMMANDS\n" + _pairs([(one.name, one.summary) for one in commands], 16)
-    text += "\nFLAGS BEFORE THE COMMAND\n" + _pairs([_flag_pair(flag) for flag in visible(command.flags)])
+    text += "\nFLAGS BEFORE THE COMMAND\n" + _pairs([_flag_pair(flag) for flag in visible(command.all_flags)])
     return text + _ending(command)

@@ -7,13 +7,22 @@ container's command. Help texts and shell completion are made from the same tabl
 
 from __future__ import annotations
 
+import sys
+
 from cratebox.engine.words import boolean, number, shown
 from cratebox.errors import Unsupported, UsageError
 from cratebox.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, Protocol
+
+    class FlagModule(Protocol):
+        """A module of `Command.more`."""
+
+        FLAGS: tuple[Flag, ...]
+        wished: Callable[[Words, Any], Any]
 
 
 class Flag(Record):
@@ -44,7 +53,8 @@ class Command(Record):
     """One verb: what it takes, and what its manual page says.
 
     `least`, `most`: how many arguments (None: any number). `stops`: the first argument ends the flags. `completes`: what a
-    shell offers for an argument. `later`: flags of Docker's that crate does not have yet, as "name" or "n/name".
+    shell offers for an argument. `later`: flags of Docker's that crate does not have yet, as "name" or "n/name". `more`:
+    modules whose FLAGS belong to the command as well; one is imported when a flag is typed that stands in none before it.
     """
 
     name: str
@@ -59,20 +69,35 @@ class Command(Record):
     examples: tuple[tuple[str, str], ...] = ()
     exit_codes: tuple[tuple[str, str], ...] = ()
     later: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+
+    @property
+    def all_flags(self) -> tuple[Flag, ...]:
+        """The flags of the command and of the modules in `more`."""
+        return (*self.flags, *(flag for name in self.more for flag in module(name).FLAGS))
 
     def flag(self, name: str) -> Flag | None:
         """Return the flag of this long name or alias."""
-        for flag in self.flags:
-            if name in (flag.name, flag.alias) and name:
-                return flag
-        return None
+        return self._find(lambda flag: name in (flag.name, flag.alias) and name != "")
 
     def short(self, letter: str) -> Flag | None:
         """Return the flag of this letter."""
+        return self._find(lambda flag: flag.short == letter)
+
+    def _find(self, wanted: Callable[[Flag], bool]) -> Flag | None:
         for flag in self.flags:
-            if flag.short == letter:
+            if wanted(flag):
                 return flag
+        for name in self.more:
+            for flag in module(name).FLAGS:
+                if wanted(flag):
+                    return flag
         return None
+
+
+def module(name: str) -> FlagModule:
+    """Import the module of that full name."""
+    return __import__(name, fromlist=["FLAGS"])
 
 
 class Words:
@@ -123,6 +148,11 @@ class Words:
     def given(self, name: str) -> bool:
         """Return whether a flag was written at all."""
         return name in self._values
+
+    @property
+    def modules(self) -> list[FlagModule]:
+        """The modules of `more` that may have a flag which was typed: what was not imported has none."""
+        return [module(name) for name in self.command.more if name in sys.modules]
 
     def _flag(self, name: str) -> Flag:
         flag = self.command.flag(name)
@@ -217,7 +247,7 @@ def _unknown(words: Words, written: str) -> UsageError | Unsupported:
     if written.startswith("--"):
         import difflib
 
-        known = [f"--{flag.name}" for flag in words.command.flags if not flag.hidden]
+        known = [f"--{flag.name}" for flag in words.command.all_flags if not flag.hidden]
         near = difflib.get_close_matches(written, known, 2, 0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else None
     return words.wrong(f"unknown flag {shown(written)}", hint)

@@ -1,4 +1,8 @@
-"""crate create, and what it shares with `run`: the flags that say how a container shall be."""
+"""crate create, and what it shares with `run`: the flags that say how a container shall be.
+
+Those that stand in many command lines are here. The others are in modules by theme, flags_THEME.py, of which a command without
+them imports none. Each has FLAGS and `wished(words, config)`, which returns the config with what its flags say.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,6 @@ CREATE_FLAGS = (
     Flag("init", help="put a small reaper (catatonit or tini of this machine) before the command", group=PROCESS),
     Flag("stop-signal", metavar="SIGNAL", help="what `crate stop` sends first", group=PROCESS),
     Flag("stop-timeout", metavar="SECONDS", help="how long `crate stop` waits before it kills", group=PROCESS),
-    Flag("ulimit", metavar="NAME=SOFT[:HARD]", help="a limit of setrlimit(2), as nofile=1024:4096", repeat=True, group=PROCESS),
     Flag("volume", "v", "SOURCE:TARGET[:ro]", "mount a directory of this machine; a missing one is made", repeat=True,
          completes="directory", group=FILES),
     Flag("mount", metavar="type=bind|tmpfs,...", help="mount with source=, target= and readonly; a missing source is an error",
@@ -41,8 +44,6 @@ CREATE_FLAGS = (
     Flag("cap-add", metavar="CAPABILITY", help="give a capability, as NET_ADMIN, or ALL", repeat=True, group=SECURITY),
     Flag("cap-drop", metavar="CAPABILITY", help="take a capability away, or ALL", repeat=True, group=SECURITY),
     Flag("privileged", help="all capabilities and devices, no filter: as good as no isolation", group=SECURITY),
-    Flag("security-opt", metavar="OPTION", help="no-new-privileges, seccomp=unconfined or seccomp=FILE", repeat=True,
-         group=SECURITY),
     Flag("name", metavar="NAME", help="the container's name; one is made up otherwise", group=IMAGE),
     Flag("label", "l", "KEY=VALUE", "keep a word with the container", repeat=True, group=IMAGE),
     Flag("rm", help="remove the container when it ends", group=IMAGE),
@@ -53,15 +54,22 @@ CREATE_FLAGS = (
     Flag("quiet", "q", help="show nothing of a pull", group=IMAGE),
 )  # fmt: skip
 
+MORE_FLAGS = tuple(f"cratebox.cli.commands.flags_{theme}" for theme in ("limits", "security"))
+
 LATER_FLAGS = (
-    "a/attach", "p/publish", "P/publish-all", "m/memory", "c/cpu-shares", "add-host", "annotation", "blkio-weight",
-    "blkio-weight-device", "cgroup-parent", "cgroupns", "cpu-period", "cpu-quota", "cpu-rt-period", "cpu-rt-runtime", "cpus",
-    "cpuset-cpus", "cpuset-mems", "device", "device-cgroup-rule", "device-read-bps", "device-read-iops", "device-write-bps",
-    "device-write-iops", "dns", "dns-option", "dns-search", "domainname", "expose", "gpus", "group-add", "health-cmd",
-    "health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout", "ip", "ip6", "ipc",
-    "label-file", "link", "log-driver", "log-opt", "mac-address", "memory-reservation", "memory-swap", "memory-swappiness",
-    "network-alias", "no-healthcheck", "oom-kill-disable", "oom-score-adj", "pid", "pids-limit", "restart", "runtime",
-    "shm-size", "storage-opt", "sysctl", "userns", "uts", "volume-driver", "volumes-from",
+    "m/memory", "c/cpu-shares", "blkio-weight", "blkio-weight-device", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-rt-period",
+    "cpu-rt-runtime", "cpus", "cpuset-cpus", "cpuset-mems", "memory-reservation", "memory-swap", "memory-swappiness",
+    "oom-kill-disable", "oom-score-adj", "pids-limit", "shm-size",
+    "device", "device-cgroup-rule", "device-read-bps", "device-read-iops", "device-write-bps", "device-write-iops", "gpus",
+    "cgroupns", "group-add", "ipc", "pid", "sysctl", "userns", "uts",
+    "annotation", "label-file", "link", "runtime", "storage-opt", "volumes-from",
+    "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout", "no-healthcheck",
+    "restart",
+    "log-driver", "log-opt",
+    "a/attach",
+    "p/publish", "P/publish-all", "add-host", "dns", "dns-option", "dns-search", "domainname", "expose", "ip", "ip6", "mac-address",
+    "network-alias",
+    "volume-driver",
 )  # fmt: skip
 
 STORED = """IMAGE is a name in a registry (alpine, ghcr.io/owner/name:tag, name@sha256:...), or oci:DIR[:TAG], oci-archive:FILE,
@@ -78,6 +86,7 @@ COMMAND = Command(
     stops=True,
     completes="image",
     later=LATER_FLAGS,
+    more=MORE_FLAGS,
     description=f"""Make a container from an image, fetching the image where it is missing, and print the container's ID.
 `crate start` starts it, also days later. COMMAND stands in place of the image's CMD; flags after IMAGE belong to it.
 
@@ -89,13 +98,12 @@ COMMAND = Command(
 
 def config_from(words: Words) -> ContainerConfig:
     """Return what the flags and arguments of create and run ask for. Raises UsageError, InvalidValue, Unsupported."""
-    cwd = _working_directory()
-    no_new_privileges, seccomp = wish.parse_security_opt(words.all("security-opt"), cwd)
+    cwd = working_directory()
     entrypoint = words.text("entrypoint")
     stop_signal = words.text("stop-signal")
     if stop_signal is not None:
         wish.parse_signal(stop_signal)
-    return ContainerConfig(
+    config = ContainerConfig(
         image=words.arguments[0],
         command=words.arguments[1:],
         name=_checked(words, "name", wish.check_name),
@@ -114,18 +122,18 @@ def config_from(words: Words) -> ContainerConfig:
         cap_add=tuple(map(wish.check_capability, words.all("cap-add"))),
         cap_drop=tuple(map(wish.check_capability, words.all("cap-drop"))),
         privileged=words.yes("privileged"),
-        no_new_privileges=no_new_privileges,
-        seccomp=seccomp,
-        ulimits=tuple(map(wish.parse_ulimit, words.all("ulimit"))),
         init=words.yes("init"),
         platform=words.text("platform"),
         stop_signal=stop_signal,
         stop_timeout=words.number("stop-timeout", -1),
     )
+    for module in words.modules:
+        config = module.wished(words, config)
+    return config
 
 
-def _working_directory() -> str:
-    """What a relative path is below. A directory that was deleted is in nobody's way who names none."""
+def working_directory() -> str:
+    """Return what a relative path is below. A directory that was deleted is in nobody's way who names none."""
     try:
         return os.getcwd()
     except FileNotFoundError:
@@ -144,9 +152,13 @@ def _working_dir(text: str) -> str:
 
 def _environment(words: Words) -> tuple[str, ...]:
     """Those of files first: what stands on the command line wins."""
-    found = [entry for path in words.all("env-file") for entry in wish.read_env_file(path, os.environ)]
+    if not words.given("env") and not words.given("env-file"):
+        return ()
+    from cratebox.engine.environment import parse_env, read_env_file
+
+    found = [entry for path in words.all("env-file") for entry in read_env_file(path, os.environ)]
     for text in words.all("env"):
-        entry = wish.parse_env(text, os.environ)
+        entry = parse_env(text, os.environ)
         if entry is not None:
             found.append(entry)
     return tuple(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from cratebox.cli.commands import PullProgress, open_engine
-from cratebox.cli.commands.create import CREATE_FLAGS, IMAGES, LATER_FLAGS, PROCESS, config_from
+from cratebox.cli.commands.create import CREATE_FLAGS, IMAGES, LATER_FLAGS, MORE_FLAGS, PROCESS, config_from
 from cratebox.cli.options import Command, Flag, Words
 from cratebox.engine.config import parse_detach_keys
 from cratebox.errors import UsageError
@@ -25,6 +25,7 @@ COMMAND = Command(
     stops=True,
     completes="image",
     later=LATER_FLAGS,
+    more=MORE_FLAGS,
     description=f"""Run a command in a new container, fetching the image where it is missing, and end with its exit code.
 COMMAND stands in place of the image's CMD; flags after IMAGE belong to it. Without a network flag the container has this
 machine's network: networks of their own are not there yet.
