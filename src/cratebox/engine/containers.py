@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
+    from cratebox.engine.changes import Change
     from cratebox.engine.images import Images
     from cratebox.image.progress import Progress
 
@@ -141,6 +142,14 @@ class Containers:
         if not follow:
             return logs.read(where + "/log", tail)
         return logs.follow(where + "/log", lambda: records.is_locked(where), tail)
+
+    # Its files
+
+    def diff(self, reference: str) -> Sequence[Change]:
+        """Return what a container has changed in its root, as `docker diff` does. Raises as `get`, Unsupported for rootfs:."""
+        from cratebox.engine import container_layers
+
+        return container_layers.changes(self.paths, self.images, self.get(reference))
 
     # Ending
 
