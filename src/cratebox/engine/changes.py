@@ -21,8 +21,8 @@ ADDED, CHANGED, DELETED = "A", "C", "D"
 
 # Places of mounts that every container has: made in its own layer where the image lacks them. Docker makes them in a layer of
 # their own, which it shows to nobody.
-_FURNITURE = frozenset(
-    ("/proc", "/sys", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/etc", "/etc/hosts", "/etc/hostname",
+_FURNITURE = frozenset(  # the container's
+    ("/proc", "/sys", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/etc", "/etc/hosts", "/etc/hostname",  # noqa: S108
      "/etc/resolv.conf")
 )  # fmt: skip
 

@@ -85,7 +85,5 @@ class ContainerRoot:
 def changes(paths: Paths, images: Images, container: Container) -> list[Change]:
     """Return what a container has changed in its root; none has its entry. Raises Unsupported, StorageError, NotFound."""
     root = ContainerRoot(paths, images, container)
-    answer = root.inside(
-        lambda tree: b"".join(os.fsencode(f"{change.kind}{change.path}\0") for change in root.changes(tree))
-    )
+    answer = root.inside(lambda tree: b"".join(os.fsencode(f"{change.kind}{change.path}\0") for change in root.changes(tree)))
     return [Change(line[0], line[1:]) for line in os.fsdecode(answer).split("\0")[:-1]]

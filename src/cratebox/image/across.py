@@ -50,4 +50,6 @@ def _answer(work: Callable[[], bytes]) -> bytes:
         kind = next(each.__name__ for each in type(error).__mro__ if getattr(errors, each.__name__, None) is each)
         return jsontext.dumps([True, kind, error.message, error.hint]).encode()
     except Exception as error:  # noqa: BLE001  the process ends with this answer; a traceback there would reach nobody
-        return jsontext.dumps([True, "CrateError", f"work in the user namespace failed: {type(error).__name__}: {error}", None]).encode()
+        return jsontext.dumps(
+            [True, "CrateError", f"work in the user namespace failed: {type(error).__name__}: {error}", None]
+        ).encode()
