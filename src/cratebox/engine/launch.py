@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import accounts, attach, events, host, hostfiles, record_file, records, specgen, supervisor
+from cratebox.engine import accounts, attach, events, host, hostfiles, record_file, records, root_parts, specgen, supervisor
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.dialogue import Watch
 from cratebox.engine.idmaps import Identity
@@ -52,7 +52,7 @@ def start(wanted: Start) -> int | None:
     try:
         return _launch(*_prepared(wanted))
     except OverlayRefused as error:
-        _remember_no_overlay(wanted, error)
+        root_parts.remember_no_overlay(wanted.paths, error, wanted.progress)
     lock_again = records.try_lock(records.directory(wanted.paths, wanted.container.id))
     if lock_again is None:
         raise Conflict(f"{wanted.container.name} was started by somebody else meanwhile")
@@ -63,10 +63,10 @@ def _prepared(start: Start) -> tuple[Start, Prepared]:
     """Make ready all that the start needs and can fail on; where it does, the lock is free again and --rm is kept."""
     container, ready = start.container, False
     try:
-        _prepare_mounts(container.config)
+        prepare_mounts(container.config)
         start = start.replace(layers=start.images.layer_directories(container))
-        if os.path.exists(start.paths.state + "/no-overlay") and not container.rootfs:
-            _copy_layers(start)
+        if root_parts.needs_copy(start.paths, container):
+            root_parts.copy_layers(start.images, records.directory(start.paths, container.id), start.layers)
         prepared = _prepare(start)
         ready = True
     finally:
@@ -82,7 +82,7 @@ def _removal(start: Start) -> Removal:
     return Removal(start.paths, start.identity, container.id, container.name, events.of_container(container))
 
 
-def _prepare_mounts(config: ContainerConfig) -> None:
+def prepare_mounts(config: ContainerConfig) -> None:
     """A missing source of -v is made, as Docker does; one of --mount is an error."""
     for one in config.mounts:
         if one.kind != "bind" or os.path.lexists(one.source):
@@ -98,34 +98,6 @@ def _prepare_mounts(config: ContainerConfig) -> None:
             from cratebox.engine.sharing import check_shared
 
             check_shared(one.source, one.target)
-
-
-def _remember_no_overlay(start: Start, error: OverlayRefused) -> None:
-    """Until the next boot containers are made from copies; say so once."""
-    try:
-        os.close(os.open(start.paths.state + "/no-overlay", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as failed:
-        raise StorageError(f"cannot write to {start.paths.state}: {failed.strerror}") from None
-    if start.progress is not None:
-        start.progress.message(f"no overlayfs here, so each container gets a copy of its image ({error.message})")
-
-
-def _copy_layers(start: Start) -> None:
-    to = records.directory(start.paths, start.container.id) + "/copy"
-    if os.path.isdir(to):
-        return
-    from cratebox.engine.flatten import flatten
-
-    def work() -> bytes:
-        try:
-            flatten(start.layers, to)
-        except OSError as failed:
-            return str(failed.strerror).encode()
-        return b""
-
-    failure = start.images.run_inside(work)
-    if failure:
-        raise StorageError(f"cannot copy the image to {to}: {failure.decode()}")
 
 
 class Prepared(Record):
@@ -295,16 +267,14 @@ def _spec(start: Start, config: ContainerConfig, where: str) -> Spec:
 
 def _overlay(start: Start, where: str) -> tuple[Overlay | None, str]:
     """Return the overlay to mount, or the directory that is the root already (a copy of the layers)."""
-    options: tuple[str, ...] = ("userxattr",) if start.identity.rootless else ("index=off",)
-    if os.path.isdir(where + "/copy"):
+    overlay = root_parts.overlay_of(start.identity, start.container, where, start.layers)
+    if overlay is None:
         return None, where + "/copy"
     if start.container.rootfs:
         import cratebox.runtime.patchwork  # noqa: F401  init may need it, and cannot import any more
-
-        return Overlay(lower=start.layers, options=options), ""
-    if start.container.config.remove:
-        options = (*options, "volatile")  # what is removed anyway need not reach the disk
-    return Overlay(lower=start.layers, upper=where + "/rw/upper", work=where + "/rw/work", options=options), ""
+    elif start.container.config.remove:
+        overlay = overlay.replace(options=(*overlay.options, "volatile"))  # what is removed anyway need not reach the disk
+    return overlay, ""
 
 
 def _filter(start: Start, config: ContainerConfig, spec: Spec) -> tuple[bytes, int] | None:

@@ -132,7 +132,7 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
         args = (INIT_PLACE, "--", *args)
         mounts.append(Mount(INIT_PLACE, "bind", host.init, ("bind", "ro", "nosuid", "nodev")))
     mounts += _file_mounts(config, host, directory)
-    mounts += sorted((_user_mount(one) for one in config.mounts), key=lambda one: one.destination.count("/"))
+    mounts += sorted((user_mount(one) for one in config.mounts), key=lambda one: one.destination.count("/"))
     names = capabilities_of(config)
     return Spec(
         oci_version=VERSION,
@@ -222,7 +222,8 @@ def _file_mounts(config: ContainerConfig, host: Host, directory: str) -> list[Mo
     ]
 
 
-def _user_mount(one: Any) -> Mount:
+def user_mount(one: Any) -> Mount:
+    """Return the mount of the spec for a MountWish."""
     if one.kind == "tmpfs":
         return Mount(one.target, "tmpfs", "tmpfs", one.options + (("ro",) if one.read_only else ()))
     words = one.options

@@ -1,0 +1,334 @@
+"""The root file system of a container, whether it runs or not, as a directory's descriptor in a process of its own.
+
+What is read and written there is hostile: symlinks that are exchanged meanwhile (CVE-2018-15664), programs and libraries that
+wait to be loaded by the host's root (CVE-2019-14271). So nobody ever goes there. The process keeps the host's root, its mount
+namespace or a copy of that, and its PID namespace; what it imports and looks up is the host's. Of the container it has one
+descriptor, and every path is opened below that with openat2(2), RESOLVE_IN_ROOT (linux/beneath.py). It is not dumpable: no
+process of the container's user can look into it.
+
+    running    /proc/PID/root of the container's first process, which shows all that is mounted there: volumes, tmpfs.
+               `mounts=False`: a copy of the root's mount alone, made in the container's mount namespace (open_tree(2))
+    otherwise  the overlay is mounted once more, with what the container would have bound to it, in a mount namespace that ends with
+               the process. The container's lock is held meanwhile, so nobody starts it
+
+An ordinary user's process is root of the container's user namespace there, so that it may give and take the container's IDs.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import time
+
+from cratebox.engine import dialogue, hostfiles, records, root_parts, specgen
+from cratebox.errors import Conflict, CrateError, OverlayRefused, RuntimeFailure, StorageError
+from cratebox.linux import const, fdpass, mount, namespaces, process, userns
+from cratebox.record import Record
+from cratebox.runtime import mounts as mounting
+from cratebox.runtime import program, rootfs
+from cratebox.runtime.spec import VERSION, Mount, Root, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from cratebox.engine.idmaps import Identity
+    from cratebox.engine.images import Images
+    from cratebox.engine.records import Container
+    from cratebox.paths import Paths
+    from cratebox.runtime.state import State
+    from cratebox.runtime.wish import Overlay
+
+_SECONDS_TO_SETTLE = 10.0  # for a container that is just being started, restarted or ended
+_PAUSE = 0.005
+_DONE, _PIPE_CLOSED = b"D", b"P"
+
+
+class Whose(Record):
+    """The container that is visited, and what it takes to find its files."""
+
+    paths: Paths
+    identity: Identity
+    images: Images
+    container: Container
+
+
+def visit(whose: Whose, work: Callable[[int], bytes], mounts: bool = True) -> bytes:
+    """Call `work` with a descriptor (O_PATH) of the container's root, in a process of its own; return what it returns.
+
+    With `mounts` the files are those that the container's processes see, or would see; without, those of its root file system
+    alone. `work` may use every descriptor that the caller has open. What it raises is raised here. Raises Conflict where the
+    container is neither running nor still, StorageError, RuntimeFailure.
+    """
+    state, lock = _hold(whose)
+    if state is not None:
+        return _visit_running(state, work, mounts)
+    try:
+        return _visit_still(whose, work, mounts)
+    finally:
+        os.close(lock)
+
+
+def _hold(whose: Whose) -> tuple[State | None, int]:
+    """Return the state of a container that runs, or the lock of one that does not."""
+    container = whose.container
+    end = time.monotonic() + _SECONDS_TO_SETTLE
+    while True:
+        state = records.running_state(whose.paths, container.id)
+        if state is not None and _is_inside(state):
+            return state, -1
+        lock = records.try_lock(records.directory(whose.paths, container.id)) if state is None else None
+        if lock is not None:
+            return None, lock
+        if time.monotonic() > end:
+            raise Conflict(
+                f"{container.name} is neither running nor stopped", "it is being started, restarted or removed: try again"
+            )
+        time.sleep(_PAUSE)
+
+
+def _is_inside(state: State) -> bool:
+    """Tell whether the container's first process has changed to its root; until then its root is the host's."""
+    try:
+        return not os.path.samestat(os.stat(f"/proc/{state.pid}/root"), os.stat("/"))
+    except FileNotFoundError:
+        return False  # it has just ended
+    except PermissionError:
+        return True  # see `_open_root`
+
+
+# Of a container that runs
+
+
+def _visit_running(state: State, work: Callable[[int], bytes], mounts: bool) -> bytes:
+    try:
+        target = process.open_pidfd(state.pid, state.started)
+    except ProcessLookupError:
+        raise Conflict("the container has just ended", "try again") from None
+    root = -1
+    try:
+        foreign = _is_other_namespace(state, "user")
+        root = _open_root(state) if mounts else _copy_root(target, foreign)
+
+        def enter() -> int:
+            process.set_dumpable(False)
+            if foreign:
+                namespaces.setns(target, const.CLONE_NEWUSER)
+                program.become_root()
+                process.set_dumpable(False)  # changing IDs may have changed it back
+            return root
+
+        return _Visitor(0, enter, work).answer()
+    finally:
+        for fd in (target, root):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _is_other_namespace(state: State, kind: str) -> bool:
+    try:
+        return os.readlink(f"/proc/{state.pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")
+    except OSError as error:
+        raise _no_way_in(error) from None
+
+
+def _open_root(state: State) -> int:
+    """Open the root of the container's first process. The link is the kernel's own: nothing the container makes leads it away."""
+    try:
+        root = os.open(f"/proc/{state.pid}/root", const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _no_way_in(error) from None
+    # The number could be another process's by now, and its root the host's.
+    if process.start_time(state.pid) != state.started or os.path.samestat(os.fstat(root), os.stat("/")):
+        os.close(root)
+        raise Conflict("the container has just ended", "try again")
+    return root
+
+
+def _no_way_in(error: OSError) -> CrateError:
+    if isinstance(error, FileNotFoundError):
+        return Conflict("the container has just ended", "try again")
+    return RuntimeFailure(
+        f"cannot enter the container: {(error.strerror or '').lower()}",
+        "where its program cannot be read, a running container can be entered by root alone",
+    )
+
+
+def _copy_root(target: int, foreign: bool) -> int:
+    """Return a copy of the mount that the root is, without what is mounted on it, attached nowhere.
+
+    It can be made in the container's mount namespace alone, where the maker's root and directory are the container's: a process
+    that does nothing else, and imports nothing, sends it here.
+    """
+    kinds = const.CLONE_NEWNS | (const.CLONE_NEWUSER if foreign else 0)
+    ours, theirs = fdpass.pair()
+    pid, pidfd = namespaces.clone(0)
+    if pid == 0:
+        try:
+            process.set_dumpable(False)
+            namespaces.setns(target, kinds)
+            fdpass.send(theirs, b"T", (mount.clone_tree("/", recursive=False),))
+        except OSError as error:
+            fdpass.send(theirs, str(error.strerror).encode())
+        finally:
+            os._exit(0)
+    theirs.close()
+    os.close(pidfd)
+    try:
+        message, fds = fdpass.receive(ours)
+    finally:
+        ours.close()
+        os.waitpid(pid, 0)
+    if not fds:
+        raise RuntimeFailure(f"cannot enter the container: {message.decode(errors='replace') or 'it has just ended'}")
+    return fds[0]
+
+
+# Of a container that does not run
+
+
+def _visit_still(whose: Whose, work: Callable[[int], bytes], mounts: bool) -> bytes:
+    container, where = whose.container, records.directory(whose.paths, whose.container.id)
+    if container.rootfs:
+        raise Conflict(
+            f"{container.name} does not run: what a container of rootfs:DIR changes is in memory, and there only while it runs",
+            f"crate start {container.name}",
+        )
+    layers = whose.images.layer_directories(container)
+    if mounts:
+        from cratebox.engine.launch import prepare_mounts
+
+        prepare_mounts(container.config)
+    if root_parts.needs_copy(whose.paths, container):
+        root_parts.copy_layers(whose.images, where, layers)
+    try:
+        return _visit_mounted(whose, root_parts.overlay_of(whose.identity, container, where, layers), work, mounts)
+    except OverlayRefused as error:
+        root_parts.remember_no_overlay(whose.paths, error)
+    root_parts.copy_layers(whose.images, where, layers)
+    return _visit_mounted(whose, None, work, mounts)
+
+
+def _visit_mounted(whose: Whose, overlay: Overlay | None, work: Callable[[int], bytes], mounts: bool) -> bytes:
+    where = records.directory(whose.paths, whose.container.id)
+    spec = Spec(
+        oci_version=VERSION,
+        root=Root("rootfs" if overlay else where + "/copy"),
+        mounts=_binds(whose.container, where) if mounts else (),
+    )
+
+    def enter() -> int:
+        process.set_dumpable(False)
+        root = rootfs.mount_root(spec, where, overlay)
+        mounter = mounting.Mounter(root, spec, {})
+        mounter.mount(0, len(spec.mounts))
+        mounter.finish()
+        return root
+
+    flags = const.CLONE_NEWNS | (const.CLONE_NEWUSER if whose.identity.rootless else 0)
+    return _Visitor(flags, enter, work, whose.identity).answer()
+
+
+def _binds(container: Container, where: str) -> tuple[Mount, ...]:
+    """Return what of the host's the container has in its tree, which is the same whenever it runs. Nothing of it is shared here."""
+    files = [name for name in hostfiles.NAMES if os.path.exists(f"{where}/{name}")]
+    own = [Mount("/etc/" + name, "bind", f"{where}/{name}", ("bind", "rprivate")) for name in files]
+    wished = [
+        one.replace(options=("bind",) if "bind" in one.options else ()) for one in container.config.mounts if one.kind == "bind"
+    ]
+    return (*own, *sorted(map(specgen.user_mount, wished), key=lambda one: one.destination.count("/")))
+
+
+# The process
+
+
+class _Visitor:
+    """A child of ours in new namespaces of the kinds `flags`, root of the user namespace if that is one of them."""
+
+    def __init__(
+        self, flags: int, enter: Callable[[], int], work: Callable[[int], bytes], owner: Identity | None = None
+    ) -> None:
+        go, let_go = os.pipe()
+        self._reading, writing = os.pipe()
+        try:
+            self._pid, self._pidfd = namespaces.clone(flags)
+        except OSError as error:
+            from cratebox.runtime.create import userns_hint
+
+            for fd in (go, let_go, self._reading, writing):
+                os.close(fd)
+            raise RuntimeFailure(f"cannot make a process: {error.strerror}", userns_hint()) from None
+        if self._pid == 0:
+            os.close(let_go)
+            os.close(self._reading)
+            _serve(go, writing, bool(flags & const.CLONE_NEWUSER), enter, work)
+        os.close(go)
+        os.close(writing)
+        try:
+            if owner and flags & const.CLONE_NEWUSER:
+                userns.map_ids(self._pid, owner.uids, owner.gids)
+            os.write(let_go, b"G")
+        except BaseException as error:
+            self._end()
+            if isinstance(error, OSError):
+                raise RuntimeFailure(f"cannot write the ID maps of a user namespace: {error.strerror}") from None
+            raise
+        finally:
+            os.close(let_go)
+
+    def answer(self) -> bytes:
+        """Wait for the end of the work; return what it returned. Raises what it raised."""
+        try:
+            with open(self._reading, "rb", closefd=False) as file:
+                answer = file.read()
+        finally:
+            self._end()
+        if answer[:1] == _DONE:
+            return answer[1:]
+        if answer[:1] == _PIPE_CLOSED:
+            raise BrokenPipeError
+        if answer[:1] == dialogue.ERROR:
+            raise dialogue.unpack_error(answer)
+        raise RuntimeFailure("the process that visited the container died", "see dmesg: it may have been out of memory")
+
+    def _end(self) -> None:
+        os.close(self._reading)
+        try:
+            process.send_signal(self._pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        os.waitpid(self._pid, 0)
+        os.close(self._pidfd)
+
+
+def _serve(go: int, writing: int, new_user: bool, enter: Callable[[], int], work: Callable[[int], bytes]) -> NoReturn:
+    """What the child does."""
+    try:
+        if os.read(go, 1) != b"G":
+            os._exit(0)
+        if new_user:
+            program.become_root()
+        rest = memoryview(_answer(enter, work))
+        while rest:
+            rest = rest[os.write(writing, rest) :]
+    finally:
+        os._exit(0)
+
+
+def _answer(enter: Callable[[], int], work: Callable[[int], bytes]) -> bytes:
+    try:
+        root = enter()
+        process.prctl("PR_SET_PDEATHSIG", const.PR_SET_PDEATHSIG, signal.SIGKILL)  # last: changing IDs takes it back
+        gc.enable()  # see _entry.py: this may be long work
+        return _DONE + work(root)
+    except CrateError as error:
+        return dialogue.pack_error(error)
+    except BrokenPipeError:
+        return _PIPE_CLOSED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return dialogue.pack_error(StorageError(f"{where}{error.strerror or error}"))
+    except Exception as error:  # noqa: BLE001  nobody else would hear of it
+        return dialogue.pack_error(RuntimeFailure(f"internal error: {type(error).__name__}: {error}"))
