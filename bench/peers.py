@@ -72,6 +72,14 @@ class Engine:
         """Return the command that starts the container `container` and leaves it running."""
         raise NotImplementedError
 
+    def create(self, name: str, container: str, *argv: str) -> Command:
+        """Return the command that makes the container `container` and does not start it."""
+        raise NotImplementedError
+
+    def listing(self) -> Command:
+        """Return the command that lists all containers."""
+        raise NotImplementedError
+
     def execute(self, container: str, *argv: str) -> Command:
         """Return the command that runs `argv` in a running container."""
         raise NotImplementedError
@@ -112,6 +120,12 @@ class Crate(Engine):
 
     def run_detached(self, name: str, container: str, *argv: str) -> Command:
         return self._crate("run", "run", "-d", "--name", container, "--network", "none", self._image, *argv)
+
+    def create(self, name: str, container: str, *argv: str) -> Command:
+        return self._crate("run", "create", "--name", container, "--network", "none", self._image, *argv)
+
+    def listing(self) -> Command:
+        return self._crate("run", "ps", "--all")
 
     def execute(self, container: str, *argv: str) -> Command:
         return self._crate("run", "exec", container, *argv)
@@ -261,6 +275,12 @@ class Podman(Engine):
     def run_detached(self, name: str, container: str, *argv: str) -> Command:
         return self._podman("run", "run", "-d", "--name", container, *_WITHOUT, f"localhost/{name}:latest", *argv)
 
+    def create(self, name: str, container: str, *argv: str) -> Command:
+        return self._podman("run", "create", "--name", container, *_WITHOUT, f"localhost/{name}:latest", *argv)
+
+    def listing(self) -> Command:
+        return self._podman("run", "ps", "--all")
+
     def execute(self, container: str, *argv: str) -> Command:
         return self._podman("run", "exec", container, *argv)
 
@@ -380,6 +400,12 @@ class Docker(Engine):
 
     def run_detached(self, name: str, container: str, *argv: str) -> Command:
         return self._docker("run", "-d", "--name", container, *_WITHOUT, f"{name}:latest", *argv)
+
+    def create(self, name: str, container: str, *argv: str) -> Command:
+        return self._docker("create", "--name", container, *_WITHOUT, f"{name}:latest", *argv)
+
+    def listing(self) -> Command:
+        return self._docker("ps", "--all")
 
     def execute(self, container: str, *argv: str) -> Command:
         return self._docker("exec", container, *argv)

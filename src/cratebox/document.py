@@ -60,9 +60,20 @@ def encode(value: Any) -> Any:
 def decode(cls: type[R], parsed: Any, what: str) -> R:
     """Return the `cls` that a parsed document is. Raises InvalidValue: `what`, the property, and what it must be."""
     try:
-        return _record(cls)(parsed, "")
+        return _decoder_of(cls)(parsed, "")
     except InvalidValue as error:
         raise InvalidValue(f"{what}: {error.message}", error.hint) from None
+
+
+_decoders: dict[type[Record], Decoder] = {}
+
+
+def _decoder_of(cls: type[R]) -> Callable[[Any, str], R]:
+    """Made once for each class: a list of containers reads hundreds of one kind."""
+    found = _decoders.get(cls)
+    if found is None:
+        found = _decoders[cls] = _record(cls)
+    return found
 
 
 def _record(cls: type[R]) -> Callable[[Any, str], R]:
@@ -70,19 +81,21 @@ def _record(cls: type[R]) -> Callable[[Any, str], R]:
         name: str(kind) for base in reversed(cls.__mro__) for name, kind in vars(base).get("__annotations__", {}).items()
     }
     names = vars(sys.modules[cls.__module__])
-    fields = [(name, key(name), _decoder(annotations[name], names)) for name in cls._fields]
+    fields = {key(name): (name, _decoder(annotations[name], names)) for name in cls._fields}
     required = cls._required
 
     def decoded(value: Any, where: str) -> R:
         if not isinstance(value, dict):
             raise _wrong(where, "an object", value)
+        prefix = f"{where}." if where else ""
         given = {}
-        for name, word, decoder in fields:
-            one = value.get(word)
-            if one is not None:
-                given[name] = decoder(one, f"{where}.{word}" if where else word)
-            elif name in required:
-                raise InvalidValue(f"{where + '.' if where else ''}{word} is missing")
+        for word, one in value.items():  # what is there, and not what could be: most of a document's fields are not given
+            if one is not None and word in fields:
+                name, decoder = fields[word]
+                given[name] = decoder(one, prefix + word)
+        if not required <= given.keys():
+            missing = next(word for word, (name, _) in fields.items() if name in required and name not in given)
+            raise InvalidValue(f"{prefix}{missing} is missing")
         return cls(**given)
 
     return decoded
@@ -102,12 +115,9 @@ def _decoder(kind: str, names: dict[str, Any]) -> Decoder:
 
 def _later(cls: type[Record]) -> Decoder:
     """Make the decoder of a nested record when the first value of it is met."""
-    made: list[Decoder] = []
 
     def decoded(value: Any, where: str) -> Any:
-        if not made:
-            made.append(_record(cls))
-        return made[0](value, where)
+        return _decoder_of(cls)(value, where)
 
     return decoded
 

@@ -1,0 +1,87 @@
+"""How long `ps -a` takes with many containers, most of them made and never started, a few running, beside podman and docker.
+
+bench/ps.py [--containers N] [--running N] [--rounds N] [--write] [--only crate,docker]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests"), str(Path(__file__).resolve().parent)]
+
+import measure
+from start import NAME, ROOTFUL, prepare, remove
+
+import peers
+from support import people
+from support.images import busybox_image, write_docker_archive, write_oci_layout
+
+_SLEEP = ("sleep", "1000")
+_AT_ONCE = 4
+
+
+def fill(engine: peers.Engine, containers: int, running: int) -> None:
+    """Give the engine its containers: `running` of them run."""
+    names = [f"c{number}" for number in range(containers)]
+    wanted = [engine.run_detached(NAME, name, *_SLEEP) for name in names[:running]]
+    wanted += [engine.create(NAME, name, *_SLEEP) for name in names[running:]]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(measure.run, wanted))
+
+
+def measured(engines: list[peers.Engine], arguments: argparse.Namespace) -> str:
+    """Return the table for engines that have their containers."""
+    for engine in engines:
+        print(f"  {engine.name}: making {arguments.containers} containers", flush=True)
+        fill(engine, arguments.containers, arguments.running)
+    try:
+        contestants = {engine.name: engine.listing for engine in engines}
+        samples = measure.in_turn(contestants, arguments.rounds, warm=3)
+        return measure.table(samples, "ms")
+    finally:
+        for engine in engines:
+            peers.call(engine.remove(*(f"c{number}" for number in range(arguments.running))))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--containers", type=int, default=500)
+    parser.add_argument("--running", type=int, default=10)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="crate,podman,docker")
+    arguments = parser.parse_args()
+    if reason := people.why_not("root"):
+        print(reason)
+        return 1
+    print(measure.machine())
+    scratch = Path(tempfile.mkdtemp(prefix="crate-bench-", dir="/var/tmp"))
+    scratch.chmod(0o755)
+    makers = {name: make for name, make in ROOTFUL.items() if name in ("crate", "podman", "docker")}
+    try:
+        person = people.person("root", scratch / "home")
+        image = busybox_image()
+        archive = write_docker_archive(scratch / "image.tar", f"{NAME}:latest", image)
+        layout = write_oci_layout(scratch / "layout", {NAME: image})
+        engines = prepare(makers, person, scratch, archive, layout, arguments.only)
+        try:
+            text = measured(engines, arguments)
+            versions = "; ".join(engine.version() for engine in engines)
+        finally:
+            for engine in engines:
+                engine.end()
+        print(text)
+        if arguments.write:
+            note = f"{arguments.containers} containers, {arguments.running} of them running; {arguments.rounds} rounds"
+            measure.write("ps", f"{measure.machine()}.\n\n{text}\n\n{note}; {versions}.")
+    finally:
+        remove(scratch)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
