@@ -151,6 +151,20 @@ class Containers:
 
         return container_layers.changes(self.paths, self.images, self.get(reference))
 
+    def export(self, reference: str, to: int | str) -> None:
+        """Write a container's files as a tar archive to a descriptor, or to a file: that whole or not at all.
+
+        Raises as `get`, Unsupported for rootfs:, StorageError, BrokenPipeError where nobody reads from the descriptor any more.
+        """
+        from cratebox.engine import exporting
+        from cratebox.engine.container_layers import ContainerRoot
+
+        root = ContainerRoot(self.paths, self.images, self.get(reference))
+        if isinstance(to, str):
+            exporting.to_file(root, to)
+        else:
+            exporting.to(root, to, "the archive")
+
     # Ending
 
     def kill(self, reference: str, signal: int = SIGKILL) -> None:

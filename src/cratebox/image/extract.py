@@ -257,7 +257,7 @@ class Extractor:
 
     def _attributes(self, fd: int, entry: tar.Entry) -> None:
         for name, value in (entry.xattrs or {}).items():
-            if not _is_taken(name):
+            if not is_taken(name):
                 continue
             try:
                 os.setxattr(fd, name, value)
@@ -308,8 +308,8 @@ def _is_meta(path: bytes) -> bool:
     return any(part.startswith(_META) for part in path.split(b"/"))
 
 
-def _is_taken(name: bytes) -> bool:
-    """Which extended attributes a layer may set: the user's own, file capabilities and access lists.
+def is_taken(name: bytes) -> bool:
+    """Tell whether a layer may set this extended attribute: the user's own, file capabilities and access lists.
 
     Those of overlayfs would fake its layers; other `trusted.` ones belong to daemons of the host, and security labels to
     its policy.
