@@ -7,7 +7,23 @@ words are (`crate system df`): the second word, the module, and flags that are m
 
 from __future__ import annotations
 
-CONTAINERS = ("run", "create", "start", "stop", "kill", "ps", "logs", "inspect", "rm", "diff", "export")
+CONTAINERS = (
+    "run",
+    "create",
+    "start",
+    "stop",
+    "restart",
+    "kill",
+    "pause",
+    "unpause",
+    "wait",
+    "ps",
+    "logs",
+    "inspect",
+    "rm",
+    "diff",
+    "export",
+)
 IMAGES = ("pull", "images", "rmi")
 ITSELF = ("info", "version", "completion")
 HEADINGS = {"Containers": CONTAINERS, "Images": IMAGES, "crate itself": ITSELF}
@@ -40,11 +56,37 @@ ABOUT = {
 # What Docker and Podman have and crate does not: answered as such, and not as a word that nobody knows. One word is meant alone
 # and after `container` or `image`.
 LATER = (
-    "attach", "build", "commit", "compose", "cp", "events", "exec", "history", "import", "load", "login",
-    "logout", "network", "pause", "port", "push", "rename", "restart", "save", "search", "stats", "tag", "top", "unpause",
-    "update", "volume", "wait", "container prune", "image prune", "system check", "system df", "system events", "system prune",
+    "attach",
+    "build",
+    "commit",
+    "compose",
+    "cp",
+    "events",
+    "exec",
+    "history",
+    "import",
+    "load",
+    "login",
+    "logout",
+    "network",
+    "port",
+    "push",
+    "rename",
+    "save",
+    "search",
+    "stats",
+    "tag",
+    "top",
+    "update",
+    "volume",
+    "container prune",
+    "image prune",
+    "system check",
+    "system df",
+    "system events",
+    "system prune",
     "system start",
-)  # fmt: skip
+)
 
 
 def resolve(words: list[str]) -> tuple[str, str, list[str], list[str]] | None:

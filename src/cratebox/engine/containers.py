@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import ending, making, records
+from cratebox.engine import ending, events, making, records, stopped, stopping
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.records import Container, ContainerStatus
@@ -86,15 +86,23 @@ class Containers:
         already, CommandNotFound, CannotInvoke and other RuntimeFailures.
         """
         container = self.get(reference)
-        lock = records.try_lock(records.directory(self.paths, container.id))
+        where = records.directory(self.paths, container.id)
+        lock = records.try_lock(where)
         if lock is None or records.running_state(self.paths, container.id):
             if lock is not None:
                 os.close(lock)
-            raise Conflict(
-                f"{container.name} is running already", f"crate stop {container.name}, or crate logs {container.name}"
-            )
+            raise self._not_to_start(container)
+        stopped.unmark(where)
         interactive = interactive and container.config.interactive
         return self._start(container, lock, command=command, attach=attach, interactive=interactive, detach_keys=detach_keys)
+
+    def _not_to_start(self, container: Container) -> Conflict:
+        from cratebox.engine import states
+
+        status = records.status(self.paths, container)
+        if status.status in {"paused", "restarting"}:
+            return states.wrong(status, "stopped")
+        return Conflict(f"{container.name} is running already", f"crate stop {container.name}, or crate logs {container.name}")
 
     def _start(self, container: Container, lock: int, **how: Any) -> int | None:
         from cratebox.engine import launch
@@ -123,7 +131,7 @@ class Containers:
                 status = ContainerStatus(
                     id=identity, name="", image="", image_id="", command=(), created=0.0, status="dead", error=error.message
                 )
-            if all or status.status == "running":
+            if all or status.alive:
                 found.append(status)
         return sorted(found, key=lambda one: one.created, reverse=True)
 
@@ -169,15 +177,44 @@ class Containers:
 
     def kill(self, reference: str, signal: int = SIGKILL) -> None:
         """Send a signal to the container's process. Raises Conflict where it does not run."""
-        ending.kill(self.paths, self.get(reference), signal)
+        stopping.kill(self.paths, self.get(reference), signal)
 
-    def stop(self, reference: str, timeout: float | None = None) -> None:
+    def stop(self, reference: str, timeout: float | None = None, signal: int | None = None) -> None:
         """Send the stop signal, wait, then SIGKILL; return when the container has ended and its supervisor is done.
 
-        `timeout` is in seconds, None for the container's own or 10, negative for ever. A stopped container is left alone.
-        Raises Conflict, RuntimeFailure where it does not even die of SIGKILL.
+        `timeout` is in seconds, None for the container's own or 10, negative for ever; `signal` takes the stop signal's
+        place. A stopped container is left alone. Raises Conflict, RuntimeFailure where it does not even die of SIGKILL.
         """
-        ending.stop(self.paths, self.get(reference), timeout)
+        stopping.stop(self.paths, self.get(reference), timeout, signal)
+
+    def restart(self, reference: str, timeout: float | None = None, signal: int | None = None) -> None:
+        """Stop a container as `stop` does, where it runs, and start it. Raises what both raise."""
+        container = self.get(reference)
+        if container.config.remove and self.status(reference).alive:
+            raise Conflict(f"{container.name} is removed when it ends (--rm), so nothing would be left to start again")
+        stopping.stop(self.paths, container, timeout, signal)
+        self.start(container.id)
+        events.emit(self.paths, "container", "restart", container.id, events.of_container(container))
+
+    def pause(self, reference: str) -> None:
+        """Freeze the container's processes. Raises Conflict where it does not run, Unsupported without a cgroup."""
+        from cratebox.engine import pausing
+
+        pausing.pause(self.paths, self.get(reference))
+
+    def unpause(self, reference: str) -> None:
+        """Let the processes of a paused container go on. Raises Conflict where it is not paused."""
+        from cratebox.engine import pausing
+
+        pausing.unpause(self.paths, self.get(reference))
+
+    def wait(self, reference: str, conditions: Sequence[str] = ("stopped",), interval: float = 0.25) -> int:
+        """Wait for one of `conditions` (waiting.CONDITIONS); return the exit code where it is that the container has ended,
+        else -1. `interval` is in seconds, for conditions that have to be asked for. Raises as `get`.
+        """
+        from cratebox.engine import waiting
+
+        return waiting.wait(self.paths, self.get(reference), conditions, interval)
 
     def remove(self, reference: str, force: bool = False) -> None:
         """Delete a container and all that is its own; `force` kills it first. Raises Conflict where it runs, NotFound."""

@@ -11,12 +11,20 @@ from cratebox.record import Record
 
 
 class Exit(Record):
-    """How a container's last run ended; times in seconds since 1970."""
+    """How a container's last run ended; times in seconds since 1970.
+
+    `boot_id` tells in which start of the machine; `restart_count`: how often its policy had started it again by then.
+    `restarting`: it was about to, and has been stopped by nobody but a crash of the machine or of its supervisor.
+    """
 
     code: int
     started_at: float
     finished_at: float
     error: str = ""
+    oom_killed: bool = False
+    restart_count: int = 0
+    restarting: bool = False
+    boot_id: str = ""
 
 
 _RESERVED = 4096
@@ -52,3 +60,18 @@ def write(where: str, ended: Exit) -> None:
     finally:
         os.close(fd)
     os.rename(where + "/exit.reserve", where + "/exit.json")
+
+
+def tell(where: str, code: int) -> None:
+    """Tell those who wait for the end of this run, where there are any, its exit code (waiting.py). Never raises."""
+    try:
+        fd = os.open(where + "/waited", os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return  # nobody waits
+    try:
+        os.unlink(where + "/waited")  # the next run has others
+        os.write(fd, str(code).encode())
+    except OSError:
+        pass  # a full disk: exit.json tells it, save with --rm
+    finally:
+        os.close(fd)

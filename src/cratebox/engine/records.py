@@ -3,6 +3,8 @@
     ROOT/containers/ID/container.json   what it is: written when it is created, changed by edit.py alone
     ROOT/containers/ID/config.json      the OCI spec of its last start
     ROOT/containers/ID/exit.json        how that ended: written by its supervisor, into the room of exit.reserve
+    ROOT/containers/ID/stopped          a mark: the user wanted it stopped, see stopped.py
+    ROOT/containers/ID/waited           made by who waits for the end of a run: its exit code, see waiting.py
     ROOT/containers/ID/lock             held by whoever makes, runs or removes it; the kernel frees it, whatever happens
     ROOT/containers/ID/edit.lock        held for the moment in which container.json is changed
     ROOT/containers/ID/log, log.1       what it said
@@ -12,6 +14,7 @@
     ROOT/containers/.new-ID, .removing-ID            half made, half removed; garbage where nobody has the lock
     ROOT/names/NAME -> ID               a symlink: made by one, seen by all, never half there
     STATE/containers/ID/state.json      the process, see runtime/state.py
+    STATE/containers/ID/watch.json      what its supervisor knows beyond that: restarts, health, see watching.py
 
 What can be derived is not written down: a container runs if its process does.
 """
@@ -20,6 +23,7 @@ from __future__ import annotations
 
 import os
 
+from cratebox.cgroup import base as cgroups
 from cratebox.engine import record_file
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.exits import Exit
@@ -30,6 +34,12 @@ from cratebox.linux import lock, process
 from cratebox.paths import Paths
 from cratebox.record import Record
 from cratebox.runtime import state as runtime_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.engine.watching import Watching
+
+ALIVE = frozenset(("running", "paused", "restarting"))
 
 
 class Container(Record):
@@ -49,7 +59,11 @@ class Container(Record):
 
 
 class ContainerStatus(Record):
-    """A container and what is true of it now; times in seconds since 1970."""
+    """A container and what is true of it now; times in seconds since 1970.
+
+    `status` is created, running, paused, restarting or exited, and dead where the record is damaged; `health` is starting,
+    healthy, unhealthy, or empty where nobody asks for it. Removing is one step, so nobody ever sees it (see vanishing.py).
+    """
 
     id: str
     name: str
@@ -57,13 +71,21 @@ class ContainerStatus(Record):
     image_id: str
     command: tuple[str, ...]
     created: float
-    status: str  # created, running, exited; dead where the record is damaged
+    status: str
     exit_code: int | None = None
     started_at: float | None = None
     finished_at: float | None = None
     pid: int = 0
     labels: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
     error: str = ""
+    health: str = ""
+    restart_count: int = 0
+    oom_killed: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, or will by itself: what cannot be started or removed."""
+        return self.status in ALIVE
 
 
 def new_id() -> str:
@@ -162,15 +184,39 @@ def status(paths: Paths, container: Container) -> ContainerStatus:
         status="created",
         labels={**container.defaults.labels, **container.config.labels},
     )
+    from cratebox.engine import watching
+
+    told = watching.read(f"{paths.running}/{container.id}")
     if running:
-        return base.replace(status="running", pid=running.pid, started_at=running.started_at)
+        return _running(base, running, told)
     if ended and ended.started_at:
-        return base.replace(
-            status="exited", exit_code=ended.code, started_at=ended.started_at, finished_at=ended.finished_at, error=ended.error
-        )
+        return _ended(where, base, ended, told)
     if ended:
         return base.replace(exit_code=ended.code, error=ended.error)
     return _untold(where, base)
+
+
+def _running(base: ContainerStatus, running: runtime_state.State, told: Watching | None) -> ContainerStatus:
+    frozen = bool(running.cgroup) and cgroups.from_paths(running.cgroup).is_frozen()
+    found = base.replace(status="paused" if frozen else "running", pid=running.pid, started_at=running.started_at)
+    if told is None:
+        return found
+    health = told.health.status if told.health else ""
+    return found.replace(health=health, restart_count=told.restart_count, oom_killed=told.oom_killed)
+
+
+def _ended(where: str, base: ContainerStatus, ended: Exit, told: Watching | None) -> ContainerStatus:
+    """It has ended; its supervisor may be waiting to start it again."""
+    waiting = told is not None and told.phase == "restarting" and is_locked(where)
+    return base.replace(
+        status="restarting" if waiting else "exited",
+        exit_code=ended.code,
+        started_at=ended.started_at,
+        finished_at=ended.finished_at,
+        error=ended.error,
+        oom_killed=ended.oom_killed,
+        restart_count=ended.restart_count,
+    )
 
 
 _LOST = 255  # the code of a container whose own nobody knows, as Docker's

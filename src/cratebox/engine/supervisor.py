@@ -142,6 +142,7 @@ class _Supervision:
         failed = self._stay()
         code = process.waited_status(self.status or 0)
         self._tell("die", exitCode=str(code), execDuration=str(int(time.time() - started_at)))
+        exits.tell(watch.directory, code)
         if not removing:  # before the state is forgotten: it is never unknown how it is
             self._record_exit(exits.Exit(code, started_at, time.time(), failed or self.pump.log_error))
             self._remove_cgroup()

@@ -1,4 +1,4 @@
-"""The small words of Docker's command line: yes and no, whole numbers, sizes."""
+"""The small words of Docker's command line: yes and no, whole numbers, sizes, durations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from cratebox.errors import InvalidValue
 _YES = ("1", "t", "T", "true", "TRUE", "True")
 _NO = ("0", "f", "F", "false", "FALSE", "False")
 _UNITS = "bkmgtp"
+_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
 def shown(text: str, limit: int = 100) -> str:
@@ -55,3 +56,25 @@ def size(text: str, what: str) -> int:
     if count >= 1 << 63:
         raise InvalidValue(f"{what} is too large: {shown(text)}")
     return count
+
+
+def duration(text: str, what: str) -> float:
+    """Return the seconds that a duration of Go's stands for: 30s, 1m30s, 1.5h, 250ms, 0. Raises InvalidValue."""
+    return nanoseconds(text, what) / 1e9
+
+
+def nanoseconds(text: str, what: str) -> int:
+    """Return the nanoseconds that a duration of Go's (time.ParseDuration) stands for. Raises InvalidValue."""
+    rest, total = text, 0.0
+    while rest and text != "0":
+        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
+        rest = rest[len(number) :]
+        unit = rest[: len(rest) - len(rest.lstrip("nuµmsh"))]
+        rest = rest[len(unit) :]
+        if unit not in _NANOSECONDS or number.count(".") > 1 or not number.strip("."):
+            total = -1.0
+            break
+        total += float(number) * _NANOSECONDS[unit]
+    if not text or not 0 <= total < 1 << 63:
+        raise InvalidValue(f"{what} is a duration, not {shown(text)}", "write a number with its unit: 30s, 1m30s, 500ms")
+    return int(total)

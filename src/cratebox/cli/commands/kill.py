@@ -14,7 +14,10 @@ COMMAND = Command(
     least=1,
     most=None,
     completes="container",
-    description="Send a signal to the first process of each container. Print what was typed for each.",
+    description="""Send a signal to the first process of each container. Print what was typed for each.
+
+SIGKILL and the container's stop signal say that it is to end: no restart policy starts it again, and a paused container goes on
+to receive them. After any other signal its restart policy holds as before.""",
     examples=(("crate kill -s HUP web", "tell it to read its settings again"),),
     exit_codes=(("0", "all were signalled"), ("1", "one could not be; the others were")),
 )

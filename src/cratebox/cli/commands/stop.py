@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from cratebox.cli.commands import for_each, open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.engine.config import parse_signal
 
 COMMAND = Command(
     name="stop",
     arguments="CONTAINER [CONTAINER...]",
     summary="Stop running containers",
-    flags=(Flag("timeout", "t", "SECONDS", "how long to wait before killing (10); -1 waits for ever", alias="time"),),
+    flags=(
+        Flag("timeout", "t", "SECONDS", "how long to wait before killing (10); -1 waits for ever", alias="time"),
+        Flag("signal", "s", "SIGNAL", "what to send first, instead of the container's own stop signal"),
+    ),
     least=1,
     most=None,
     completes="container",
-    later=("s/signal",),
     description="""Send each container its stop signal (SIGTERM, where neither the image nor --stop-signal say otherwise) and,
-where it is still there after the time, SIGKILL. Print what was typed for each that has stopped.""",
+where it is still there after the time, SIGKILL. A paused container goes on to receive them. No restart policy starts it again,
+and `unless-stopped` not even after a reboot. Print what was typed for each that has stopped.""",
     examples=(("crate stop -t 2 web db", "two seconds each"),),
     exit_codes=(("0", "all have stopped"), ("1", "one could not be stopped; the others were")),
 )
@@ -23,11 +27,12 @@ where it is still there after the time, SIGKILL. Print what was typed for each t
 
 def main(words: Words) -> int:
     """Stop each container."""
-    timeout = words.number("timeout", -1)
+    timeout, signal = words.number("timeout", -1), words.text("signal")
+    number = None if signal is None else parse_signal(signal)
     containers = open_engine(words).containers
 
     def stop(reference: str) -> tuple[str]:
-        containers.stop(reference, timeout=None if timeout is None else float(timeout))
+        containers.stop(reference, timeout=None if timeout is None else float(timeout), signal=number)
         return (reference,)
 
     return for_each(words, stop)

@@ -1,0 +1,41 @@
+"""The mark that the user wanted a container stopped: the empty file `stopped` in its directory.
+
+`stop` and `kill` make it before they send a signal, a start by the user takes it away. So however the container ends and whoever is
+killed in between, its restart policy knows that the user wanted it so, also after a reboot.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cratebox.errors import StorageError
+
+
+def mark(where: str) -> None:
+    """Mark the container of the directory `where`, durably. One that is gone is stopped as well. Raises StorageError."""
+    try:
+        os.close(os.open(where + "/stopped", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        directory = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except (FileExistsError, FileNotFoundError):
+        pass
+    except OSError as error:
+        raise StorageError(f"cannot mark the container as stopped: {where}/stopped: {error.strerror}") from None
+
+
+def unmark(where: str) -> None:
+    """Take the mark away, where there is one. Raises StorageError."""
+    try:
+        os.unlink(where + "/stopped")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StorageError(f"cannot delete {where}/stopped: {error.strerror}") from None
+
+
+def is_marked(where: str) -> bool:
+    """Tell whether the user wanted the container stopped since he last started it."""
+    return os.path.exists(where + "/stopped")

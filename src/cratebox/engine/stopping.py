@@ -1,0 +1,165 @@
+"""Signals to a container: `kill` sends one, `stop` the one that asks it to end, and after a while the one that it cannot refuse."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from cratebox.cgroup import base as cgroups
+from cratebox.engine import events, records, states, stopped
+from cratebox.engine.records import Container
+from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, RuntimeFailure
+from cratebox.linux import process
+from cratebox.paths import Paths
+
+SIGKILL = 9
+_SIGTERM = 15
+_SECONDS_TO_STOP = 10.0
+SECONDS_TO_DIE = 10.0
+PAUSE = 0.005  # seconds
+
+
+def kill(paths: Paths, container: Container, signal: int) -> None:
+    """Send a signal to the container's process. Raises Conflict where it does not run.
+
+    SIGKILL and the container's stop signal say that it is to end: its restart policy does not start it again, and where it is
+    paused, it goes on to receive them. Other signals wait until it is unpaused.
+    """
+    ending = signal in {SIGKILL, stop_signal(container)}
+    where = records.directory(paths, container.id)
+    pidfd = process_of(paths, container)
+    if pidfd < 0:
+        status = records.status(paths, container)
+        if status.status != "restarting" or not ending:
+            raise states.wrong(status)
+        stop(paths, container, 0)  # there is no process: what is to be ended is the waiting
+        return
+    try:
+        if ending:
+            stopped.mark(where)
+        process.send_signal(pidfd, signal)
+        _tell(paths, container, "kill", signal=str(signal))
+        if ending:
+            thaw(paths, container)
+    except ProcessLookupError:
+        raise states.wrong(records.status(paths, container)) from None
+    except PermissionError as error:
+        raise Conflict(f"cannot signal {container.name}: {error.strerror}") from None
+    finally:
+        os.close(pidfd)
+
+
+def stop_signal(container: Container) -> int:
+    """Return what asks the container to end: the user's word, else the image's, else SIGTERM."""
+    from cratebox.engine.signals import parse
+
+    try:
+        return parse(container.config.stop_signal or container.defaults.stop_signal or "TERM")
+    except InvalidValue:
+        return _SIGTERM  # the image's own word, which nobody has checked
+
+
+def stop(paths: Paths, container: Container, timeout: float | None = None, signal: int | None = None) -> None:
+    """Send the stop signal, wait, then SIGKILL; return when the container has ended and its supervisor is done.
+
+    `timeout` is in seconds, None for the container's own or 10, negative for ever; `signal` takes the stop signal's place. A
+    stopped container is left alone. Raises Conflict, RuntimeFailure where it does not even die of SIGKILL.
+    """
+    where = records.directory(paths, container.id)
+    if not records.is_locked(where) and records.running_state(paths, container.id) is None:
+        return
+    if timeout is None:
+        timeout = _SECONDS_TO_STOP if container.config.stop_timeout is None else container.config.stop_timeout
+    if signal is None:
+        signal = stop_signal(container)
+    stopped.mark(where)
+    # More than once where its policy had begun to start it again when the mark was made.
+    while (pidfd := process_of(paths, container)) >= 0:
+        try:
+            process.send_signal(pidfd, signal)
+            _tell(paths, container, "kill", signal=str(signal))
+            thaw(paths, container)
+            if not ended(pidfd, timeout):
+                kill_and_wait(paths, container, pidfd)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(pidfd)
+    wait_for_supervisor(paths, container)
+    _tell(paths, container, "stop")
+
+
+def _tell(paths: Paths, container: Container, action: str, **more: str) -> None:
+    events.emit(paths, "container", action, container.id, {**events.of_container(container), **more})
+
+
+def process_of(paths: Paths, container: Container) -> int:
+    """Return a pidfd of the container's process, or -1 where it has none. One that is about to start is waited for."""
+    end = time.monotonic() + SECONDS_TO_DIE
+    where = records.directory(paths, container.id)
+    while True:
+        state = records.running_state(paths, container.id)
+        if state is not None:
+            try:
+                return process.open_pidfd(state.pid, state.started)
+            except ProcessLookupError:
+                return -1
+        if not records.is_locked(where) or time.monotonic() > end or _waits(paths, container):
+            return -1
+        time.sleep(PAUSE)
+
+
+def _waits(paths: Paths, container: Container) -> bool:
+    """Tell whether its supervisor waits until it starts the container again."""
+    from cratebox.engine import watching
+
+    told = watching.read(f"{paths.running}/{container.id}")
+    return told is not None and told.phase == watching.RESTARTING
+
+
+def thaw(paths: Paths, container: Container) -> None:
+    """Let a paused container go on: what is frozen by cgroup v1 does not even die of SIGKILL."""
+    state = records.running_state(paths, container.id)
+    if state is None or not state.cgroup:
+        return
+    group = cgroups.from_paths(state.cgroup)
+    try:
+        if group.is_frozen():
+            group.thaw()
+    except CrateError:
+        pass  # it has ended meanwhile, or will not: whoever waits for that says so
+
+
+def kill_and_wait(paths: Paths, container: Container, pidfd: int) -> None:
+    """End the process of `pidfd`, the container's. Raises ProcessLookupError where it has, RuntimeFailure where it does not."""
+    process.send_signal(pidfd, SIGKILL)
+    _tell(paths, container, "kill", signal=str(SIGKILL))
+    thaw(paths, container)
+    if not ended(pidfd, SECONDS_TO_DIE):
+        raise RuntimeFailure(
+            f"{container.name or container.id[:12]} does not die of SIGKILL",
+            "one of its processes may wait for a disk or a network file system: ps shows it in state D",
+        )
+
+
+def ended(pidfd: int, timeout: float) -> bool:
+    """Wait until the process of `pidfd` has ended, at most `timeout` seconds (negative: for ever)."""
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(None if timeout < 0 else timeout * 1000))
+
+
+def wait_for_supervisor(paths: Paths, container: Container) -> None:
+    """Wait until nobody holds the container's lock: what its supervisor had to write down is written. Raises Conflict."""
+    end = time.monotonic() + SECONDS_TO_DIE
+    try:
+        while records.is_locked(records.directory(paths, container.id)):
+            if time.monotonic() > end:
+                raise Conflict(
+                    f"{container.name} has ended, but its supervisor is still busy", "its output may be held up somewhere"
+                )
+            time.sleep(PAUSE)
+    except NotFound:
+        pass  # its supervisor removed it (--rm)

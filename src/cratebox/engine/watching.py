@@ -1,0 +1,63 @@
+"""What a supervisor knows of its container beyond the process: restarts, memory that ran out, health.
+
+It lies in STATE/containers/ID/watch.json, which the supervisor alone writes, and only when there is something to tell: a container
+that is simply running has none. It counts as long as somebody holds the container's lock and the machine has not been started
+again; what must outlive that is in exit.json (exits.py).
+"""
+
+from __future__ import annotations
+
+from cratebox.engine import record_file
+from cratebox.errors import StorageError
+from cratebox.linux import process
+from cratebox.record import Record
+
+RUNNING, RESTARTING = "running", "restarting"
+STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
+
+
+class Probe(Record):
+    """One run of a health command; times in seconds since 1970. `output` is the beginning of what it wrote."""
+
+    start: float
+    end: float
+    exit_code: int
+    output: str = ""
+
+
+class Health(Record):
+    """What the health command has said: `status` is starting, healthy or unhealthy; `log` are the last probes, oldest first."""
+
+    status: str = STARTING
+    failing_streak: int = 0
+    log: tuple[Probe, ...] = ()
+
+
+class Watching(Record):
+    """`phase` is running or restarting: then `next_try` says when, in seconds since 1970. `restart_count` counts since the
+    user started it; `boot_id` is that of the machine's start in which this is true.
+    """
+
+    boot_id: str
+    phase: str = RUNNING
+    restart_count: int = 0
+    next_try: float = 0.0
+    oom_killed: bool = False
+    health: Health | None = None
+
+
+def write(state_directory: str, watching: Watching) -> None:
+    """Replace watch.json. Raises OSError."""
+    record_file.write(state_directory + "/watch.json", watching)
+
+
+def read(state_directory: str) -> Watching | None:
+    """Return what the supervisor has told since the machine was started, None where that is nothing, or damaged.
+
+    Whether the supervisor is still there is for the caller to ask: it holds the container's lock.
+    """
+    try:
+        found = record_file.read(state_directory + "/watch.json", Watching)
+    except StorageError:
+        return None
+    return found if found and found.boot_id == process.boot_id() else None

@@ -1,0 +1,92 @@
+"""Paused containers: what the freezer holds, and what each verb does with one."""
+
+from __future__ import annotations
+
+import pytest
+
+TICKS = ("sh", "-c", "trap 'echo told; exit 5' TERM; echo ready; while :; do sleep 0.05; echo x >> /ticks; done")
+
+
+@pytest.fixture
+def paused(box, until):  # type: ignore[no-untyped-def]
+    """The name of a container that is paused."""
+    box.detached("--name", "web", "@", *TICKS)
+    until(lambda: box.crate.ok("logs", "web") == "ready")
+    done = box.crate("pause", "web")
+    if "no cgroup" in done.stderr or "cannot freeze" in done.stderr:
+        pytest.skip(f"containers of this user cannot be paused here: {done.stderr.splitlines()[0]}")
+    assert (done.returncode, done.stdout) == (0, "web\n"), done.stderr
+    return "web"
+
+
+def state(box, name: str) -> dict[str, object]:  # type: ignore[no-untyped-def]
+    return box.crate.json("inspect", name)[0]["State"]
+
+
+def test_a_paused_container_is_shown_as_paused(box, paused) -> None:
+    assert box.status("web") == "paused"
+    assert box.crate.ok("ps", "--format", "{{.State}} {{.Status}}").startswith("paused Up ")
+    assert box.crate.ok("ps", "--format", "{{.Status}}").endswith("(Paused)")
+
+
+def test_no_process_of_a_paused_container_moves(box, paused, until) -> None:
+    upper = next((box.crate.root / "containers").glob("*/rw/upper"))
+    ticks = upper / "ticks"
+    held = ticks.stat().st_size if ticks.exists() else 0
+    box.crate.ok("ps")  # some time goes by
+    box.crate.ok("ps")
+    assert (ticks.stat().st_size if ticks.exists() else 0) == held
+    assert box.crate.ok("unpause", "web") == "web"
+    until(lambda: ticks.exists() and ticks.stat().st_size > held)
+    assert box.status("web") == "running"
+
+
+def test_stop_lets_a_paused_container_hear_of_it(box, paused) -> None:
+    box.crate.ok("stop", "web")
+    assert box.crate.ok("logs", "web") == "ready\ntold"
+    assert state(box, "web")["ExitCode"] == 5
+
+
+def test_kill_ends_a_paused_container(box, paused, until) -> None:
+    box.crate.ok("kill", "web")
+    until(lambda: box.status("web") == "exited")
+    assert state(box, "web")["ExitCode"] == 137
+
+
+def test_rm_by_force_removes_a_paused_container(box, paused) -> None:
+    box.crate.ok("rm", "-f", "web")
+    assert box.crate.ok("ps", "-aq") == ""
+
+
+def test_restart_of_a_paused_container_leaves_it_running(box, paused) -> None:
+    before = state(box, "web")["Pid"]
+    box.crate.ok("restart", "-t", "5", "web")
+    assert box.status("web") == "running"
+    assert state(box, "web")["Pid"] != before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("pause", "web"), "web is paused already\n  hint: crate unpause web"),
+        (("start", "web"), "web is paused, not stopped\n  hint: crate stop web"),
+        (("rm", "web"), "web is paused\n  hint: crate stop web, or crate rm -f web"),
+    ],
+)
+def test_what_cannot_be_done_to_a_paused_container_is_said_with_what_helps(box, paused, words, said) -> None:
+    done = box.crate(*words)
+    assert done.returncode in {1, 125}
+    assert said in done.stderr
+
+
+def test_pausing_what_does_not_run_is_refused(box) -> None:
+    box.create("--name", "web", "@", "true")
+    assert "web is created, not running\n  hint: crate start web" in box.crate.fails("pause", "web", code=1)
+    assert "web is created, not paused" in box.crate.fails("unpause", "web", code=1)
+
+
+def test_of_several_containers_each_is_tried(box, paused) -> None:
+    done = box.crate("unpause", "nobody", "web")
+    assert (done.returncode, done.stdout) == (1, "web\n")
+    assert "nobody" in done.stderr
+    assert "running, not paused\n  hint: crate pause web" in box.crate.fails("unpause", "web", code=1)
