@@ -58,6 +58,13 @@ CHOSEN: dict[str, dict[str, tuple[str, ...]]] = {
             "test_update_changes_what_it_names_and_nothing_else",
             "test_events_tell_when_memory_ran_out",
         ),
+        "tests/engine/test_limits.py": (
+            "test_a_limit_stands_in_its_file",
+            "test_a_disk_has_a_rate",
+            "test_memory_is_held_to_its_limit",
+            "test_processes_are_held_to_their_limit",
+            "test_the_cgroup_is_made_in_another",
+        ),
         "tests/runtime/test_mount_ids.py": ("test_files_are_shown_with_the_mapped_ids",),
         **_BOTH,
         "tests/runtime/test_exec.py": (*_EXEC, "test_a_container_that_divides_its_cgroup_of_v2_can_be_entered"),
@@ -68,7 +75,11 @@ CHOSEN: dict[str, dict[str, tuple[str, ...]]] = {
             "test_a_container_goes_through_its_states[userns]",
         ),
     },
-    "user": {**_BOTH, "tests/vm/test_fresh.py": ()},
+    "user": {
+        **_BOTH,
+        "tests/engine/test_limits.py": ("test_an_ordinary_user_has_limits_where_they_are_delegated",),
+        "tests/vm/test_fresh.py": (),
+    },
 }
 
 # A skip in the machine is a failure here, but for these: what this machine has, or lacks, on purpose.

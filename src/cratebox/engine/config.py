@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "ContainerConfig", "MountWish", "Ulimit", "check_capability", "check_hostname", "check_name", "check_network", "nearest",
+    "ContainerConfig", "DeviceLimit", "Limits", "MountWish", "Ulimit", "check_capability", "check_hostname", "check_name", "check_network", "nearest",
     "parse_detach_keys", "parse_label", "parse_mount", "parse_signal", "parse_size", "parse_tmpfs", "parse_volume",
 ]  # fmt: skip
 
@@ -37,11 +37,46 @@ class Ulimit(Record):
     hard: int
 
 
+class DeviceLimit(Record):
+    """What a container may do with the disk at `path`: its weight, or bytes or operations a second."""
+
+    path: str
+    value: int
+
+
+class Limits(Record):
+    """What the cgroup of a container keeps it to; what was not said is None. Sizes are bytes, times microseconds, -1 is no limit.
+
+    `memory_swap` counts memory as well; without it twice `memory` is meant. `nano_cpus`: billionths of a processor.
+    `unified`: files of cgroup v2 and what is written to them.
+    """
+
+    memory: int | None = None
+    memory_reservation: int | None = None
+    memory_swap: int | None = None
+    memory_swappiness: int | None = None
+    oom_kill_disable: bool | None = None
+    nano_cpus: int | None = None
+    cpu_shares: int | None = None
+    cpu_period: int | None = None
+    cpu_quota: int | None = None
+    cpuset_cpus: str | None = None
+    cpuset_mems: str | None = None
+    pids: int | None = None
+    blkio_weight: int | None = None
+    weight_devices: tuple[DeviceLimit, ...] = ()
+    read_bps: tuple[DeviceLimit, ...] = ()
+    write_bps: tuple[DeviceLimit, ...] = ()
+    read_iops: tuple[DeviceLimit, ...] = ()
+    write_iops: tuple[DeviceLimit, ...] = ()
+    unified: dict[str, str] | None = None
+
+
 class ContainerConfig(Record):
     """What the user asked for; what was not said is None or empty and comes from the image.
 
     `env`: KEY=VALUE, later ones win. `entrypoint`: () runs the command alone. `seccomp`: "default", "unconfined" or the
-    absolute path of a profile. `stop_timeout`: seconds.
+    absolute path of a profile. `stop_timeout`: seconds. `shm_size`: bytes of /dev/shm.
     """
 
     image: str
@@ -65,6 +100,10 @@ class ContainerConfig(Record):
     no_new_privileges: bool = False
     seccomp: str = "default"
     ulimits: tuple[Ulimit, ...] = ()
+    limits: Limits | None = None
+    cgroup_parent: str = ""
+    shm_size: int | None = None
+    oom_score_adj: int | None = None
     init: bool = False
     platform: str | None = None
     stop_signal: str | None = None

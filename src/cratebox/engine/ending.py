@@ -64,7 +64,7 @@ def _remove_cgroup_left(images: Images, identity: str, where: str) -> None:
     from cratebox.engine import lost
 
     if os.path.exists(where + "/config.json") and not os.path.exists(where + "/exit.json"):
-        lost.remove_cgroup(identity, images.identity.rootless)
+        lost.remove_cgroup(where, identity, images.identity.rootless)
 
 
 def _kill_for_removal(paths: Paths, container: Container) -> None:
@@ -107,7 +107,7 @@ def sweep(paths: Paths, images: Images) -> None:
         try:
             if records.is_locked(path) or time.time() - os.lstat(path).st_mtime < _SECONDS_TO_LOCK:
                 continue
-            lost.remove_cgroup(identity, images.identity.rootless)
+            lost.remove_cgroup(path, identity, images.identity.rootless)
             held = name_links.name_of(paths, identity)
             if held:
                 name_links.release(paths, held, identity)

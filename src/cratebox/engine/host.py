@@ -6,7 +6,7 @@ import os
 import stat
 
 from cratebox.engine import hostfiles, specgen
-from cratebox.engine.config import ContainerConfig
+from cratebox.engine.config import ContainerConfig, Limits
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.records import Container
 from cratebox.errors import Unsupported
@@ -18,21 +18,31 @@ _OWN = ("/dev/pts", "/dev/shm", "/dev/mqueue")  # noqa: S108  file systems that 
 
 
 def facts(identity: Identity, container: Container, config: ContainerConfig, attached: bool) -> specgen.Host:
-    """Return the facts for a start of `container` as `config` wishes. Raises Unsupported where --init has no program."""
+    """Return the facts for a start of `container` as `config` wishes. Raises Unsupported where what it takes is not there."""
     name = os.uname().nodename[:64] if config.network == "host" else container.id[:12]
-    return specgen.Host(
+    found = specgen.Host(
         hostname=config.hostname or name,
         rootless=identity.rootless,
         uids=identity.uids,
         gids=identity.gids,
-        cgroup=specgen.cgroup_path(container.id),
-        limits=not identity.rootless,
+        cgroup=specgen.cgroup_path(container.id, config.cgroup_parent),
+        device_rules=not identity.rootless,
         init=find_reaper() if config.init else "",
         devices=_all_devices() if config.privileged else (),
         console=_terminal_size() if config.tty and attached else None,
         files=_files(identity, container),
         thermal=_thermal(),
     )
+    return _with_limits(found, config.limits) if config.limits else found
+
+
+def _with_limits(found: specgen.Host, limits: Limits) -> specgen.Host:
+    """Raises Unsupported for a limit that this machine, or this user, does not have."""
+    from cratebox.engine import capacity
+
+    here = capacity.capacity(found.rootless)
+    capacity.check(limits, here)
+    return found.replace(disks=capacity.disks(limits), counts_swap=here.counts_swap)
 
 
 def _thermal(processors: str = "/sys/devices/system/cpu") -> tuple[str, ...]:

@@ -36,12 +36,24 @@ def _holds(pid: str, lock: os.stat_result) -> bool:
         return False  # it has ended, or is somebody else's
 
 
-def remove_cgroup(identity: str, rootless: bool) -> None:
-    """Remove the cgroup that a supervisor which was killed has left."""
+def remove_cgroup(where: str, identity: str, rootless: bool) -> None:
+    """Remove the cgroup that a supervisor which was killed has left; `where` is the container's directory."""
     from cratebox.cgroup import detect
+
+    try:
+        detect.driver("", rootless).create(_cgroup_path(where, identity)).remove()
+    except (CrateError, OSError):
+        pass  # processes in it are still dying: an empty directory may stay
+
+
+def _cgroup_path(where: str, identity: str) -> str:
+    """Return what the spec of the last start says, or what it says of most where that is damaged."""
+    from cratebox import jsontext
     from cratebox.engine.specgen import cgroup_path
 
     try:
-        detect.driver("", rootless).create(cgroup_path(identity)).remove()
-    except (CrateError, OSError):
-        pass  # processes in it are still dying: an empty directory may stay
+        with open(where + "/config.json", "rb") as file:
+            found = jsontext.loads(file.read(1 << 24))["linux"]["cgroupsPath"]
+    except (OSError, jsontext.JSONError, KeyError, TypeError):
+        found = ""
+    return found if isinstance(found, str) and found.endswith(cgroup_path(identity)) else cgroup_path(identity)

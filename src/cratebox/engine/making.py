@@ -6,7 +6,7 @@ import os
 import time
 
 from cratebox.engine import events, name_links, record_file, records
-from cratebox.engine.config import ContainerConfig, check_hostname, check_name
+from cratebox.engine.config import ContainerConfig, Limits, check_hostname, check_name
 from cratebox.engine.records import Container
 from cratebox.engine.specgen import command_of
 from cratebox.engine.vanishing import delete_tree
@@ -30,6 +30,8 @@ def make(
     private_directory(paths.root)
     private_directory(paths.containers)
     config = _checked(config)
+    if config.limits:
+        _check_limits(config.limits, images.identity.rootless)
     images.tell_notice(progress)
     # Made before the container: where it cannot be, no container is left behind that nobody knows the ID of.
     ticket = _claim_file(cidfile) if cidfile else -1
@@ -55,6 +57,15 @@ def _checked(config: ContainerConfig) -> ContainerConfig:
     if config.working_dir is not None and not config.working_dir.startswith("/"):
         raise InvalidValue(f"the working directory {config.working_dir!a} is not absolute", "-w takes a path of the container")
     return config
+
+
+def _check_limits(limits: Limits, rootless: bool) -> None:
+    """What this machine cannot do is said now, and not first when the container starts. Raises InvalidValue, Unsupported."""
+    from cratebox.engine import capacity
+    from cratebox.engine.limits import check
+
+    check(limits)
+    capacity.check(limits, capacity.capacity(rootless))
 
 
 def _claim_file(path: str) -> int:

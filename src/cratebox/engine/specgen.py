@@ -48,6 +48,7 @@ READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trig
 
 _SAFE = ("nosuid", "noexec", "nodev")
 _PATH_MAX = 4096
+_SHM_SIZE = 64 << 20  # bytes
 _ALLOWED_DEVICES = (
     ("c", None, None, "m"), ("b", None, None, "m"),  # making a node is not opening it
     ("c", 1, 3, "rwm"), ("c", 1, 5, "rwm"), ("c", 1, 7, "rwm"), ("c", 1, 8, "rwm"), ("c", 1, 9, "rwm"),  # null zero full random urandom
@@ -76,7 +77,9 @@ class Host(Record):
     uids: tuple[IDMap, ...] = ()
     gids: tuple[IDMap, ...] = ()
     cgroup: str = ""  # the path of the container's own
-    limits: bool = True  # what is in it can be limited
+    device_rules: bool = True  # it keeps the container from devices; without root nodes are bound, and their owners decide
+    disks: dict[str, tuple[int, int]] = {}  # noqa: RUF012  major and minor of each disk that is limited
+    counts_swap: bool = True  # the kernel limits memory and swap together
     thermal: tuple[str, ...] = ()  # directories of /sys that tell the heat of each processor, and so what others compute
     init: str = ""  # the path of the reaper for --init
     devices: tuple[Device, ...] = ()  # all of the machine's, for --privileged
@@ -84,9 +87,9 @@ class Host(Record):
     files: tuple[str, ...] = ("resolv.conf", "hostname", "hosts")  # of /etc, bound in from the container's directory
 
 
-def cgroup_path(identity: str) -> str:
+def cgroup_path(identity: str, parent: str = "") -> str:
     """Return the path of a container's cgroup, below the place of the driver (linux.cgroupsPath)."""
-    return "/crate-" + identity
+    return f"{parent}/crate-{identity}"
 
 
 def command_of(config: ContainerConfig, image: ImageDefaults) -> tuple[str, ...]:
@@ -149,6 +152,7 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
             capabilities=_capabilities(names, account),
             rlimits=tuple(_rlimit(one.name, one.soft, one.hard) for one in config.ulimits),
             no_new_privileges=config.no_new_privileges,
+            oom_score_adj=config.oom_score_adj,
         ),
         annotations=config.labels or None,
         linux=_linux(config, host),
@@ -209,7 +213,7 @@ def _system_mounts(config: ContainerConfig, host: Host) -> tuple[Mount, ...]:
         sysfs,
         *shown,
         Mount("/dev/mqueue", "mqueue", "mqueue", _SAFE),
-        Mount("/dev/shm", "tmpfs", "shm", (*_SAFE, "mode=1777", "size=67108864")),  # noqa: S108  the container's
+        Mount("/dev/shm", "tmpfs", "shm", (*_SAFE, "mode=1777", f"size={config.shm_size or _SHM_SIZE}")),  # noqa: S108  the container's
     )
 
 
@@ -249,7 +253,7 @@ def _linux(config: ContainerConfig, host: Host) -> Linux:
         gid_mappings=_mappings(host.gids),
         devices=host.devices if config.privileged else (),
         cgroups_path=host.cgroup,
-        resources=resources_of(config) if host.limits else None,
+        resources=resources_of(config, host),
         masked_paths=() if config.privileged else MASKED + host.thermal,
         readonly_paths=() if config.privileged else READONLY,
     )
@@ -259,8 +263,17 @@ def _mappings(maps: tuple[IDMap, ...]) -> tuple[IDMapping, ...]:
     return tuple(IDMapping(one.inside, one.outside, one.size) for one in maps)
 
 
-def resources_of(config: ContainerConfig) -> Resources:
+def resources_of(config: ContainerConfig, host: Host) -> Resources | None:
     """Return the OCI linux.resources of a container: which devices it may open, and its limits."""
+    found = None
+    if config.limits:
+        from cratebox.engine import limits
+
+        found = limits.resources(config.limits, host.disks, host.counts_swap)
+    return (found or Resources()).replace(devices=_device_rules(config)) if host.device_rules else found
+
+
+def _device_rules(config: ContainerConfig) -> tuple[DeviceRule, ...]:
     if config.privileged:
-        return Resources((DeviceRule(allow=True),))
-    return Resources((DeviceRule(allow=False), *(DeviceRule(True, *rule) for rule in _ALLOWED_DEVICES)))
+        return (DeviceRule(allow=True),)
+    return (DeviceRule(allow=False), *(DeviceRule(True, *rule) for rule in _ALLOWED_DEVICES))

@@ -57,10 +57,8 @@ CREATE_FLAGS = (
 MORE_FLAGS = tuple(f"cratebox.cli.commands.flags_{theme}" for theme in ("limits", "security"))
 
 LATER_FLAGS = (
-    "m/memory", "c/cpu-shares", "blkio-weight", "blkio-weight-device", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-rt-period",
-    "cpu-rt-runtime", "cpus", "cpuset-cpus", "cpuset-mems", "memory-reservation", "memory-swap", "memory-swappiness",
-    "oom-kill-disable", "oom-score-adj", "pids-limit", "shm-size",
-    "device", "device-cgroup-rule", "device-read-bps", "device-read-iops", "device-write-bps", "device-write-iops", "gpus",
+    "cpu-rt-period", "cpu-rt-runtime",
+    "device", "device-cgroup-rule", "gpus",
     "cgroupns", "group-add", "ipc", "pid", "sysctl", "userns", "uts",
     "annotation", "label-file", "link", "runtime", "storage-opt", "volumes-from",
     "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout", "no-healthcheck",
