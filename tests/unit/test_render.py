@@ -141,7 +141,7 @@ def test_a_listing_takes_all_of_dockers_formats(form: str | None, expected: str,
 
 
 def test_a_listing_names_the_fields_it_has(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InvalidValue, match=r"\.Nmae: there is no Nmae") as caught:
+    with pytest.raises(InvalidValue, match=r'at <\.Nmae>: map has no entry for key "Nmae"') as caught:
         render.listing(ROWS, HEADERS, ("ID", "Names"), "{{.Nmae}}")
     assert caught.value.hint == "there are: ID, Names"
 

@@ -142,9 +142,9 @@ def _width(text: str) -> int:
     return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
-def table(rows: Sequence[Sequence[str]]) -> None:
+def table(rows: Sequence[Sequence[str]], keep: str = "") -> None:
     """Write rows as columns three spaces apart and at least ten wide, as Docker does; the last column is not padded."""
-    safe_rows = [[safe(cell) for cell in row] for row in rows]
+    safe_rows = [[safe(cell, keep) for cell in row] for row in rows]
     columns = max(map(len, safe_rows), default=0)
     widths = [max([10, *(_width(row[i]) + 3 for row in safe_rows if i < len(row))]) for i in range(columns)]
     for row in safe_rows:
@@ -153,22 +153,26 @@ def table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def listing(rows: Iterable[Mapping[str, Any]], headers: Mapping[str, str], columns: Sequence[str], form: str | None) -> None:
-    """Write rows (a value by field name) as --format asks: `table`, `json`, `table TEMPLATE` or TEMPLATE.
+    """Write rows (a value by field name, a function where a template may give it arguments) as --format asks: `table`, `json`,
+    `table TEMPLATE` or TEMPLATE.
 
     Raises InvalidValue or Unsupported for a template that cannot be read.
     """
-    from cratebox.cli import template
-
     if form == "json":
         for row in rows:
-            sys.stdout.write(json_line(dict(row)) + "\n")
-    elif form is None or form.split() == ["table"]:
+            sys.stdout.write(json_line({name: value for name, value in row.items() if not callable(value)}) + "\n")
+        return
+    if form is None or form.split() == ["table"]:
         table([[headers[column] for column in columns], *([str(row[column]) for column in columns] for row in rows)])
-    elif form.startswith("table "):
-        cells = [template.parse(cell) for cell in template.unescape(form[6:].strip()).split("\t")]
-        table([[cell.show(headers) for cell in cells], *([cell.show(row) for cell in cells] for row in rows)])
+        return
+    from cratebox.cli import template
+
+    is_table = form.startswith("table ")
+    wanted = template.parse(template.unescape(form.removeprefix("table ").strip() if is_table else form))
+    if is_table:
+        lines = [wanted.show(headers, "", headers=True), *(wanted.show(row, "") for row in rows)]
+        table([text.split("\t") for text in lines], keep="\n")
     else:
-        wanted = template.parse(template.unescape(form))
         for row in rows:
             line(wanted.show(row), keep="\n\t")
 

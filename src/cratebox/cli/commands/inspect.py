@@ -28,8 +28,8 @@ COMMAND = Command(
     completes="container",
     later=("s/size",),
     description="""Print what is known as a JSON array, with Docker's names of fields. A name is looked for among the containers
-first, then among the images. With --format a line for each, from a part of Go's templates: fields, json, index, len, join,
-upper, lower, split, println and pipes.""",
+first, then among the images. With --format a line for each, from a template of Go: fields, range, if, with, variables, pipes,
+index, len, eq, printf and the like, and Docker's json, join, split, title, lower, upper, pad and truncate.""",
     examples=(
         ("crate inspect -f '{{.State.ExitCode}}' web", "one field"),
         ("crate inspect -f '{{json .Config.Env}}' alpine", "a part, as JSON"),
