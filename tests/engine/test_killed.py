@@ -75,10 +75,10 @@ def test_a_supervisor_that_fails_ends_its_container_and_says_so(box) -> None:
         import cratebox
         from cratebox.engine.pump import Pump
 
-        def turn(self, fd):
+        def read(self, stream):
             raise OSError(5, "made up")
 
-        Pump.turn = turn
+        Pump._read = read
         config = cratebox.ContainerConfig(image=sys.argv[1], command=("sh", "-c", "echo x; exec sleep 60"), name="fails")
         print(cratebox.Engine().containers.run(config))
         """,

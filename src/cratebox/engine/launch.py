@@ -174,6 +174,22 @@ def _watch(start: Start, prepared: Prepared) -> Watch:
     )
 
 
+def renewed(watch: Watch) -> Watch:
+    """Return what the supervisor of a container is told for the next run of it, as if it were started anew.
+
+    Raises what a start raises; the container's lock is still held.
+    """
+    from cratebox.engine.images import Images
+
+    which = watch.container
+    container = records.load(which.paths, which.id)
+    images = Images(which.paths, which.owner)
+    start = Start(which.paths, which.owner, images, container, watch.lock)
+    prepare_mounts(container.config)
+    prepared = _prepare(start.replace(layers=images.layer_directories(container)))
+    return _watch(start, prepared)
+
+
 def _not_forked(start: Start, error: OSError) -> RuntimeFailure:
     """Keep --rm where there is no supervisor to do it; return what to say. The container's lock is still held."""
     if start.container.config.remove:

@@ -1,18 +1,22 @@
-"""The container's output on its way to the log and, while somebody is attached, to his standard output and error.
+"""The container's output on its way to the log and to the descriptors of those who are attached.
 
-The supervisor turns this wheel. What is read is logged at once; what the attached side cannot take yet holds the container
-back, not the machine's memory: a stream is read again only when what came before has been passed on.
+What is read is logged at once; what an attached one cannot take yet holds the container back, not the machine's memory: a
+stream is read again only when all of them have what came before.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import select
 import stat
 import sys
 
+from cratebox.engine import loop as waiting
 from cratebox.engine.logs import LogWriter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _READ = 65536
 _FIONREAD = 0x541B  # ioctl_tty(2), pipe(7): how many bytes can be read; the same number on x86-64 and arm64
@@ -20,53 +24,60 @@ _TERMINAL_HOLDS = 1 << 18  # bytes; a terminal holds less (tty_buffer.c, n_tty.c
 _PIPE_BUF = 4096  # after POLLOUT that much goes into a pipe without blocking (pipe(7))
 
 
-class Stream:
-    """One output of the container: `source` is read, `sink` (or -1) is where the attached side wants it."""
+class Sink:
+    """Where one who is attached wants a stream: a descriptor that nobody else polls, and what it has not taken yet.
 
-    def __init__(self, name: str, source: int, sink: int) -> None:
-        self.name, self.source, self.sink = name, source, sink
+    `broken` is called where he has closed the other end.
+    """
+
+    def __init__(self, fd: int, broken: Callable[[], object]) -> None:
+        self.fd, self.broken = fd, broken
         self.pending = b""
+
+
+class Stream:
+    """One output of the container: `source` is read, `sinks` are where it goes."""
+
+    def __init__(self, name: str, source: int) -> None:
+        self.name, self.source = name, source
+        self.sinks: list[Sink] = []
         self.left: int | None = None  # bytes that are still to be read, once nobody of the container's can write more
+
+    @property
+    def held_up(self) -> bool:
+        """Whether somebody has not taken all yet."""
+        return any(sink.pending for sink in self.sinks)
 
 
 class Pump:
-    """Streams, the log, and the poll(2) set they share with the supervisor's other descriptors.
+    """Streams and their log, turned by a supervisor's loop.
 
     `nobody_else`: the log goes with the container, so what the attached side does not read any more, nobody will. Its pipe
     is then closed for the container as well, which ends as it would behind a shell's pipe.
     """
 
-    def __init__(self, streams: list[Stream], log: LogWriter | None, nobody_else: bool = False) -> None:
+    def __init__(self, loop: waiting.Loop, streams: list[Stream], log: LogWriter | None, nobody_else: bool = False) -> None:
         self.streams = streams
-        self._log = log
-        self.poll = select.poll()
         self.log_error = ""
-        self.broken = False  # whoever was attached has closed one of his ends
+        self._loop = loop
+        self._log = log
         self._nobody_else = nobody_else
         for stream in streams:
-            self.poll.register(stream.source, select.POLLIN)
+            self._watch(stream)
 
     @property
     def open(self) -> bool:
         """Whether any stream may still bring something, or has something to pass on."""
-        return any(stream.source >= 0 or stream.pending for stream in self.streams)
+        return any(stream.source >= 0 or stream.held_up for stream in self.streams)
 
-    def turn(self, fd: int) -> bool:
-        """Do what poll(2) reported `fd` ready for; False where it is none of the streams'."""
-        for stream in self.streams:
-            if fd == stream.source:
-                self._read(stream)
-                return True
-            if fd == stream.sink and stream.pending:
-                self._pass_on(stream)
-                return True
-        return False
+    def _watch(self, stream: Stream) -> None:
+        self._loop.watch(stream.source, lambda: self._read(stream))
 
     def _read(self, stream: Stream) -> None:
         try:
             data = os.read(stream.source, _READ if stream.left is None else min(_READ, stream.left))
         except BlockingIOError:
-            if stream.left is None:  # the client made the terminal non-blocking, and another read was faster
+            if stream.left is None:  # a client made the terminal non-blocking, and another read was faster
                 return
             data = b""
         except OSError:  # EIO: the last process that had the terminal open is gone
@@ -75,18 +86,16 @@ class Pump:
             stream.left -= len(data)
         if data:
             self._keep(stream.name, data)
-        if data and stream.sink >= 0:
-            stream.pending = data
-            self.poll.unregister(stream.source)
-            self._watch(stream)
-        elif not data or stream.left == 0:
+            if stream.sinks:
+                self._pass(stream, data)
+        if not data or stream.left == 0:
             self._end(stream)
 
     def _end(self, stream: Stream) -> None:
-        if not stream.pending:
-            self.poll.unregister(stream.source)
-        os.close(stream.source)
-        stream.source = -1
+        if stream.source >= 0:
+            self._loop.unwatch(stream.source)
+            os.close(stream.source)
+            stream.source = -1
 
     def writers_are_gone(self) -> None:
         """The container's processes have ended: what they wrote to pipes is there by now, and is all that counts.
@@ -96,7 +105,7 @@ class Pump:
         for stream in self.streams:
             if stream.source >= 0 and stat.S_ISFIFO(os.fstat(stream.source).st_mode):
                 stream.left = int.from_bytes(fcntl.ioctl(stream.source, _FIONREAD, bytes(4)), sys.byteorder)
-                if not stream.left and not stream.pending:
+                if not stream.left and not stream.held_up:
                     self._end(stream)
 
     @property
@@ -120,61 +129,75 @@ class Pump:
             except OSError as error:
                 self.log_error = f"the log ends early: {error.strerror}"
 
-    def _watch(self, stream: Stream) -> None:
-        try:
-            self.poll.register(stream.sink, select.POLLOUT)
-        except (OSError, ValueError):
-            self._drop(stream)
-            return
-        # A regular file is not pollable in every way, but always ready: poll reports it at once.
+    # Those who are attached
 
-    def _pass_on(self, stream: Stream) -> None:
+    def attach(self, name: str, sink: Sink) -> None:
+        """Pass on to `sink` what the stream `name` brings from now on; the sink is the pump's to close."""
+        for stream in self.streams:
+            if stream.name == name:
+                stream.sinks.append(sink)
+                return
+        os.close(sink.fd)
+
+    def detach(self, sink: Sink) -> None:
+        """Pass nothing on to `sink` any more, and close it; the log goes on. Nothing where it is closed already."""
+        for stream in self.streams:
+            if sink in stream.sinks:
+                self._drop(stream, sink)
+
+    def _pass(self, stream: Stream, data: bytes) -> None:
+        self._loop.unwatch(stream.source)
+        for sink in stream.sinks:
+            sink.pending = data
+            # A regular file is not pollable in every way, but always ready: poll reports it at once.
+            self._loop.watch(sink.fd, lambda sink=sink: self._pass_on(stream, sink), waiting.WRITE)  # type: ignore[misc]
+
+    def _pass_on(self, stream: Stream, sink: Sink) -> None:
         try:
-            written = os.write(stream.sink, stream.pending[:_PIPE_BUF])
-        except BrokenPipeError:  # whoever was attached does not listen any more
-            self.broken = True
-            self._drop(stream)
-            if self._nobody_else and stream.source >= 0:
+            written = os.write(sink.fd, sink.pending[:_PIPE_BUF])
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # he does not listen any more
+            self._drop(stream, sink)
+            if self._nobody_else and not stream.sinks:
                 self._end(stream)
+            sink.broken()
             return
         except OSError:  # EIO, ENOSPC: it cannot be written there, whoever listens
-            self._drop(stream)
+            self._drop(stream, sink)
             return
-        stream.pending = stream.pending[written:]
-        if not stream.pending:
-            self.poll.unregister(stream.sink)
+        sink.pending = sink.pending[written:]
+        if not sink.pending:
+            self._loop.unwatch(sink.fd)
             self._read_again(stream)
 
-    def _drop(self, stream: Stream) -> None:
+    def _drop(self, stream: Stream, sink: Sink) -> None:
         """Let go of a sink; it is closed, for whoever reads from it may wait for its end."""
-        try:
-            self.poll.unregister(stream.sink)
-        except (KeyError, OSError, ValueError):
-            pass
-        os.close(stream.sink)
-        stream.sink, stream.pending = -1, b""
-        self._read_again(stream)
+        stream.sinks.remove(sink)
+        self._loop.unwatch(sink.fd)
+        os.close(sink.fd)
+        if sink.pending:
+            sink.pending = b""
+            self._read_again(stream)
 
     def _read_again(self, stream: Stream) -> None:
-        if stream.source < 0:
+        if stream.source < 0 or stream.held_up:
             return
-        self.poll.register(stream.source, select.POLLIN)
+        self._watch(stream)
         if stream.left is not None:
             self._read_on(stream)
 
     def _read_on(self, stream: Stream) -> None:
         """Read what is left, until it has to be passed on: poll(2) does not report what nobody writes to any more."""
-        while stream.source >= 0 and not stream.pending:
+        while stream.source >= 0 and not stream.held_up:
             self._read(stream)
 
-    def detach(self) -> None:
-        """Stop passing anything on; the log goes on."""
-        for stream in self.streams:
-            if stream.sink >= 0:
-                self._drop(stream)
-
     def close(self) -> None:
-        """End the log. What it could not take is told by `log_error`."""
+        """End the log and let go of all who are attached. What the log could not take is told by `log_error`."""
+        for stream in self.streams:
+            self._end(stream)
+            for sink in stream.sinks[:]:
+                self._drop(stream, sink)
         if self._log:
             try:
                 self._log.close()

@@ -47,6 +47,14 @@ def _take(path: str, command: int) -> int:
     return fd
 
 
+def release(fd: int) -> None:
+    """Free the lock of `fd` and close it, also where another process holds a duplicate of the descriptor. Raises OSError."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WHOLE_FILE.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
+    finally:
+        os.close(fd)
+
+
 def is_held(path: str) -> bool:
     """Tell whether somebody has the lock of the file `path`; False where there is no such file. Raises OSError."""
     try:
