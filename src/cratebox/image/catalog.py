@@ -64,6 +64,10 @@ class Catalog:
                 damaged.append((index.name_of(entry) or entry.digest, error))
         return whole, damaged
 
+    def manifest_of(self, image: StoredImage) -> Manifest:
+        """Return the manifest of an image. Raises NotFound where it was removed meanwhile, StorageError."""
+        return self._manifest(entry_of(image, index.read(self.directory)))
+
     def has_blob(self, digest: str) -> bool:
         """Tell whether the blob is there, whole and verified. Raises Untrusted where `digest` is none."""
         return self._blobs.has(digest)

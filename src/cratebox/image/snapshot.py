@@ -100,9 +100,14 @@ class Layers:
             self._boot = read_small("/proc/sys/kernel/random/boot_id", 100).decode("ascii").strip()
         return self._boot
 
-    def pending(self, diff_id: str) -> PendingLayer:
-        """Return what makes a layer, a context manager; nothing is there yet. Raises Untrusted, Unsupported."""
-        return PendingLayer(self, self.path(diff_id), diff_id)
+    def pending(self, diff_id: str | None) -> PendingLayer:
+        """Return what makes a layer, a context manager; nothing is there yet. None: what it will be is not known.
+
+        Raises Untrusted, Unsupported.
+        """
+        if diff_id is not None:
+            self.path(diff_id)
+        return PendingLayer(self, diff_id)
 
     def publish(self, pending: PendingLayer, unpacked: Unpacked) -> None:
         """Give a layer its name. Where somebody else was faster, theirs stays."""
@@ -122,7 +127,7 @@ class Layers:
                 if os.path.lexists(final):
                     os.rename(final, f"{self.directory}/.old-{os.urandom(8).hex()}")  # `sweep` is for it
                 os.rename(pending.path, final)
-                pending.path = final
+                pending.published = True
         except OSError as error:
             raise storage_failure(f"cannot write {pending.path}", error) from None
 
@@ -246,9 +251,9 @@ class PendingLayer:
     A signal may raise anything anywhere, so there is nothing on the disk before the context has begun.
     """
 
-    def __init__(self, layers: Layers, final: str, diff_id: str) -> None:
+    def __init__(self, layers: Layers, diff_id: str | None) -> None:
         self._layers = layers
-        self.final, self._diff_id = final, diff_id
+        self.published, self._diff_id = False, diff_id
         self.path = f"{layers.directory}/.new-{os.urandom(8).hex()}"
         self.unpacked: Unpacked | None = None
         self.tree = self._mark = -1
@@ -269,7 +274,7 @@ class PendingLayer:
                 self.unpacked = layer.unpack(
                     stream, media_type, self.tree, userxattr=userxattr, owners=owners, owners_file=owners_file
                 )
-            if self.unpacked.diff_id != self._diff_id:
+            if self._diff_id not in (None, self.unpacked.diff_id):
                 raise Untrusted(
                     f"a layer is not what the image's config says: expected {self._diff_id}, got {self.unpacked.diff_id}"
                 )
@@ -308,7 +313,7 @@ class PendingLayer:
     def discard(self) -> None:
         """Delete what was not published. A second call does nothing. Raises StorageError."""
         try:
-            if self.path != self.final and os.path.lexists(self.path):
+            if not self.published and os.path.lexists(self.path):
                 self._layers.delete(os.path.basename(self.path))
         except OSError as error:
             raise StorageError(f"cannot delete {self.path}: {error.strerror}") from None

@@ -46,10 +46,11 @@ from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from cratebox.image.across import RunInside
     from cratebox.image.intake import Intake
+    from cratebox.image.new_layer import NewLayer
 
     # IDs of the images that containers are made of, or what finds them: it is asked while nobody can make a container.
     InUse = Collection[str] | Callable[[], Collection[str]]
@@ -150,6 +151,15 @@ class Store(Catalog):
         self.prepare()
         if not self.has_layer(diff_id):
             across.run(self.run_inside, lambda: self._intake().unpack_blob(descriptor, diff_id))
+
+    def new_layer(self, archive: Iterator[bytes]) -> NewLayer:
+        """Make a layer of a plain tar: its blob and its tree. To be called where the id map of the containers is (run_inside).
+
+        Nothing refers to it yet: the caller is `using` the store until it has tagged an image. Raises StorageError.
+        """
+        from cratebox.image import new_layer
+
+        return new_layer.take(self._blobs, self._layers, archive, userxattr=self.userxattr, owners=self.owners)
 
     def restore(self, image: StoredImage) -> None:
         """Unpack again, from their blobs, those layers of `image` that are missing or damaged. Raises StorageError."""
