@@ -23,6 +23,7 @@ CONTAINERS = (
     "rm",
     "diff",
     "export",
+    "commit",
 )
 IMAGES = ("pull", "images", "rmi")
 ITSELF = ("info", "version", "completion")

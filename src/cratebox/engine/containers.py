@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
+    from cratebox.engine import committing
     from cratebox.engine.changes import Change
     from cratebox.engine.images import Images
     from cratebox.image.progress import Progress
+    from cratebox.image.store import StoredImage
 
 SIGKILL = 9
 
@@ -167,11 +169,27 @@ class Containers:
         from cratebox.engine import exporting
         from cratebox.engine.container_layers import ContainerRoot
 
-        root = ContainerRoot(self.paths, self.images, self.get(reference))
+        container = self.get(reference)
+        root = ContainerRoot(self.paths, self.images, container)
         if isinstance(to, str):
             exporting.to_file(root, to)
         else:
             exporting.to(root, to, "the archive")
+        self._tell("export", container)
+
+    def commit(self, reference: str, wish: committing.Wish) -> StoredImage:
+        """Make an image of a container's changes. Raises as `get`, and as committing.commit."""
+        from cratebox.engine import committing
+
+        container = self.get(reference)
+        image = committing.commit(self.paths, self.images, container, wish)
+        self._tell("commit", container)
+        return image
+
+    def _tell(self, action: str, container: Container) -> None:
+        from cratebox.engine import events
+
+        events.emit(self.paths, "container", action, container.id, events.of_container(container))
 
     # Ending
 

@@ -11,7 +11,7 @@ import re
 import shlex
 
 from cratebox.engine.signals import parse as parse_signal
-from cratebox.engine.words import shown
+from cratebox.engine.words import duration, number, shown
 from cratebox.errors import InvalidValue
 
 TYPE_CHECKING = False
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 _SHELL = ["/bin/sh", "-c"]
 _VARIABLE = re.compile(r"\\(.)|\$(?:(\w+)|\{(\w+)(?::([-+])([^}]*))?\})")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
-_DURATION = re.compile(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)")
-_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _HEALTH_FLAGS = {
     "interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod", "start-interval": "StartInterval",
     "retries": "Retries",
@@ -34,15 +32,19 @@ _HEALTH_FLAGS = {
 
 def apply(config: Config, changes: Iterable[str]) -> Config:
     """Return an image's `config` ("config" of its document) after these instructions. Raises InvalidValue."""
-    config = dict(config)
+    config, seen = dict(config), set()
     for text in changes:
         for line in text.replace("\\\n", "").splitlines():
             if line.strip() and not line.lstrip().startswith("#"):
-                _apply(config, line.strip())
+                word = _apply(config, line.strip())
+                if word == "ENTRYPOINT" and "CMD" not in seen:
+                    config["Cmd"] = None  # it belonged to the entry point before
+                seen.add(word)
     return config
 
 
-def _apply(config: Config, line: str) -> None:
+def _apply(config: Config, line: str) -> str:
+    """Apply one instruction; return its word."""
     word, _, rest = line.partition(" ")
     instruction = _INSTRUCTIONS.get(word.upper())
     if instruction is None:
@@ -52,6 +54,7 @@ def _apply(config: Config, line: str) -> None:
     if not rest:
         raise InvalidValue(f"--change {shown(line)}: {word.upper()} wants a value")
     instruction(config, rest)
+    return word.upper()
 
 
 def _expanded(config: Config, text: str) -> str:
@@ -98,10 +101,7 @@ def _cmd(config: Config, text: str) -> None:
 
 
 def _entrypoint(config: Config, text: str) -> None:
-    """A CMD that was there belonged to the other entry point, save where one is set beside it."""
     config["Entrypoint"] = _command(config, text)
-    if not config.pop("_cmd_is_set", False):
-        config["Cmd"] = None
 
 
 def _pairs(config: Config, text: str, what: str) -> list[tuple[str, str]]:
@@ -180,8 +180,10 @@ def _healthcheck(config: Config, text: str) -> None:
         flag, _, text = text.partition(" ")
         name, _, value = flag[2:].partition("=")
         if name not in _HEALTH_FLAGS:
-            raise InvalidValue(f"--change HEALTHCHECK: no such flag: {shown(flag)}", ", ".join(f"--{one}" for one in _HEALTH_FLAGS))
-        health[_HEALTH_FLAGS[name]] = _count(value) if name == "retries" else _duration(value)
+            raise InvalidValue(
+                f"--change HEALTHCHECK: no such flag: {shown(flag)}", ", ".join(f"--{one}" for one in _HEALTH_FLAGS)
+            )
+        health[_HEALTH_FLAGS[name]] = _health_value(name, value)
         text = text.lstrip()
     kind, _, command = text.partition(" ")
     command = command.strip()
@@ -195,18 +197,10 @@ def _healthcheck(config: Config, text: str) -> None:
     config["Healthcheck"] = health
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9:
-        raise InvalidValue(f"--change HEALTHCHECK --retries={shown(text)}: not a number")
-    return int(text)
-
-
-def _duration(text: str) -> int:
-    """Return nanoseconds of 1m30s."""
-    parts = _DURATION.findall(text)
-    if not parts or "".join(map("".join, parts)) != text:
-        raise InvalidValue(f"--change HEALTHCHECK: not a duration: {shown(text)}", "30s, 1m30s, 500ms")
-    return int(sum(float(number) * _NANOSECONDS[unit] for number, unit in parts))
+def _health_value(name: str, value: str) -> int:
+    """Return a count, or nanoseconds."""
+    what = f"--change HEALTHCHECK --{name}"
+    return number(value, what) if name == "retries" else int(duration(value, what) * 10**9)
 
 
 _INSTRUCTIONS: dict[str, Callable[[Config, str], None]] = {

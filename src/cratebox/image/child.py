@@ -86,7 +86,9 @@ def _descriptor(media_type: str, raw: bytes) -> Descriptor:
 
 
 def _as_json(one: Descriptor) -> dict[str, Any]:
-    return {"mediaType": one.media_type, "digest": one.digest, "size": one.size} | ({"urls": list(one.urls)} if one.urls else {})
+    return {"mediaType": one.media_type, "digest": one.digest, "size": one.size} | (
+        {"urls": list(one.urls)} if one.urls else {}
+    )
 
 
 def _in_form(layer: Descriptor, *, docker: bool) -> Descriptor:
