@@ -248,7 +248,7 @@ def test_an_instruction_changes_its_field(lines: tuple[str, ...], field: str, va
 @pytest.mark.parametrize(
     "line",
     ["", "RUN x", "CMD", "ENV", "ENV A", "ENV =x", "EXPOSE 0", "EXPOSE 70000", "EXPOSE 9-8", "STOPSIGNAL NO", "ONBUILD FROM x",
-     "HEALTHCHECK", "HEALTHCHECK x", "HEALTHCHECK --no=1 CMD x", "HEALTHCHECK --retries=x CMD x", "LABEL 'x", "VOLUME [\"\"]"],
+     "HEALTHCHECK", "HEALTHCHECK x", "HEALTHCHECK --no=1 CMD x", "HEALTHCHECK --retries=x CMD x", "LABEL 'x", 'VOLUME [""]'],
 )  # fmt: skip
 def test_what_is_no_instruction_is_refused(line: str) -> None:
     if line:

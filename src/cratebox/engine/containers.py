@@ -187,8 +187,6 @@ class Containers:
         return image
 
     def _tell(self, action: str, container: Container) -> None:
-        from cratebox.engine import events
-
         events.emit(self.paths, "container", action, container.id, events.of_container(container))
 
     # Ending
