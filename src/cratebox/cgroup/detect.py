@@ -60,15 +60,6 @@ def driver(name: str, rootless: bool) -> Driver:
     return Disabled("no cgroup file system is mounted", "mount -t cgroup2 none /sys/fs/cgroup")
 
 
-def manager_of(path: str) -> str:
-    """Return who was most likely given the cgroupsPath `path`: "systemd" for slice:prefix:name where it runs, else ""."""
-    if path.count(":") == 2 and "/" not in path:
-        from cratebox.cgroup.systemd import BOOTED
-
-        return "systemd" if os.path.isdir(BOOTED) else ""
-    return ""
-
-
 def _delegated(unified: Unified | None) -> Driver:
     if not unified:
         return Disabled("without root, limits take cgroup v2, which is not mounted here")

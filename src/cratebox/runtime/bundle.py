@@ -11,8 +11,10 @@ import time
 
 from cratebox import jsontext
 from cratebox.cgroup import base as cgroups
+from cratebox.cgroup import mark
 from cratebox.errors import CrateError, InvalidValue, RuntimeFailure, StorageError, Unsupported
 from cratebox.linux import process
+from cratebox.linux.regular import read_regular
 from cratebox.paths import private_directory
 from cratebox.record import Record
 from cratebox.runtime import cgroup_owner, console, place, seccomp, spec, validate, warnings
@@ -53,7 +55,7 @@ def create(root: str, name: str, bundle: str, settings: Settings, detached: bool
     RuntimeFailure; nothing of the container is left then.
     """
     place.check_id(name)
-    document = read(settings.config or bundle + "/config.json")
+    document = read(settings.config, pipe=True) if settings.config else read(bundle + "/config.json")
     validate.validate(document)
     for text in validate.passed_over(document.process):
         warnings.tell(text)
@@ -61,7 +63,9 @@ def create(root: str, name: str, bundle: str, settings: Settings, detached: bool
     driver = place.driver(settings.rootless, settings.cgroup_manager)
     cgroup = (document.linux.cgroups_path if document.linux else "") or driver.default_path(name)
     driver.check_path(cgroup)
-    blank = _blank(name, bundle, document, cgroup)
+    blank = _blank(name, bundle, document, cgroup).replace(
+        manager=driver.name if driver.name in {"systemd", "disabled"} else ""
+    )
     wish = _wish(root, bundle, document, settings, blank)
     directory, lock = place.claim(root, name)
     try:
@@ -70,17 +74,12 @@ def create(root: str, name: str, bundle: str, settings: Settings, detached: bool
         os.close(lock)
 
 
-def read(path: str) -> spec.Spec:
-    """Return the spec in the file `path`. Raises InvalidValue that says what is wrong with it."""
+def read(path: str, *, pipe: bool = False) -> spec.Spec:
+    """Return the spec in the regular file `path`, or the `pipe`. Raises InvalidValue that says what is wrong with it."""
     try:
-        with open(path, "rb") as file:
-            raw = file.read(_MOST_OF_SPEC + 1)
+        return spec.decode(jsontext.loads(read_regular(path, _MOST_OF_SPEC, pipe=pipe)))
     except OSError as error:
         raise InvalidValue(f"cannot read {path}: {(error.strerror or '').lower()}") from None
-    if len(raw) > _MOST_OF_SPEC:
-        raise InvalidValue(f"{path} is larger than 16 MiB")
-    try:
-        return spec.decode(jsontext.loads(raw))
     except jsontext.JSONError as error:
         raise InvalidValue(f"{path}: {error}") from None
 
@@ -143,6 +142,8 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings, dr
         asked = listener(state, "creating", linux.seccomp) if linux and linux.seccomp else None
         created = creation.begin(wish.replace(cgroup=group, gate=ends[0], report=ends[1], listener=asked))
         group = created.cgroup or group
+        if group:
+            mark.put(group, place.owner(directory))
         _give(group, wish.spec)
         saved.save_spec(directory, wish.spec)  # while init mounts
         if linux and linux.intel_rdt:

@@ -32,7 +32,7 @@ def kill(root: str, name: str, signal: int, *, all: bool = False) -> None:  # no
         raise Conflict("container not running")
     try:
         if all or (signal == _SIGKILL and not found.own_pids):  # no end of a PID namespace would take the others along
-            _signal_all(found, signal)
+            _signal_all(found, directory, signal)
         else:
             _signal_one(found, signal)
         if now == "paused" and signal == _SIGKILL:  # what is frozen by cgroup v1 does not die
@@ -51,8 +51,8 @@ def _signal_one(found: saved.State, signal: int) -> None:
         os.close(pidfd)
 
 
-def _signal_all(found: saved.State, signal: int) -> None:
-    group = cgroups.from_paths(found.cgroup)
+def _signal_all(found: saved.State, directory: str, signal: int) -> None:
+    group = place.cgroup_of(found, directory)
     if signal == _SIGKILL:
         _signal_one(found, signal)  # the end of its PID namespace
         group.kill()
@@ -84,7 +84,8 @@ def _signal_namespace(leader: int, signal: int) -> None:
 def delete(root: str, name: str, *, force: bool = False) -> None:
     """Remove a container that has stopped or was never started; with `force` any, by SIGKILL.
 
-    Raises NotFound, Conflict where it runs, RuntimeFailure where it does not die (deleting may then be tried again).
+    Raises NotFound, Conflict where it runs, RuntimeFailure where it does not die (deleting may then be tried again),
+    StorageError where its files are damaged and, by force, where nothing tells any more whether it has processes.
     """
     directory = place.directory_of(root, name)
     if force:
@@ -94,20 +95,25 @@ def delete(root: str, name: str, *, force: bool = False) -> None:
         try:
             found = _known(directory, name, force)
         except NotFound:
-            saved.forget(directory)  # its create died before it wrote anything: we have its lock
+            left = cgroups.from_paths(place.find_cgroup(directory))
+            if left.directories and not force:
+                raise StorageError(f"damaged: {directory} is empty, and its processes run", "delete it by force") from None
+            left.kill()
+            left.remove()
+            saved.forget(directory, whole=force)  # its create died before it wrote anything: we have its lock
             raise
         now = saved.status(found, directory)
         if now in {"running", "paused"} and not force:
             raise Conflict(f"cannot delete container {name} that is not stopped: {now}", "kill it first, or delete by force")
         if now in _ALIVE:
-            end(found)
+            end(found, directory)
         hooks = _hooks(found, directory, force)
-        place.remove_cgroup(found)
+        place.remove_cgroup(found, directory)
         if found.resctrl:
             from cratebox.runtime.bundle import remove_rdt
 
             remove_rdt(found.resctrl)
-        saved.forget(directory)
+        saved.forget(directory, whole=force)
         if hooks:
             from cratebox.runtime.bundle import run_poststop
 
@@ -135,13 +141,15 @@ def _hooks(found: saved.State, directory: str, force: bool) -> spec.Hooks | None
 
 
 def _known(directory: str, name: str, force: bool) -> saved.State:
-    """Return the state of a container; with `force`, where that is damaged, what its identity tells."""
-    try:
-        return saved.load(directory)
-    except StorageError:
-        if not force:
-            raise
-        return saved.load_identity(directory, name)
+    """Return the state of a container; with `force`, where its files are damaged or contradict each other, what is certain."""
+    if not force:
+        found = saved.load(directory)
+        if found.pid:
+            saved.check_identity(directory, found)
+        return found
+    from cratebox.runtime import salvage
+
+    return salvage.load(directory, name)
 
 
 def _kill_early(directory: str, name: str) -> None:
@@ -149,12 +157,14 @@ def _kill_early(directory: str, name: str) -> None:
     try:
         found = _known(directory, name, force=True)
         if saved.status(found, directory) in _ALIVE:
-            _signal_all(found, _SIGKILL)
+            _signal_all(found, directory, _SIGKILL)
+        elif not found.pid:
+            cgroups.from_paths(found.cgroup).kill()  # all that tells of it: see salvage.py
     except (CrateError, OSError):
         pass  # what is to be said about it is said under the lock
 
 
-def end(found: saved.State) -> None:
+def end(found: saved.State, directory: str) -> None:
     """Kill the container's processes; return when the first one has ended. Raises RuntimeFailure, OSError."""
     try:
         pidfd = process.open_pidfd(found.pid, found.started)
@@ -162,7 +172,7 @@ def end(found: saved.State) -> None:
         return
     try:
         process.send_signal(pidfd, _SIGKILL)
-        cgroups.from_paths(found.cgroup).kill()  # thaws, where it is frozen: what is frozen does not die
+        place.cgroup_of(found, directory).kill()  # thaws, where it is frozen: what is frozen does not die
         wait_for_end(pidfd)
     except ProcessLookupError:
         pass

@@ -77,7 +77,7 @@ def _run_poststart(directory: str, found: saved.State) -> None:
             told = {**bundles.hook_state(found), "status": "running", "pid": found.pid}
             hooks.run("poststart", wanted.poststart, told)
     except BaseException:
-        end(found)
+        end(found, directory)
         raise
 
 

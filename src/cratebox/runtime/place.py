@@ -16,7 +16,7 @@ import os
 import time
 
 from cratebox.cgroup import base as cgroups
-from cratebox.cgroup import detect
+from cratebox.cgroup import detect, mark
 from cratebox.errors import Conflict, InvalidValue, NotFound, RuntimeFailure, StorageError
 from cratebox.linux import process, userns
 from cratebox.paths import private_directory
@@ -116,7 +116,7 @@ def _take_over(directory: str) -> None:
     else:
         if found.pid:
             raise Conflict("container with given ID already exists", "delete it first, or choose another ID")
-        remove_cgroup(found)
+        remove_cgroup(found, directory)
     unlink(directory, *_FILES)
 
 
@@ -135,27 +135,61 @@ def make_fifos(directory: str) -> tuple[int, int]:
         os.close(reader)
 
 
-def remove_cgroup(state: saved.State) -> None:
-    """Kill what is left in the container's cgroup and remove it. Raises RuntimeFailure where something does not die."""
+def owner(directory: str) -> str:
+    """Return what the cgroup of the container in `directory` is marked with. Raises OSError."""
+    info = os.stat(directory)
+    return f"{info.st_dev}:{info.st_ino}"
+
+
+def cgroup_of(state: saved.State, directory: str) -> cgroups.Cgroup:
+    """Return the container's cgroup: the one of `state` if it is marked as its own, else the one that is.
+
+    It has no directories where there is none, or where it was that of an earlier boot.
+    """
     if state.boot_id and state.boot_id != process.boot_id():
-        return  # what is there under that name by now is another container's
-    if not state.cgroup:
-        _remove_unknown(state.cgroups_path)
-        return
+        return cgroups.from_paths({})  # what is there under that name by now is another container's
+    own = owner(directory)
     group = cgroups.from_paths(state.cgroup)
+    marks = {mark.of(one) for one in group.directories.values()}
+    confirmed = _is_confirmed(state, directory)
+    if confirmed and marks <= {own}:
+        return group
+    found = mark.find(own)
+    # A directory without a mark is gone, or of a kernel that knows no marks.
+    return group if confirmed and marks <= {own, ""} and not found.directories else found
+
+
+def _is_confirmed(state: saved.State, directory: str) -> bool:
+    try:
+        return saved.load_identity(directory).cgroup == state.cgroup
+    except (FileNotFoundError, StorageError):
+        return False
+
+
+def find_cgroup(directory: str) -> dict[str, str]:
+    """Return what `from_paths` takes for the cgroup that is marked as that of the container in `directory`, {} for none."""
+    return mark.find(owner(directory)).paths()
+
+
+def remove_cgroup(state: saved.State, directory: str) -> None:
+    """Kill what is left in the container's cgroup and remove it. Raises RuntimeFailure where something does not die."""
+    group = cgroup_of(state, directory)
     group.kill()
     group.remove()
+    if not state.cgroup and not group.directories and state.cgroups_path and state.boot_id in {"", process.boot_id()}:
+        _remove_unmarked(state)
 
 
-def _remove_unknown(path: str) -> None:
-    """Remove the cgroup of a container whose create died before it could write down which directories it had made.
+def _remove_unmarked(state: saved.State) -> None:
+    """Remove the cgroup of a container whose create died before it could mark what it had made.
 
-    Making them again finds them. Its process is dying, if there is one, and nobody is killed here: a process that stays may
-    as well be another container's, which had that path before. Raises RuntimeFailure then.
+    Making the directories again finds them. Its process is dying, if there is one, and nobody is killed here: a process that
+    stays may as well be another container's, which had that path before. Raises RuntimeFailure then.
     """
+    path = state.cgroups_path
     for _ in range(_TRIES):
         try:
-            driver(manager=detect.manager_of(path)).clear(path)
+            driver(manager=state.manager).clear(path)
         except Conflict as error:
             in_use = error.message
             time.sleep(0.01)

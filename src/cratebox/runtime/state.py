@@ -13,6 +13,7 @@ from cratebox import document, jsontext
 from cratebox.cgroup import base as cgroups
 from cratebox.errors import InvalidValue, NotFound, StorageError
 from cratebox.linux import process
+from cratebox.linux.regular import read_regular
 from cratebox.record import Record
 
 TYPE_CHECKING = False
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     _R = TypeVar("_R", bound=Record)
 
 _MOST = 128 << 20  # bytes: a spec may have 16 MiB, and a byte of it takes up to six here (\u0001)
-_ENOSPC = 28
+_NO_PID = 1 << 22  # above what any kernel gives (PID_MAX_LIMIT)
+_LATEST = 1 << 38  # seconds: a time that has a date of four digits
+_EXDEV, _EINVAL, _EFBIG, _ENOSPC = 18, 22, 27, 28
 _BY_FORCE = "delete the container by force"
 
 
@@ -36,7 +39,7 @@ class State(Record):
     `cgroups_path` is what `cgroup` was or will be made from; `rootfs` is the root's directory on the host; `command` is the
     first word of the process, for messages; `own_pids`: its PID namespace is its own, and ends with
     it; `hooked`: its spec has hooks; `resctrl` are the directories of linux.intelRdt that
-    were made for it.
+    were made for it; `manager` makes its cgroup ("systemd", or "" for whoever does so here).
     """
 
     oci_version: str
@@ -56,6 +59,7 @@ class State(Record):
     hooked: bool = False
     own_pids: bool = True
     resctrl: tuple[str, ...] = ()
+    manager: str = ""
 
 
 class Identity(Record):
@@ -65,7 +69,6 @@ class Identity(Record):
     started: int
     boot_id: str
     cgroup: dict[str, str] = {}  # noqa: RUF012
-    cgroups_path: str = ""
 
 
 def save(directory: str, state: State) -> None:
@@ -91,7 +94,7 @@ def load_spec(directory: str) -> spec.Spec:
 
 def save_identity(directory: str, state: State) -> None:
     """Write identity.json, once, from a state that has its process. Raises OSError."""
-    known = Identity(state.pid, state.started, state.boot_id, state.cgroup, state.cgroups_path)
+    known = Identity(state.pid, state.started, state.boot_id, state.cgroup)
     _replace(directory + "/identity.json", known)
 
 
@@ -108,58 +111,59 @@ def _replace(path: str, record: Record) -> None:
 
 def load(directory: str) -> State:
     """Return the state in `directory`. Raises NotFound, StorageError where the file is damaged."""
+    path = directory + "/state.json"
     try:
-        return _read(directory + "/state.json", State)
+        state = _read(path, State)
     except FileNotFoundError:
-        if os.path.exists(directory + "/identity.json"):
-            raise StorageError(f"damaged: {directory}/state.json is gone", _BY_FORCE) from None
+        if any(os.path.lexists(f"{directory}/{name}") for name in ("identity.json", "config.json")):
+            raise StorageError(f"damaged: {path} is gone", _BY_FORCE) from None
         raise NotFound("container does not exist") from None
+    _check_process(state, path)
+    if not 0 <= state.created < _LATEST:
+        raise StorageError(f"damaged: {path}: created is no time", _BY_FORCE)
+    return state
 
 
-def load_identity(directory: str, name: str) -> State:
-    """Return what identity.json knows of the container `name`, whose state.json is damaged; that it has no process and the
-    cgroup that it would have been given, where this file is damaged as well.
-    """
+def load_identity(directory: str) -> Identity:
+    """Return what identity.json knows of a container. Raises FileNotFoundError, StorageError where the file is damaged."""
+    known = _read(directory + "/identity.json", Identity)
+    _check_process(known, directory + "/identity.json")
+    return known
+
+
+def agree(state: State, known: Identity) -> bool:
+    """Say whether both tell of the same process and cgroup."""
+    return (state.pid, state.started, state.boot_id, state.cgroup) == (known.pid, known.started, known.boot_id, known.cgroup)
+
+
+def check_identity(directory: str, state: State) -> None:
+    """Raise StorageError where identity.json says otherwise: a process that runs could be taken for one that has ended."""
     try:
-        known = _read(directory + "/identity.json", Identity)
-    except (FileNotFoundError, StorageError):
-        known = Identity(0, 0, "", cgroups_path=default_cgroup(name))
-    return State(
-        "",
-        name,
-        "",
-        known.pid,
-        known.started,
-        known.boot_id,
-        0.0,
-        known.cgroup,
-        cgroups_path=known.cgroups_path,
-        hooked=os.path.exists(directory + "/config.json"),
-    )
+        if agree(state, load_identity(directory)):
+            return
+    except FileNotFoundError:
+        return  # not made yet, or a deletion has begun
+    raise StorageError(f"damaged: state.json and identity.json in {directory} contradict each other", _BY_FORCE)
 
 
-def default_cgroup(name: str) -> str:
-    """Return the path of the cgroup of a container whose spec names none."""
-    return f"crate-oci/{name}"
+def _check_process(record: State | Identity, path: str) -> None:
+    if not 0 <= record.pid < _NO_PID or (record.pid and not (record.started > 0 and record.boot_id)):
+        raise StorageError(f"damaged: {path}: pid, started and bootId are no process", _BY_FORCE)
 
 
 def _read(path: str, kind: type[_R]) -> _R:
     """Return the record in the file `path`. Raises FileNotFoundError, StorageError where it is damaged."""
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            raw = file.read(min(_MOST, os.fstat(file.fileno()).st_size))
+        raw = read_regular(path, _MOST)
         return document.decode(kind, jsontext.loads(raw), path)
     except FileNotFoundError:
         raise
     except OSError as error:
+        if error.errno in {_EINVAL, _EFBIG}:
+            raise StorageError(f"damaged: {path}: {error.strerror}", _BY_FORCE) from None
         raise StorageError(f"cannot read {path}: {error.strerror}") from None
     except (jsontext.JSONError, InvalidValue) as error:
         raise StorageError(f"damaged: {path}: {error}", _BY_FORCE) from None
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Never wait for a writer, should a FIFO be there instead of the file."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def status(state: State, directory: str) -> str:
@@ -198,17 +202,43 @@ def _is_locked(directory: str) -> bool:
     return False
 
 
-def forget(directory: str) -> None:
-    """Delete the directory of a container that is gone; what is gone already is no error. Raises StorageError."""
+def forget(directory: str, *, whole: bool = False) -> None:
+    """Delete the directory of a container that is gone; what is gone already is no error. Raises StorageError.
+
+    What is there and was not made by us is deleted only where the `whole` directory has to go.
+    """
     try:
-        # The identity first: alone it would stand for a container whose state is damaged.
-        for name in sorted(os.listdir(directory), key=lambda name: name != "identity.json"):
-            _gone(os.unlink, f"{directory}/{name}")
+        # The identity first: alone it would stand for a container whose state is damaged. The state last: it is found again.
+        for name in sorted(os.listdir(directory), key=lambda name: (name == "state.json", name != "identity.json")):
+            if whole and _is_directory(f"{directory}/{name}"):
+                _delete_directory(f"{directory}/{name}")
+            else:
+                _gone(os.unlink, f"{directory}/{name}")
         _gone(os.rmdir, directory)
     except FileNotFoundError:
         pass
     except OSError as error:
         raise StorageError(f"cannot delete {directory}: {error.strerror}") from None
+
+
+def _is_directory(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
+def _delete_directory(path: str) -> None:
+    """Delete what somebody has made there, which no other user can change meanwhile. What is mounted there stays, and is an error."""
+    from cratebox.linux import beneath, const
+
+    try:
+        os.close(beneath.openat2(const.AT_FDCWD, path, const.O_PATH | os.O_DIRECTORY, resolve=const.RESOLVE_NO_XDEV))
+    except OSError as error:
+        raise OSError(error.errno, f"something is mounted at {path}" if error.errno == _EXDEV else error.strerror) from None
+    for name in os.listdir(path):
+        if _is_directory(f"{path}/{name}"):
+            _delete_directory(f"{path}/{name}")
+        else:
+            _gone(os.unlink, f"{path}/{name}")
+    _gone(os.rmdir, path)
 
 
 def _gone(remove: Callable[[str], None], path: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from cratebox.errors import InvalidValue
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.cli.options import Words
@@ -37,7 +39,15 @@ def fill_in(words: Words, who: Caller) -> None:
     who.rootless = {"true": True, "false": False}.get(words.text("rootless") or "")
     who.criu = words.text("criu") or "criu"
     root = words.text("root")
-    who.root = _trusted((root if root.startswith("/") else os.path.abspath(root)) if root else default_root())
+    who.root = _trusted(absolute(root, "--root") if root else default_root())
+
+
+def absolute(path: str, what: str) -> str:
+    """Return the absolute path of what the flag `what` was given. Raises InvalidValue where it is relative to a directory that is gone."""
+    try:
+        return path if path.startswith("/") else os.path.abspath(path)
+    except FileNotFoundError:
+        raise InvalidValue(f"{what} {path}: the working directory is gone", f"{what} takes an absolute path") from None
 
 
 def _cgroup_manager(words: Words) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _OF_PROCESS = ("cwd", "env", "user", "additional-gids", "process-label", "apparmor", "no-new-privs", "cap")
 _ID_MAX = 2**32 - 2
+_MOST = 16 << 20  # bytes of a process document
 COMMAND = Command(
     name="exec",
     arguments=f"{ID} [COMMAND [ARG...]]",
@@ -88,14 +89,14 @@ def _cgroup(path: str) -> str:
 def _read(path: str, words: Words, command: list[str]) -> Process:
     """Return the process in the file `path`. Raises InvalidValue, UsageError."""
     from cratebox import jsontext
+    from cratebox.linux.regular import read_regular
     from cratebox.runtime import spec
 
     more = [f"--{flag}" for flag in _OF_PROCESS if words.given(flag)] + command
     if more:
         raise words.wrong(f"--process says all about the process: {more[0]} cannot be added")
     try:
-        with open(path, "rb") as file:
-            return spec.decode_process(jsontext.loads(file.read(16 << 20)))
+        return spec.decode_process(jsontext.loads(read_regular(path, _MOST, pipe=True)))
     except OSError as error:
         raise InvalidValue(f"cannot read {path}: {(error.strerror or '').lower()}") from None
     except jsontext.JSONError as error:

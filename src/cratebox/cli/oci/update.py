@@ -80,14 +80,11 @@ def main(words: Words, who: Caller) -> int:
 def _read(path: str) -> Any:
     """Return the parsed document in `path`. Raises InvalidValue."""
     from cratebox import jsontext
+    from cratebox.linux.regular import read_regular
 
     name = "standard input" if path == "-" else path
     try:
-        if path == "-":
-            raw = sys.stdin.buffer.read(_MOST + 1)
-        else:
-            with open(path, "rb") as file:
-                raw = file.read(_MOST + 1)
+        raw = sys.stdin.buffer.read(_MOST + 1) if path == "-" else read_regular(path, _MOST, pipe=True)
         if len(raw) > _MOST:
             raise InvalidValue(f"{name} is larger than 1 MiB")
         return jsontext.loads(raw)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from cratebox.cli.oci.caller import absolute
 from cratebox.cli.options import Flag, Words
-from cratebox.errors import InvalidValue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,14 +35,7 @@ CREATION = (
 
 def bundle_of(words: Words) -> str:
     """Return the absolute path of the bundle. Raises InvalidValue where it is relative to a directory that is gone."""
-    return _absolute(words.text("bundle") or ".", "--bundle")
-
-
-def _absolute(path: str, what: str) -> str:
-    try:
-        return os.path.abspath(path)
-    except FileNotFoundError:
-        raise InvalidValue(f"{what} {path}: the working directory is gone", f"{what} takes an absolute path") from None
+    return absolute(words.text("bundle") or ".", "--bundle")
 
 
 def settings(words: Words, who: Caller) -> dict[str, Any]:
@@ -56,7 +48,7 @@ def settings(words: Words, who: Caller) -> dict[str, Any]:
         "no_new_keyring": words.yes("no-new-keyring"),
     }
     if config := words.text("config"):
-        found["config"] = _absolute(config, "--config")
+        found["config"] = absolute(config, "--config")
     if socket := words.text("pidfd-socket"):
         found["pidfd_socket"] = socket
     return found | cgroups(who)

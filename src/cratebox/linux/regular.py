@@ -1,0 +1,33 @@
+"""Reading a file of somebody else's: whatever lies under its name, nobody waits for it and memory stays bounded."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+_EFBIG, _EINVAL = 27, 22
+
+
+def read_regular(path: str, most: int, *, pipe: bool = False) -> bytes:
+    """Return the content of a regular file of at most `most` bytes; `pipe`: one whose writer is there already will do as well.
+
+    A FIFO, a device or a terminal could make its reader wait for ever, and opening some devices does something. Raises OSError.
+    """
+    kind = os.stat(path).st_mode
+    if not (stat.S_ISREG(kind) or (pipe and stat.S_ISFIFO(kind))):
+        raise OSError(_EINVAL, "is a directory" if stat.S_ISDIR(kind) else "not a regular file", path)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        kind = os.fstat(fd).st_mode
+        if stat.S_ISFIFO(kind) and pipe:
+            os.set_blocking(fd, True)
+        elif not stat.S_ISREG(kind):
+            raise OSError(_EINVAL, "not a regular file", path)
+        content = b""
+        while part := os.read(fd, min(1 << 20, most + 1 - len(content))):
+            content += part
+            if len(content) > most:
+                raise OSError(_EFBIG, f"larger than {most} bytes", path)
+    finally:
+        os.close(fd)
+    return content
