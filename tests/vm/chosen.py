@@ -65,6 +65,11 @@ CHOSEN: dict[str, dict[str, tuple[str, ...]]] = {
             "test_processes_are_held_to_their_limit",
             "test_the_cgroup_is_made_in_another",
         ),
+        "tests/engine/test_update.py": (
+            "test_limits_of_a_running_container_change_at_once",
+            "test_a_limit_can_be_taken_away",
+            "test_what_is_not_named_stays",
+        ),
         "tests/runtime/test_mount_ids.py": ("test_files_are_shown_with_the_mapped_ids",),
         **_BOTH,
         "tests/runtime/test_exec.py": (*_EXEC, "test_a_container_that_divides_its_cgroup_of_v2_can_be_entered"),

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def edit(paths: Paths, identity: str, change: Callable[[Container], Container]) -> Container:
+def edit(
+    paths: Paths, identity: str, change: Callable[[Container], Container], first: Callable[[Container], None] | None = None
+) -> Container:
     """Replace the record of the container with that full ID by what `change` makes of it; return the new one.
 
-    What `change` raises leaves the record as it was. It is called with the lock held, so it must not wait for long, nor edit.
+    What `change` raises leaves the record as it was, and so does `first`, which is given the new one when it is on the disk and
+    only has to take the old one's place. Both are called with the lock held, so they must not wait for long, nor edit.
     Raises NotFound, also where the container is removed meanwhile, StorageError.
     """
     where = records.directory(paths, identity)
@@ -32,7 +35,7 @@ def edit(paths: Paths, identity: str, change: Callable[[Container], Container]) 
             before = records.load(paths, identity)
             after = change(before)
             if after != before:
-                record_file.write(where + "/container.json", after, durable=True)
+                record_file.write(where + "/container.json", after, durable=True, first=lambda: first(after) if first else None)
         finally:
             os.close(held)
     except FileNotFoundError:

@@ -10,13 +10,17 @@ from cratebox.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TypeVar
 
     R = TypeVar("R", bound=Record)
 
 
-def write(path: str, value: Record, durable: bool = False) -> None:
-    """Replace the file `path` by `value` as JSON, whole or not at all; `durable`: also after a power failure. Raises OSError."""
+def write(path: str, value: Record, durable: bool = False, first: Callable[[], None] | None = None) -> None:
+    """Replace the file `path` by `value` as JSON, whole or not at all; `durable`: also after a power failure. Raises OSError.
+
+    `first` is done when nothing can keep the file from being replaced any more; what it raises leaves the old one.
+    """
     temporary = f"{path}.{os.getpid()}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -28,6 +32,8 @@ def write(path: str, value: Record, durable: bool = False) -> None:
                 os.fsync(fd)
         finally:
             os.close(fd)
+        if first:
+            first()
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)
