@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from cratebox.engine import exits, logs, record_file
+from cratebox.engine import exits, record_file
 
 PATIENCE = 60
 
@@ -72,59 +71,3 @@ def test_an_error_however_long_fits_into_the_room_that_was_kept(tmp_path: Path) 
     found = record_file.read(str(tmp_path / "exit.json"), exits.Exit)
     assert found is not None
     assert (found.code, found.started_at, set(found.error)) == (1, 2.0, {"\U0001f600"})
-
-
-# The log
-
-
-def entries(path: Path, tail: int | None = None) -> list[bytes]:
-    return [data for _stream, _when, data in logs.read(str(path), tail)]
-
-
-def test_a_log_has_an_upper_bound_and_keeps_the_newest_lines_whole(tmp_path: Path) -> None:
-    writer = logs.LogWriter(str(tmp_path / "log"), most=4096)
-    for number in range(1000):
-        writer.write("stdout", b"line %d\n" % number)
-    writer.close()
-    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 2 * 4096
-    kept = entries(tmp_path / "log")
-    first = int(kept[0].split()[1])
-    assert kept == [b"line %d\n" % number for number in range(first, 1000)]
-    assert len(kept) > 50
-    assert entries(tmp_path / "log", 2) == [b"line 998\n", b"line 999\n"]
-
-
-def test_a_follower_goes_on_in_the_next_file(tmp_path: Path) -> None:
-    writer = logs.LogWriter(str(tmp_path / "log"), most=2048)
-    writer.write("stdout", b"line 0\n")
-    follower = logs.follow(str(tmp_path / "log"), lambda: True)
-    seen = [next(follower)[2]]
-    for number in range(1, 200):
-        writer.write("stdout", b"line %d\n" % number)
-        seen.append(next(follower)[2])
-    writer.close()
-    assert seen == [b"line %d\n" % number for number in range(200)]
-    assert (tmp_path / "log.1").exists()
-
-
-def test_a_follower_holds_a_bounded_piece_of_a_log(tmp_path: Path) -> None:
-    """In a process of its own, whose memory is counted from its start."""
-    line = b"2026-01-31T12:00:00.000000000Z stdout F " + b"x" * 1000 + b"\n"
-    (tmp_path / "log").write_bytes(line * 100_000)
-    script = (
-        "import sys\n"
-        "from cratebox.engine import logs\n"
-        "count = sum(1 for _ in logs.follow(sys.argv[1], lambda: False))\n"
-        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
-        "print(count, peak.split()[1])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "log")], capture_output=True, text=True, check=True)
-    count, kilobytes = map(int, done.stdout.split())
-    assert count == 100_000
-    assert kilobytes < 60_000
-
-
-def test_an_old_log_is_read_before_the_new_one(tmp_path: Path) -> None:
-    for name, number in (("log.1", 1), ("log", 2)):
-        (tmp_path / name).write_bytes(b"2026-01-31T12:00:00.000000000Z stdout F %d\n" % number)
-    assert entries(tmp_path / "log") == [b"1\n", b"2\n"]

@@ -108,6 +108,8 @@ class ContainerConfig(Record):
     platform: str | None = None
     stop_signal: str | None = None
     stop_timeout: int | None = None
+    log_driver: str = "json-file"
+    log_options: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
 
 
 def check_name(text: str) -> str:

@@ -8,7 +8,7 @@ from cratebox.engine import ending, events, making, records, stopped, stopping
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.records import Container, ContainerStatus
-from cratebox.errors import Conflict, NotFound, StorageError
+from cratebox.errors import Conflict, NotFound, StorageError, Unsupported
 from cratebox.paths import Paths
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cratebox.engine import committing
     from cratebox.engine.changes import Change
     from cratebox.engine.images import Images
+    from cratebox.engine.log_reading import Entry
     from cratebox.image.progress import Progress
     from cratebox.image.store import StoredImage
 
@@ -144,16 +145,22 @@ class Containers:
         container = self.get(reference)
         return container_document(self.paths, container, records.status(self.paths, container))
 
-    def logs(self, reference: str, follow: bool = False, tail: int | None = None) -> Iterator[tuple[str, int, bytes]]:
-        """Yield what the container wrote: (stream, nanoseconds since 1970, bytes). Raises as `get`."""
-        from cratebox.engine import logs
+    def logs(
+        self, reference: str, follow: bool = False, tail: int | None = None, since: int | None = None, until: int | None = None
+    ) -> Iterator[Sequence[Entry]]:
+        """Yield what the container wrote, as much at once as there is: (stream, nanoseconds since 1970, bytes, attributes).
 
-        where = records.directory(self.paths, self.get(reference).id)
-        if not follow:
-            return logs.read(where + "/log", tail)
-        return logs.follow(where + "/log", lambda: records.is_locked(where), tail)
+        `tail`: only the last lines; `since` and `until`: of those only the ones of that time, in nanoseconds since 1970.
+        Raises as `get`; Unsupported where its log driver keeps nothing.
+        """
+        from cratebox.engine import log_reading
 
-    # Its files
+        container = self.get(reference)
+        if container.config.log_driver == "none":
+            raise Unsupported(f"{container.name} keeps no log: it was made with --log-driver none")
+        where = records.directory(self.paths, container.id)
+        wanted = log_reading.Wanted(tail, since, until)
+        return log_reading.read(where + "/log", wanted, (lambda: records.is_locked(where)) if follow else None)
 
     def diff(self, reference: str) -> Sequence[Change]:
         """Return what a container has changed in its root, as `docker diff` does. Raises as `get`, Unsupported for rootfs:."""

@@ -18,6 +18,7 @@ nothing is copied twice. The client may die at any moment: the container goes on
 from __future__ import annotations
 
 from cratebox import errors
+from cratebox.engine.logs import LogWish
 from cratebox.engine.vanishing import Removal
 from cratebox.errors import CrateError, RuntimeFailure
 from cratebox.record import Record
@@ -38,7 +39,7 @@ class Watch(Record):
     lock: int  # held
     stdin: int  # the write end of the container's standard input: somebody may attach later
     attached: bool
-    log: bool = True
+    log: LogWish | None = LogWish()  # None: nowhere
 
 
 def pack_error(error: CrateError) -> bytes:

@@ -53,11 +53,12 @@ def container_document(paths: Paths, container: records.Container, status: recor
         "ResolvConfPath": where + "/resolv.conf",
         "HostnamePath": where + "/hostname",
         "HostsPath": where + "/hosts",
-        "LogPath": where + "/log",
+        "LogPath": where + "/log" if config.log_driver != "none" else "",
         "Name": "/" + container.name,
         "Driver": "overlay",
         "Platform": "linux",
         "HostConfig": {
+            "LogConfig": {"Type": config.log_driver, "Config": config.log_options},
             "NetworkMode": config.network,
             "AutoRemove": config.remove,
             "Privileged": config.privileged,

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import accounts, attach, events, host, hostfiles, record_file, records, root_parts, specgen, supervisor
+from cratebox.engine import (
+    accounts,
+    attach,
+    events,
+    host,
+    hostfiles,
+    logs,
+    record_file,
+    records,
+    root_parts,
+    specgen,
+    supervisor,
+)
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.dialogue import Watch
 from cratebox.engine.idmaps import Identity
@@ -171,6 +183,7 @@ def _watch(start: Start, prepared: Prepared) -> Watch:
         lock=start.lock,
         stdin=prepared.stdin_write if config.interactive and not start.attach else -1,
         attached=start.attach,
+        log=logs.wish_of(start.container),
     )
 
 

@@ -1,198 +1,248 @@
-"""What a container said, kept for `crate logs`: one line of the file a line of output.
+"""What a container said, kept for `crate logs`: one line of the file a line of output, in one of two forms.
+
+json-file, Docker's, which those who ship logs elsewhere read; without its end of line it is a part of a line that goes on:
+
+    {"log":"hello\\n","stream":"stdout","time":"2026-01-31T12:00:00.123456789Z"}
+
+k8s-file, that of the Kubernetes container runtime interface and of Podman: F for a full line or P for a part of one, then the
+bytes as they were:
 
     2026-01-31T12:00:00.123456789Z stdout F hello
 
-Time (RFC 3339, UTC), stream, F for a full line or P for a part of one that goes on, then the bytes as they were. It is the
-format that the Kubernetes container runtime interface gives its logs: nothing has to be escaped, so nothing is lost.
+Nothing is lost in either. JSON is text, and output need not be: a byte that is no UTF-8 is written as the lone surrogate that
+Python has for it, "\\udcff" for 255. Other readers take that for U+FFFD, which is what Docker writes in its place; `crate logs`
+gives the byte back.
+
+    LOG        the newest lines
+    LOG.1      what was LOG before it had grown to its bound; then LOG.2, and so on: the higher, the older
+
+log_reading.py reads both forms, whichever of them a file holds.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from itertools import chain
+
+from cratebox.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import BinaryIO
+    from collections.abc import Iterator
 
-MOST = 16 << 20  # bytes of one file of a log; there are two
-PART = 16384  # bytes: a longer line is written in parts
-_AT_ONCE = 1 << 20  # bytes that a follower reads and holds
+    from cratebox.engine.records import Container
+
+_PART = 16384  # bytes of a line without an end that are held back; then it is written in parts
+_LONGEST = 1 << 24  # bytes of a line of a log: more than anybody writes
+_ESCAPES = {code: b"\\u%04x" % code for code in range(0x20) if code != 0x0A} | {0x09: b"\\t", 0x0D: b"\\r"}
+_NO_CONTROL = bytes(code for code in range(256) if code not in _ESCAPES)
+
+
+class LogWish(Record):
+    """How a container's output is to be kept: in files of about `most` bytes (0: no bound), `files` of them.
+
+    `attributes` is what each line of json-file says about the container, as JSON, or empty.
+    """
+
+    driver: str = "json-file"  # or k8s-file
+    most: int = 10 << 20
+    files: int = 3
+    attributes: str = ""
+
+
+def wish_of(container: Container) -> LogWish | None:
+    """Return how the output of a container is to be kept, None where it is not."""
+    config = container.config
+    if config.log_driver == "none":
+        return None
+    if not config.log_options:
+        return LogWish(config.log_driver)
+    from cratebox.engine.log_options import wish_with_options
+
+    return wish_with_options(container)
 
 
 class LogWriter:
     """Writes a container's output to the file `path`, which is appended to. Its only writer is the supervisor.
 
-    Where the file has grown to `most` bytes it becomes PATH.1, in place of an older one, and a new one begins.
+    What cannot be written (a full disk) is lost, and not kept in memory: the container goes on, the next line is tried
+    again, and `error` tells it.
     """
 
-    def __init__(self, path: str, most: int = MOST) -> None:
-        self._path, self._most = path, most
+    def __init__(self, path: str, wish: LogWish | None = None) -> None:
+        self._path, self._wish = path, wish or LogWish()
+        self._form = _CRI() if self._wish.driver == "k8s-file" else _JSON(self._wish.attributes)
         self._rest: dict[str, bytes] = {}
+        self._maimed: set[str] = set()  # streams whose line lacks its beginning: its end is no line
+        self._lost = 0  # bytes
+        self._reason = ""
+        self._clock = 0  # nanoseconds since 1970, of the last line
         self._open()
+        self._cut_off_half_a_line()
+
+    @property
+    def error(self) -> str:
+        """What the log lacks, and why; empty where it has everything."""
+        return f"the log lacks {self._lost} bytes of output: {self._reason}" if self._reason else ""
 
     def _open(self) -> None:
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._size = os.fstat(self._fd).st_size
 
-    def _put(self, data: bytes) -> None:
-        if self._size and self._size + len(data) > self._most:
-            os.rename(self._path, self._path + ".1")
-            os.close(self._fd)
-            self._open()
-        _write_all(self._fd, data)
-        self._size += len(data)
+    def _cut_off_half_a_line(self) -> None:
+        """A writer before was killed while it wrote: what is no whole line must not spoil the next one."""
+        if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
+            begin = max(self._size - _LONGEST, 0)
+            self._cut(begin + os.pread(self._fd, self._size - begin, begin).rfind(b"\n") + 1)
+
+    def _cut(self, size: int) -> None:
+        if size != self._size:
+            os.ftruncate(self._fd, size)
+            self._size = size
 
     def write(self, stream: str, data: bytes) -> None:
-        """Take the next bytes of `stream`; whole lines are written at once. Raises OSError."""
+        """Take the next bytes of `stream`, "stdout" or "stderr"; whole lines are written at once. Raises nothing."""
         data = self._rest.pop(stream, b"") + data
-        *lines, rest = data.split(b"\n")
-        head = _head(stream)
-        out = []
-        for line in lines:
-            out += _parts(head, line, b"F ")
-        while len(rest) > PART:
-            out.append(head + b"P " + rest[:PART] + b"\n")
-            rest = rest[PART:]
+        if stream in self._maimed:
+            data = self._to_next_line(stream, data)
+        border = data.rfind(b"\n") + 1
+        rest = data[border:]
+        if border:
+            self._put(self._form.lines(self._stamp(), stream, data[:border]), border)
+        if len(rest) > _PART:
+            border = _border(rest)
+            if not self._put(self._form.part(self._stamp(), stream, rest[:border]), border):
+                self._maimed.add(stream)
+            rest = rest[border:]
         if rest:
             self._rest[stream] = rest
-        if out:
-            self._put(b"".join(out))
+
+    def _to_next_line(self, stream: str, data: bytes) -> bytes:
+        border = data.find(b"\n") + 1
+        if border:
+            self._maimed.discard(stream)
+        else:
+            border = len(data)
+        self._lost += border
+        return data[border:]
+
+    def _stamp(self) -> bytes:
+        """Return the time, which never goes back, whatever is done to the clock."""
+        self._clock = max(self._clock, time.time_ns())
+        seconds, nanoseconds = divmod(self._clock, 1_000_000_000)
+        return b"%04d-%02d-%02dT%02d:%02d:%02d.%09dZ" % (*time.gmtime(seconds)[:6], nanoseconds)
+
+    def _put(self, lines: bytes, count: int) -> bool:
+        """Write lines, which stand for `count` bytes of output; tell whether that was done."""
+        try:
+            for some in self._in_files(lines):
+                self._append(some)
+        except OSError as error:
+            self._lost += count
+            self._reason = self._reason or error.strerror or "unknown"
+            return False
+        return True
+
+    def _in_files(self, lines: bytes) -> Iterator[bytes]:
+        """Cut lines to what the file has room for, and begin the next file where it has none."""
+        most = self._wish.most
+        while most and self._size + len(lines) > most:
+            border = lines.rfind(b"\n", 0, max(most - self._size, 0)) + 1
+            if not border and not self._size:  # one line alone is longer than a file
+                border = lines.index(b"\n") + 1
+            if border:
+                yield lines[:border]
+                lines = lines[border:]
+            if not lines:
+                return
+            self._turn()
+        yield lines
+
+    def _append(self, lines: bytes) -> None:
+        before, rest = self._size, lines
+        try:
+            while rest:
+                written = os.write(self._fd, rest)
+                self._size += written
+                rest = rest[written:]
+        except OSError:
+            self._cut(before + lines.rfind(b"\n", 0, self._size - before) + 1)
+            raise
+
+    def _turn(self) -> None:
+        """Begin a new file; the others become the older ones by one, the oldest goes.
+
+        The oldest is renamed first. Where this is cut short, a number is free, which the next time fills: nothing is lost
+        and nothing changes places.
+        """
+        names = [self._path, *(f"{self._path}.{number}" for number in range(1, self._wish.files))]
+        free = next((number for number, name in enumerate(names) if not os.path.lexists(name)), len(names) - 1)
+        for number in range(free, 0, -1):
+            os.rename(names[number - 1], names[number])
+        if len(names) == 1:
+            os.unlink(self._path)
+        full = self._fd
+        self._open()
+        os.close(full)
 
     def close(self) -> None:
-        """Write what has no end of line yet, and close the file. Raises OSError."""
+        """Write what has no end of line yet, and close the file. Raises nothing."""
         for stream, rest in self._rest.items():
-            self._put(_head(stream) + b"P " + rest + b"\n")
+            self._put(self._form.part(self._stamp(), stream, rest), len(rest))
         self._rest = {}
         os.close(self._fd)
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
+def _border(data: bytes) -> int:
+    """Return where `data` can be cut without cutting a character of UTF-8 in two."""
+    for length in (1, 2, 3):
+        if data[-length] >= 0xC0:
+            return len(data) - length
+        if data[-length] < 0x80:
+            break
+    return len(data)
 
 
-def _head(stream: str) -> bytes:
-    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    year, month, day, hour, minute, second = time.gmtime(seconds)[:6]
-    return b"%04d-%02d-%02dT%02d:%02d:%02d.%09dZ %b " % (year, month, day, hour, minute, second, nanoseconds, stream.encode())
+class _CRI:
+    """Lines of k8s-file."""
+
+    def lines(self, stamp: bytes, stream: str, data: bytes) -> bytes:
+        """Return whole lines in this form: all of `data` at once, for a loop over its lines would cost ten times as much."""
+        head = b"%b %b F " % (stamp, stream.encode())
+        return head + data[:-1].replace(b"\n", b"\n" + head) + b"\n"
+
+    def part(self, stamp: bytes, stream: str, data: bytes) -> bytes:
+        """Return a part of a line, which has no end of line in it, in this form."""
+        return b"%b %b P %b\n" % (stamp, stream.encode(), data)
 
 
-def _parts(head: bytes, line: bytes, last: bytes) -> list[bytes]:
-    out = []
-    while len(line) > PART:
-        out.append(head + b"P " + line[:PART] + b"\n")
-        line = line[PART:]
-    out.append(head + last + line + b"\n")
-    return out
+class _JSON:
+    """Lines of json-file."""
+
+    def __init__(self, attributes: str) -> None:
+        self._attributes = b'"attrs":%b,' % attributes.encode() if attributes else b""
+
+    def _tail(self, stamp: bytes, stream: str) -> bytes:
+        return b'","stream":"%b",%b"time":"%b"}\n' % (stream.encode(), self._attributes, stamp)
+
+    def lines(self, stamp: bytes, stream: str, data: bytes) -> bytes:
+        """As that of _CRI."""
+        tail = b"\\n" + self._tail(stamp, stream)
+        return b'{"log":"' + _escaped(data[:-1]).replace(b"\n", tail + b'{"log":"') + tail
+
+    def part(self, stamp: bytes, stream: str, data: bytes) -> bytes:
+        """As that of _CRI."""
+        return b'{"log":"' + _escaped(data) + self._tail(stamp, stream)
 
 
-def parse(line: bytes) -> tuple[str, int, bytes] | None:
-    """Return (stream, time in nanoseconds since 1970, bytes with their end of line) of a line; None for what is no line."""
-    fields = line.split(b" ", 3)
-    if len(fields) != 4 or fields[1] not in {b"stdout", b"stderr"} or fields[2] not in {b"F", b"P"}:
-        return None
-    when = _nanoseconds(fields[0])
-    if when is None:
-        return None
-    return fields[1].decode(), when, fields[3].removesuffix(b"\n") + (b"\n" if fields[2] == b"F" else b"")
-
-
-def _nanoseconds(text: bytes) -> int | None:
-    import calendar
-
+def _escaped(data: bytes) -> bytes:
+    """Return `data` as it stands in a string of JSON, ends of lines left as they are."""
+    data = data.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    for code in set(data.translate(None, _NO_CONTROL)):
+        data = data.replace(bytes((code,)), _ESCAPES[code])
     try:
-        date, clock = text.decode("ascii").removesuffix("Z").split("T")
-        year, month, day = (int(part) for part in date.split("-"))
-        hms, _, fraction = clock.partition(".")
-        hour, minute, second = (int(part) for part in hms.split(":"))
-        return calendar.timegm((year, month, day, hour, minute, second, 0, 0, 0)) * 1_000_000_000 + int(fraction.ljust(9, "0"))
-    except ValueError:
-        return None
-
-
-def read(path: str, tail: int | None = None) -> Iterator[tuple[str, int, bytes]]:
-    """Yield what the log at `path` holds, oldest first: (stream, nanoseconds since 1970, bytes). Nothing where there is none.
-
-    `tail` bounds it to the last lines. Raises OSError.
-    """
-    files = [file for file in (_opened(path + ".1"), _opened(path)) if file]
-    try:
-        yield from _entries(_last(chain(*files), tail))
-    finally:
-        for file in files:
-            file.close()
-
-
-def _opened(path: str) -> BinaryIO | None:
-    try:
-        return open(path, "rb")
-    except FileNotFoundError:
-        return None
-
-
-def _last(lines: Iterable[bytes], count: int | None) -> Iterable[bytes]:
-    if count is None:
-        return lines
-    from collections import deque  # not for the supervisor, which only writes
-
-    return deque(lines, maxlen=count)
-
-
-def _entries(lines: Iterable[bytes]) -> Iterator[tuple[str, int, bytes]]:
-    for line in lines:
-        entry = parse(line) if line.endswith(b"\n") else None
-        if entry:
-            yield entry
-
-
-def follow(path: str, alive: Callable[[], bool], tail: int | None = None) -> Iterator[tuple[str, int, bytes]]:
-    """Yield what is in the log, then what comes, until `alive()` is false and all has been read. Raises OSError.
-
-    `tail` bounds what was there before to its last lines. Holds a bounded piece of the log in memory.
-    """
-    file = _opened(path)
-    if file is None:
-        return
-    try:
-        older = _opened(path + ".1")
-        there = os.fstat(file.fileno()).st_size
-        before = chain(older or (), _lines(file, there))
-        yield from _entries(_last(before, tail))
-        if older:
-            older.close()
-        rest = b""
-        while True:
-            going = alive()
-            fresh = file.read(_AT_ONCE)
-            *lines, rest = (rest + fresh).split(b"\n")
-            yield from _entries(line + b"\n" for line in lines)
-            if fresh:
-                continue
-            following = _successor(path, file)
-            if following:
-                file.close()
-                file = following
-            elif not going:
-                return
-            else:
-                time.sleep(0.1)
-    finally:
-        file.close()
-
-
-def _lines(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """Yield the lines of the first `size` bytes of a file."""
-    while file.tell() < size:
-        yield file.readline()
-
-
-def _successor(path: str, file: BinaryIO) -> BinaryIO | None:
-    """Return the file that has been begun at `path` since `file` was, if one has."""
-    following = _opened(path)
-    if following and os.path.samestat(os.fstat(following.fileno()), os.fstat(file.fileno())):
-        following.close()
-        return None
-    return following
+        if not data.isascii():
+            data.decode()
+    except UnicodeDecodeError:
+        data = data.decode(errors="surrogateescape").encode(errors="backslashreplace")
+    return data

@@ -56,6 +56,11 @@ def _checked(config: ContainerConfig) -> ContainerConfig:
         check_hostname(config.hostname)
     if config.working_dir is not None and not config.working_dir.startswith("/"):
         raise InvalidValue(f"the working directory {config.working_dir!a} is not absolute", "-w takes a path of the container")
+    if config.log_options or config.log_driver != "json-file":
+        from cratebox.engine import log_options
+
+        log_options.check_driver(config.log_driver)
+        log_options.parse_options(config.log_driver, [f"{name}={value}" for name, value in config.log_options.items()])
     return config
 
 

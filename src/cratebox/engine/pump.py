@@ -58,7 +58,6 @@ class Pump:
 
     def __init__(self, loop: waiting.Loop, streams: list[Stream], log: LogWriter | None, nobody_else: bool = False) -> None:
         self.streams = streams
-        self.log_error = ""
         self._loop = loop
         self._log = log
         self._nobody_else = nobody_else
@@ -85,7 +84,8 @@ class Pump:
         if stream.left is not None:
             stream.left -= len(data)
         if data:
-            self._keep(stream.name, data)
+            if self._log:
+                self._log.write(stream.name, data)
             if stream.sinks:
                 self._pass(stream, data)
         if not data or stream.left == 0:
@@ -121,13 +121,10 @@ class Pump:
                 stream.left = _TERMINAL_HOLDS
                 self._read_on(stream)
 
-    def _keep(self, name: str, data: bytes) -> None:
-        """A log that cannot be written (a full disk) must not end the container: what is lost is said once, at the end."""
-        if self._log and not self.log_error:
-            try:
-                self._log.write(name, data)
-            except OSError as error:
-                self.log_error = f"the log ends early: {error.strerror}"
+    @property
+    def log_error(self) -> str:
+        """What the log could not take, and why: that must not end the container."""
+        return self._log.error if self._log else ""
 
     # Those who are attached
 
@@ -193,13 +190,10 @@ class Pump:
             self._read(stream)
 
     def close(self) -> None:
-        """End the log and let go of all who are attached. What the log could not take is told by `log_error`."""
+        """End the log and let go of all who are attached."""
         for stream in self.streams:
             self._end(stream)
             for sink in stream.sinks[:]:
                 self._drop(stream, sink)
         if self._log:
-            try:
-                self._log.close()
-            except OSError as error:
-                self.log_error = self.log_error or f"the log ends early: {error.strerror}"
+            self._log.close()

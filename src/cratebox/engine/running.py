@@ -96,7 +96,7 @@ class Run:
 
     def _log(self) -> LogWriter | None:
         try:
-            return LogWriter(self.watch.directory + "/log") if self.watch.log else None
+            return LogWriter(self.watch.directory + "/log", self.watch.log) if self.watch.log else None
         except OSError as error:
             raise StorageError(f"cannot write the container's log: {error.strerror}") from None
 

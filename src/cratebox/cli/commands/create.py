@@ -54,7 +54,7 @@ CREATE_FLAGS = (
     Flag("quiet", "q", help="show nothing of a pull", group=IMAGE),
 )  # fmt: skip
 
-MORE_FLAGS = tuple(f"cratebox.cli.commands.flags_{theme}" for theme in ("limits", "security"))
+MORE_FLAGS = tuple(f"cratebox.cli.commands.flags_{theme}" for theme in ("limits", "logging", "security"))
 
 LATER_FLAGS = (
     "cpu-rt-period", "cpu-rt-runtime",
@@ -63,7 +63,6 @@ LATER_FLAGS = (
     "annotation", "label-file", "link", "runtime", "storage-opt", "volumes-from",
     "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout", "no-healthcheck",
     "restart",
-    "log-driver", "log-opt",
     "a/attach",
     "p/publish", "P/publish-all", "add-host", "dns", "dns-option", "dns-search", "domainname", "expose", "ip", "ip6", "mac-address",
     "network-alias",

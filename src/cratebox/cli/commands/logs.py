@@ -9,7 +9,10 @@ from cratebox.cli.options import Command, Flag, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import BinaryIO
+
+    from cratebox.engine.log_reading import Entry
 
 COMMAND = Command(
     name="logs",
@@ -19,48 +22,75 @@ COMMAND = Command(
         Flag("follow", "f", help="wait for more until it ends"),
         Flag("timestamps", "t", help="put the time, in UTC, before each line"),
         Flag("tail", "n", "N", "the last N lines (all)", default="all"),
+        Flag("since", metavar="TIME", help="what was written from then on: a time, or how long ago (10m)"),
+        Flag("until", metavar="TIME", help="what was written up to then"),
+        Flag("details", help="put before each line what --log-opt labels=, env= and tag= ask for"),
     ),
     least=1,
     most=1,
     completes="container",
-    later=("since", "until", "details"),
     description="""Print what a container wrote to its standard output and its standard error, each to the one of this command,
-byte by byte as it was written: it may hold escape sequences, so look at strangers' output through `cat -v`.""",
-    examples=(("crate logs -f --tail 10 web", "the last lines, and those to come"),),
-    exit_codes=(("0", "it was shown"), ("125", "there is no such container")),
+byte by byte as it was written: it may hold escape sequences, so look at strangers' output through `cat -v`.
+
+TIME is as 2026-01-31T12:00:00Z, or less of it in local time, or seconds since 1970, or a time ago, as 90s or 1h30m. Of the last N
+lines those are shown that are of the time asked for.""",
+    examples=(
+        ("crate logs -f --tail 10 web", "the last lines, and those to come"),
+        ("crate logs -t --since 10m web", "the last ten minutes, with times"),
+    ),
+    exit_codes=(("0", "it was shown"), ("125", "there is no such container, or it keeps no log")),
 )
 
 
 def main(words: Words) -> int:
     """Copy the log to the standard streams."""
+    from cratebox.cli.times import moment
+
     tail = None if words.text("tail") == "all" else words.number("tail", -1)
-    follow, times = words.yes("follow"), words.yes("timestamps")
-    entries = open_engine(words).containers.logs(words.arguments[0], follow=follow, tail=None if tail == -1 else tail)
-    outputs = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
-    begun = dict.fromkeys(outputs, False)
-    for stream, nanoseconds, chunk in entries:
-        if times:
-            chunk, begun[stream] = _stamped(chunk, nanoseconds, begun[stream])
-        _write(outputs[stream], chunk)
+    since, until = words.text("since"), words.text("until")
+    pieces = open_engine(words).containers.logs(
+        words.arguments[0],
+        follow=words.yes("follow"),
+        tail=None if tail == -1 else tail,
+        since=moment(since, "since") if since else None,
+        until=moment(until, "until") if until else None,
+    )
+    times, details = words.yes("timestamps"), words.yes("details")
+    begun = {"stdout": False, "stderr": False}  # whether a line of the stream is not ended yet
+    for entries in pieces:
+        if times or details:
+            entries = [_headed(entry, begun, times, details) for entry in entries]
+        _write(entries)
     return 0
 
 
-def _write(output: BinaryIO, chunk: bytes) -> None:
-    """At once: the two streams often end in one terminal, where their order counts."""
-    output.write(chunk)
-    output.flush()
+def _write(entries: Iterable[Entry]) -> None:
+    """In the order they have: the two streams often end in one terminal."""
+    outputs = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+    last: BinaryIO | None = None
+    for stream, _, data, _ in entries:
+        output = outputs[stream]
+        if last is not output and last is not None:
+            last.flush()
+        output.write(data)
+        last = output
+    if last is not None:
+        last.flush()
 
 
-def _stamped(chunk: bytes, nanoseconds: int, begun: bool) -> tuple[bytes, bool]:
-    """Return `chunk` with a time before each line that begins in it, and whether its last line is not ended yet."""
+def _headed(entry: Entry, begun: dict[str, bool], times: bool, details: bool) -> Entry:
+    """Return the entry with a time, and what is told about the container, before a line that begins in it."""
     from cratebox.cli.render import rfc3339
 
-    stamp = rfc3339(nanoseconds).encode() + b" "
-    lines = chunk.splitlines(keepends=True) if b"\r" not in chunk else [part for part in _lines(chunk) if part]
-    text = stamp.join(lines)
-    return (text if begun else stamp + text), not chunk.endswith(b"\n")
+    stream, when, data, attributes = entry
+    head = b""
+    if not begun[stream]:
+        head = (rfc3339(when) + " " if times else "").encode() + (_details(attributes) + " " if details else "").encode()
+    begun[stream] = not data.endswith(b"\n")
+    return stream, when, head + data, attributes
 
 
-def _lines(chunk: bytes) -> list[bytes]:
-    parts = chunk.split(b"\n")
-    return [part + b"\n" for part in parts[:-1]] + parts[-1:]
+def _details(attributes: dict[str, str]) -> str:
+    from urllib.parse import quote_plus
+
+    return ",".join(f"{quote_plus(name)}={quote_plus(str(attributes[name]))}" for name in sorted(attributes))
