@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from cratebox.engine.containers import Containers
     from cratebox.engine.images import Images
+    from cratebox.engine.usage import Usage
 
 
 class Engine:
@@ -61,6 +62,12 @@ class Engine:
         from cratebox.engine import info
 
         return info.collect(self)
+
+    def usage(self) -> Usage:
+        """Return what `crate system df` shows: the disk's space that everything needs. Raises StorageError."""
+        from cratebox.engine import usage
+
+        return usage.measure(self.paths, self.images)
 
     def version(self) -> dict[str, Any]:
         """Return what `crate version` shows."""

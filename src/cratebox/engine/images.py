@@ -196,6 +196,10 @@ class Images:
 
         events.emit(self.paths, "image", action, identity, {"name": name})
 
+    def used(self) -> set[str]:
+        """Return the IDs of the images and the diff IDs of the layers that containers are made of."""
+        return set(self._used())
+
     def _used(self) -> dict[str, str]:
         """Return the container, by ID, that is made of each image and each layer in use."""
         from cratebox.engine import records

@@ -131,6 +131,19 @@ class Blobs:
             raise storage_failure(f"cannot delete blobs of {self.directory}", error) from None
         return deleted, freed
 
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of each blob, by digest, and of each unfinished download, by its path."""
+        found = {}
+        for kind in (*digests.HEX_LENGTH, ".partial"):
+            try:
+                with os.scandir(f"{self.directory}/blobs/{kind}") as entries:
+                    for entry in entries:
+                        name = entry.path if kind == ".partial" else f"{kind}:{entry.name}"
+                        found[name] = entry.stat(follow_symlinks=False).st_size
+            except FileNotFoundError:
+                continue
+        return found
+
     def sweep_partial(self) -> None:
         """Delete partial downloads that are older than a day and that nobody goes on with, while others use the store.
 

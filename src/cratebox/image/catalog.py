@@ -87,6 +87,14 @@ class Catalog:
         except StorageError:
             return False
 
+    def layer_size(self, diff_id: str) -> int:
+        """Return the bytes of a layer's files; nothing for one that is damaged or not there."""
+        try:
+            record = self._layers.read(diff_id)
+        except StorageError:
+            return 0
+        return record.size if record is not None else 0
+
     def _resolve(self, entries: list[Descriptor], name: Reference | str) -> Descriptor:
         """Find the entry that `name` means: names first, as Docker does."""
         text = name if isinstance(name, str) else str(name)

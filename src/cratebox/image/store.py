@@ -303,6 +303,19 @@ class Store(Catalog):
                 diff_ids.update(manifests.parse_config(self._blobs.read(digest, manifests.MAX_DOCUMENT)).diff_ids)
         return kept, diff_ids
 
+    def blob_usage(self, in_use: InUse = ()) -> tuple[int, int, int, int]:
+        """Return how many blobs there are, how many of them are needed, their bytes, and the bytes of those that are not.
+
+        What is downloaded now, or was begun, counts as not needed. Where a manifest is damaged all are.
+        """
+        sizes = self._blobs.sizes()
+        try:
+            needed: Collection[str] = self._referenced(frozenset(in_use() if callable(in_use) else in_use))[0]
+        except StorageError:
+            needed = sizes
+        free = sum(size for digest, size in sizes.items() if digest not in needed)
+        return len(sizes), sum(digest in needed for digest in sizes), sum(sizes.values()), free
+
     def _nested(self, entry: Descriptor) -> set[str]:
         """What an index refers to, one level deep, that another tool put in; crate itself keeps single manifests."""
         if entry.media_type not in manifests.INDEX_TYPES or not self._blobs.has(entry.digest):

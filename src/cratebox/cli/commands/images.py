@@ -76,7 +76,7 @@ def _complain(images: Images) -> int:
 
 def _rows(image: StoredImage, whole: bool) -> Iterator[dict[str, Any]]:
     created = render.timestamp(image.created)
-    for repository, tag in _names(image):
+    for repository, tag in names_of(image):
         yield {
             "Repository": repository,
             "Tag": tag,
@@ -98,7 +98,7 @@ def _digest(image: StoredImage, repository: str) -> str:
     return image.manifest_digest or _NONE
 
 
-def _names(image: StoredImage) -> list[tuple[str, str]]:
+def names_of(image: StoredImage) -> list[tuple[str, str]]:
     """Return (repository, tag) of each name as Docker shows them."""
     from cratebox.errors import InvalidValue
     from cratebox.image import reference
