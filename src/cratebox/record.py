@@ -32,11 +32,13 @@ class Record:
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
+    _known: ClassVar[frozenset[str]] = frozenset()
     _required: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:
         own = vars(cls)
         cls._fields = (*cls._fields, *own.get("__annotations__", ()))
+        cls._known = frozenset(cls._fields)
         cls._required = cls._required.union(cls._fields).difference(own)
 
     def __init__(self, *args: Any, **values: Any) -> None:
@@ -44,8 +46,8 @@ class Record:
             if len(args) > len(self._fields):
                 raise TypeError(f"{type(self).__name__} takes {len(self._fields)} values, not {len(args)}")
             values.update(zip(self._fields, args, strict=False))
-        if not values.keys() >= self._required or not values.keys() <= set(self._fields):
-            wrong = sorted((self._required - values.keys()) | (values.keys() - set(self._fields)))
+        if not values.keys() >= self._required or not values.keys() <= self._known:
+            wrong = sorted((self._required - values.keys()) | (values.keys() - self._known))
             raise TypeError(f"{type(self).__name__}: missing or unknown: {', '.join(wrong)}")
         self.__dict__.update(values)
 

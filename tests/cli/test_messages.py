@@ -42,6 +42,9 @@ class Status(Record):
     finished_at: float | None = None
     pid: int = 7
     labels: dict[str, str] = {}  # noqa: RUF012
+    health: str = ""
+    network: str = "host"
+    mounts: tuple[Any, ...] = ()
 
 
 class Image(Record):
@@ -391,6 +394,10 @@ def test_ps_is_dockers_table(crate: Callable[..., Said], engine: type[Engine]) -
         ({"status": "exited", "exit_code": 137, "finished_at": None}, "Exited (137)"),
         ({"status": "dead"}, "Dead"),
         ({"status": "paused", "started_at": -60}, "Up About a minute (Paused)"),
+        ({"status": "paused", "started_at": -60, "health": "healthy"}, "Up About a minute (Paused)"),
+        ({"status": "running", "started_at": -180, "health": "healthy"}, "Up 3 minutes (healthy)"),
+        ({"status": "running", "started_at": -180, "health": "starting"}, "Up 3 minutes (health: starting)"),
+        ({"status": "restarting", "exit_code": 1, "finished_at": -3}, "Restarting (1) 3 seconds ago"),
     ],
 )
 def test_a_status_reads_as_dockers(
@@ -402,11 +409,22 @@ def test_a_status_reads_as_dockers(
     assert crate("ps", "-a", "--format", "{{.Status}}").out == text + "\n"
 
 
-def test_the_newest_container_comes_first(crate: Callable[..., Said], engine: type[Engine]) -> None:
-    engine.containers.answers["list"] = [Status(name="old", created=1.0), Status(name="new", created=2.0)]
-    assert crate("ps", "-a", "--format", "{{.Names}}").out == "new\nold\n"
-    assert crate("ps", "-l", "--format", "{{.Names}}").out == "new\n"
-    assert engine.containers.calls[-1][2] == {"all": True}
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ((), {"all": False, "filters": (), "last": 0}),
+        (("-a", "--filter", "name=web", "-f", "label=x"), {"all": True, "filters": ("name=web", "label=x"), "last": 0}),
+        (("-l",), {"all": False, "filters": (), "last": 1}),
+        (("-n", "5"), {"all": False, "filters": (), "last": 5}),
+        (("-n", "-1"), {"all": False, "filters": (), "last": 0}),
+    ],
+)
+def test_ps_asks_for_what_its_flags_say(
+    words: tuple[str, ...], asked: dict[str, object], crate: Callable[..., Said], engine: type[Engine]
+) -> None:
+    engine.containers.answers["list"] = [Status(name="new"), Status(name="old")]
+    assert crate("ps", *words, "--format", "{{.Names}}").out == "new\nold\n"
+    assert engine.containers.calls[-1][2] == asked
 
 
 def test_an_escape_sequence_in_a_label_is_inert(crate: Callable[..., Said], engine: type[Engine]) -> None:

@@ -8,7 +8,7 @@ from cratebox.engine import ending, events, making, records, stopped, stopping
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.records import Container, ContainerStatus
-from cratebox.errors import Conflict, NotFound, StorageError, Unsupported
+from cratebox.errors import Conflict, Unsupported
 from cratebox.paths import Paths
 
 TYPE_CHECKING = False
@@ -122,21 +122,20 @@ class Containers:
         """Return what is true of a container now. Raises as `get`."""
         return records.status(self.paths, self.get(reference))
 
-    def list(self, all: bool = False) -> Sequence[ContainerStatus]:  # noqa: A002  Docker's word
-        """Return running containers, or all, newest first. One whose record is damaged is listed as status "dead"."""
-        found = []
-        for identity in records.identities(self.paths):
-            try:
-                status = records.status(self.paths, records.load(self.paths, identity))
-            except NotFound:
-                continue  # removed meanwhile
-            except StorageError as error:
-                status = ContainerStatus(
-                    id=identity, name="", image="", image_id="", command=(), created=0.0, status="dead", error=error.message
-                )
-            if all or status.alive:
-                found.append(status)
-        return sorted(found, key=lambda one: one.created, reverse=True)
+    def list(
+        self,
+        all: bool = False,  # noqa: A002  Docker's word
+        filters: Sequence[str] = (),
+        last: int = 0,
+    ) -> Sequence[ContainerStatus]:
+        """Return running containers, or all, newest first. One whose record is damaged is listed as status "dead".
+
+        `filters` are words as of `ps --filter`: "status=exited", "label=KEY=VALUE" (selection.KEYS); `last`: that many of the
+        newest, in whatever state. Raises InvalidValue and Unsupported for a filter, StorageError.
+        """
+        from cratebox.engine import listing
+
+        return listing.select(self.paths, self.images, all, filters, last)
 
     def inspect(self, reference: str) -> dict[str, Any]:
         """Return a container in Docker's form of `inspect`. Raises as `get`."""

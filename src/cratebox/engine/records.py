@@ -37,6 +37,7 @@ from cratebox.runtime import state as runtime_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cratebox.engine.mounts import MountWish
     from cratebox.engine.watching import Watching
 
 ALIVE = frozenset(("running", "paused", "restarting"))
@@ -81,6 +82,8 @@ class ContainerStatus(Record):
     health: str = ""
     restart_count: int = 0
     oom_killed: bool = False
+    network: str = ""
+    mounts: tuple[MountWish, ...] = ()
 
     @property
     def alive(self) -> bool:
@@ -166,7 +169,8 @@ def running_state(paths: Paths, identity: str) -> runtime_state.State | None:
 def status(paths: Paths, container: Container) -> ContainerStatus:
     """Return what is true of the container now. Raises StorageError."""
     where = directory(paths, container.id)
-    running = running_state(paths, container.id)
+    known = os.path.isdir(f"{paths.running}/{container.id}")  # where it is not, nothing in it needs to be looked for
+    running = running_state(paths, container.id) if known else None
     ended = record_file.read(where + "/exit.json", Exit)
     from cratebox.engine.specgen import command_of
 
@@ -183,10 +187,14 @@ def status(paths: Paths, container: Container) -> ContainerStatus:
         created=container.created,
         status="created",
         labels={**container.defaults.labels, **container.config.labels},
+        network=container.config.network,
+        mounts=container.config.mounts,
     )
-    from cratebox.engine import watching
+    told = None
+    if known:
+        from cratebox.engine import watching
 
-    told = watching.read(f"{paths.running}/{container.id}")
+        told = watching.read(f"{paths.running}/{container.id}")
     if running:
         return _running(base, running, told)
     if ended and ended.started_at:

@@ -11,13 +11,17 @@ from cratebox.text import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    from cratebox.engine.records import ContainerStatus
 
 _HEADERS = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",
-    "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS", "ImageID": "IMAGE ID",
-    "Pid": "PID",
+    "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS", "Mounts": "MOUNTS",
+    "Networks": "NETWORKS", "LocalVolumes": "LOCAL VOLUMES", "ImageID": "IMAGE ID", "Pid": "PID",
 }  # fmt: skip
+_COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 
 COMMAND = Command(
     name="ps",
@@ -25,63 +29,96 @@ COMMAND = Command(
     summary="List containers",
     flags=(
         Flag("all", "a", help="also those that do not run"),
+        Flag("filter", "f", "KEY=VALUE", "only those for which this holds: status=exited, name=web, label=KEY", repeat=True),
         Flag("quiet", "q", help="print IDs alone"),
-        Flag("no-trunc", help="do not shorten IDs and commands"),
+        Flag("no-trunc", help="do not shorten IDs, commands and mounts"),
         Flag("last", "n", "N", "the N newest, in whatever state"),
         Flag("latest", "l", help="the newest, in whatever state"),
         Flag("format", metavar="FORMAT", help="table, json, TEMPLATE or 'table TEMPLATE', as '{{.Names}}: {{.Status}}'"),
     ),
-    later=("f/filter", "s/size"),
-    description="List the containers that run, or with -a all of them, the newest first.",
-    examples=(("crate ps -a", "all"), ("crate ps --format 'table {{.Names}}\\t{{.Status}}'", "two columns")),
-    exit_codes=(("0", "always, save where the state cannot be read (125)"),),
+    later=("s/size",),
+    description="""List the containers that run, or with -a all of them, the newest first.
+
+Filters: id (its beginning), name (a part, or a regular expression), label (KEY or KEY=VALUE), status (created, restarting, running,
+paused, exited, dead), exited (a code), ancestor (an image), before and since (a container), health (starting, healthy, unhealthy,
+none), network, volume (a source or a target), is-task. Values of one key are alternatives, save of label; keys must all hold.""",
+    examples=(
+        ("crate ps -a", "all"),
+        ("crate ps -a --filter status=exited --filter label=ci", "what has ended, of those with the label"),
+        ("crate ps --format 'table {{.Names}}\\t{{.Status}}'", "two columns"),
+    ),
+    exit_codes=(("0", "always, save where the state cannot be read or a filter is wrong (125)"),),
 )
 
 
 def main(words: Words) -> int:
     """Print the list."""
-    count = 1 if words.yes("latest") else words.number("last", -1)
-    whole = count is not None and count > 0
-    found = open_engine(words).containers.list(all=words.yes("all") or whole)
-    found = sorted(found, key=lambda status: status.created, reverse=True)
-    if whole:
-        found = found[:count]
-    rows = [_row(status, words.yes("no-trunc")) for status in found]
-    if words.yes("quiet") and not words.given("format"):
-        for row in rows:
-            render.line(row["ID"])
+    last = 1 if words.yes("latest") else words.number("last", -1) or 0
+    found = open_engine(words).containers.list(all=words.yes("all"), filters=words.all("filter"), last=max(last, 0))
+    fields = _FIELDS | _WHOLE if words.yes("no-trunc") else _FIELDS
+    form = words.text("format")
+    if words.yes("quiet") and not form:
+        for one in found:
+            render.line(fields["ID"](one))
         return 0
-    columns = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
-    render.listing(rows, _HEADERS, columns, words.text("format"))
+    names = _COLUMNS if form in (None, "", "table") else tuple(fields)
+    render.listing([{name: fields[name](one) for name in names} for one in found], _HEADERS, _COLUMNS, form or None)
     return 0
 
 
-def _row(status: Any, whole: bool) -> dict[str, Any]:
-    now = time.time()
-    command = safe(" ".join(status.command))
-    return {
-        "ID": status.id if whole else render.short_id(status.id),
-        "Image": status.image,
-        "ImageID": status.image_id,
-        "Command": f'"{command if whole else render.ellipsis(command, 20)}"',
-        "RunningFor": f"{render.duration(now - status.created)} ago",
-        "CreatedAt": render.local_time(status.created),
-        "Status": status_text(status, now),
-        "State": status.status,
-        "Ports": "",
-        "Names": status.name,
-        "Labels": ",".join(f"{key}={value}" for key, value in sorted(status.labels.items())),
-        "Pid": status.pid,
-    }
+def _mounts(status: ContainerStatus) -> list[str]:
+    return [one.source for one in status.mounts if one.source]
 
 
-def status_text(status: Any, now: float) -> str:
-    """Return a container's status as Docker words it: Up 2 hours, Exited (0) 5 seconds ago, Created."""
-    since = status.started_at if status.status in ("running", "paused") else status.finished_at
-    age = render.duration(now - since) if since else None
-    if status.status in ("running", "paused"):
-        return ("Up " + age if age else "Up") + (" (Paused)" if status.status == "paused" else "")
-    if status.status == "exited":
+def _command(status: ContainerStatus) -> str:
+    return safe(" ".join(status.command))
+
+
+def _label(status: ContainerStatus) -> Callable[[str], str]:
+    return lambda key: status.labels.get(key, "")
+
+
+_FIELDS: dict[str, Callable[[ContainerStatus], Any]] = {
+    "Command": lambda one: f'"{render.ellipsis(_command(one), 20)}"',
+    "CreatedAt": lambda one: render.local_time(one.created),
+    "ID": lambda one: render.short_id(one.id),
+    "Image": lambda one: one.image,
+    "ImageID": lambda one: one.image_id,
+    "Label": _label,
+    "Labels": lambda one: ",".join(f"{key}={value}" for key, value in sorted(one.labels.items())),
+    "LocalVolumes": lambda _: "0",
+    "Mounts": lambda one: ",".join(render.ellipsis(source, 15) for source in _mounts(one)),
+    "Names": lambda one: one.name,
+    "Networks": lambda one: one.network,
+    "Pid": lambda one: one.pid,
+    "Ports": lambda _: "",
+    "RunningFor": lambda one: f"{render.duration(time.time() - one.created)} ago",
+    "State": lambda one: one.status,
+    "Status": lambda one: status_text(one, time.time()),
+}
+_WHOLE: dict[str, Callable[[ContainerStatus], Any]] = {
+    "Command": lambda one: f'"{_command(one)}"',
+    "ID": lambda one: one.id,
+    "Mounts": lambda one: ",".join(_mounts(one)),
+}
+
+
+def status_text(status: ContainerStatus, now: float) -> str:
+    """Return a container's status as Docker words it: Up 2 hours (healthy), Exited (0) 5 seconds ago, Created."""
+    state = status.status
+    if state in ("running", "paused"):
+        up = f"Up {render.duration(now - status.started_at)}" if status.started_at else "Up"
+        return up + _up_note(state, status.health)
+    if state in ("exited", "restarting"):
         code = "?" if status.exit_code is None else status.exit_code
-        return f"Exited ({code})" + (f" {age} ago" if age else "")
-    return str(status.status).capitalize()
+        ago = f" {render.duration(now - status.finished_at)} ago" if status.finished_at else ""
+        return f"{state.capitalize()} ({code}){ago}"
+    return state.capitalize()
+
+
+def _up_note(state: str, health: str) -> str:
+    if state == "paused":
+        return " (Paused)"
+    if health:
+        return " (health: starting)" if health == "starting" else f" ({health})"
+    return ""
