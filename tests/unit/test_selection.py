@@ -117,6 +117,6 @@ def test_the_container_to_compare_with_must_be_there() -> None:
 
 
 def test_labels_may_be_asked_to_be_absent() -> None:
-    filters = parse(["label!=keep"], ("label",))
+    filters = parse(["label!=keep"], ("label", "label!"))
     assert filters.labels({"x": "1"})
     assert not filters.labels({"keep": "1"})

@@ -247,8 +247,8 @@ def _unknown(words: Words, written: str) -> UsageError | Unsupported:
     if written.startswith("--"):
         import difflib
 
-        known = [f"--{flag.name}" for flag in words.command.all_flags if not flag.hidden]
-        near = difflib.get_close_matches(written, known, 2, 0.6)
+        known = [flag.name for flag in words.command.all_flags if not flag.hidden]
+        near = [f"--{name}" for name in difflib.get_close_matches(written[2:], known, 2, 0.6)]
         hint = f"did you mean {' or '.join(near)}?" if near else None
     return words.wrong(f"unknown flag {shown(written)}", hint)
 

@@ -54,8 +54,6 @@ def parse(texts: Iterable[str], known: Iterable[str], later: Mapping[str, str] |
     for text in texts:
         key, equals, value = text.partition("=")
         key, value = key.strip().lower(), value.strip()
-        if key == "label!" or (key == "label" and text.partition("=")[0].endswith("!")):
-            key = "label!"
         if later and key in later:
             raise Unsupported(f"--filter {shown(key)}: {later[key]}")
         if key not in keys:
