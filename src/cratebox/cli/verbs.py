@@ -32,16 +32,23 @@ HEADINGS = {"Containers": CONTAINERS, "Images": IMAGES, "crate itself": ITSELF}
 VERBS = (*CONTAINERS, *IMAGES, *ITSELF)
 
 GROUPS = {
-    "container": {**{verb: verb for verb in CONTAINERS}, "ls": "ps", "list": "ps", "inspect": "inspect --type=container"},
+    "container": {
+        **{verb: verb for verb in CONTAINERS},
+        "ls": "ps",
+        "list": "ps",
+        "prune": "container_prune",
+        "inspect": "inspect --type=container",
+    },
     "image": {
         "ls": "images",
         "list": "images",
         "rm": "rmi",
         "remove": "rmi",
+        "prune": "image_prune",
         "pull": "pull",
         "inspect": "inspect --type=image",
     },
-    "system": {"df": "system_df", "info": "info"},
+    "system": {"df": "system_df", "info": "info", "prune": "system_prune"},
     "healthcheck": {},
     "generate": {},
     "secret": {},
@@ -80,11 +87,8 @@ LATER = (
     "tag",
     "top",
     "volume",
-    "container prune",
-    "image prune",
     "system check",
     "system events",
-    "system prune",
     "system start",
 )
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cratebox.engine.changes import Change
     from cratebox.engine.images import Images
     from cratebox.engine.log_reading import Entry
+    from cratebox.engine.pruning import Filters, Pruned
     from cratebox.image.progress import Progress
     from cratebox.image.store import StoredImage
 
@@ -250,3 +251,9 @@ class Containers:
     def remove(self, reference: str, force: bool = False) -> None:
         """Delete a container and all that is its own; `force` kills it first. Raises Conflict where it runs, NotFound."""
         ending.remove(self.paths, self.images, reference, force)
+
+    def prune(self, filters: Filters | None = None) -> Pruned:
+        """Remove the containers that neither run nor will by themselves, as `docker container prune` does. Raises StorageError."""
+        from cratebox.engine import pruning
+
+        return pruning.containers(self.paths, self.images, filters or pruning.Filters())

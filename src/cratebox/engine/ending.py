@@ -1,23 +1,20 @@
-"""Removing containers, and the garbage that a killed command leaves."""
+"""Removing containers."""
 
 from __future__ import annotations
 
 import os
-import time
 
-from cratebox.engine import events, name_links, records, stopped, stopping
+from cratebox.engine import events, leftovers, lost, records, stopped, stopping
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.records import Container
-from cratebox.engine.vanishing import Removal, delete_tree, vanish
-from cratebox.errors import Conflict, CrateError, NotFound, StorageError
+from cratebox.engine.vanishing import Removal, vanish
+from cratebox.errors import Conflict, NotFound, StorageError
 from cratebox.linux import process
 from cratebox.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.engine.images import Images
-
-_SECONDS_TO_LOCK = 5.0  # a directory is made a moment before its lock is taken
 
 
 def remove(paths: Paths, images: Images, reference: str, force: bool) -> None:
@@ -46,7 +43,7 @@ def remove(paths: Paths, images: Images, reference: str, force: bool) -> None:
         vanish(Removal(paths, images.identity, container.id, container.name, events.of_container(container)))()
     finally:
         os.close(lock)
-    sweep(paths, images)
+    leftovers.sweep(paths, images)
 
 
 def _in_use(paths: Paths, container: Container) -> Conflict:
@@ -61,8 +58,6 @@ def _in_use(paths: Paths, container: Container) -> Conflict:
 
 def _remove_cgroup_left(images: Images, identity: str, where: str) -> None:
     """A supervisor that was killed has not told how the container ended, and its cgroup is still there."""
-    from cratebox.engine import lost
-
     if os.path.exists(where + "/config.json") and not os.path.exists(where + "/exit.json"):
         lost.remove_cgroup(where, identity, images.identity.rootless)
 
@@ -87,30 +82,7 @@ def _pidfd_of_any(paths: Paths, identity: str) -> int:
     try:
         state = records.running_state(paths, identity)
     except StorageError:
-        from cratebox.engine import lost
-
         return os.pidfd_open(lost.first_process(records.directory(paths, identity)) or 0x7FFFFFFF)
     if state is None:
         raise ProcessLookupError
     return process.open_pidfd(state.pid, state.started)
-
-
-def sweep(paths: Paths, images: Images) -> None:
-    """Delete what commands that were killed have left: directories half made or half removed, whose lock nobody has."""
-    from cratebox.engine import lost
-
-    for name in os.listdir(paths.containers):
-        kind, _, identity = name.partition("-")
-        path = f"{paths.containers}/{name}"
-        if kind not in {".new", ".removing"}:
-            continue
-        try:
-            if records.is_locked(path) or time.time() - os.lstat(path).st_mtime < _SECONDS_TO_LOCK:
-                continue
-            lost.remove_cgroup(path, identity, images.identity.rootless)
-            held = name_links.name_of(paths, identity)
-            if held:
-                name_links.release(paths, held, identity)
-            delete_tree(images.identity, path)
-        except (CrateError, OSError):
-            continue  # it was not what the user asked for; the next one tries again

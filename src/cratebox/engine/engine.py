@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from cratebox.engine.containers import Containers
     from cratebox.engine.images import Images
+    from cratebox.engine.pruning import Filters, Pruned
     from cratebox.engine.usage import Usage
 
 
@@ -68,6 +69,14 @@ class Engine:
         from cratebox.engine import usage
 
         return usage.measure(self.paths, self.images)
+
+    def prune(self, filters: Filters | None = None, every: bool = False) -> Pruned:
+        """Remove what nobody needs: containers that have ended, images without a name (or with `every` all that no container
+        is made of), what commands that were killed have left. Raises StorageError.
+        """
+        from cratebox.engine import pruning
+
+        return pruning.everything(self.paths, self.images, filters or pruning.Filters(), every)
 
     def version(self) -> dict[str, Any]:
         """Return what `crate version` shows."""

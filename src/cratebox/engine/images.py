@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any
 
+    from cratebox.engine.pruning import Filters, Pruned
     from cratebox.engine.records import Container
     from cratebox.image.progress import Progress
     from cratebox.image.store import Store, StoredImage
@@ -195,6 +196,12 @@ class Images:
         from cratebox.engine import events
 
         events.emit(self.paths, "image", action, identity, {"name": name})
+
+    def prune(self, filters: Filters | None = None, every: bool = False) -> Pruned:
+        """Remove the images without a name, or with `every` all that no container is made of. Raises StorageError."""
+        from cratebox.engine import pruning
+
+        return pruning.images(self.paths, self, filters or pruning.Filters(), every)
 
     def used(self) -> set[str]:
         """Return the IDs of the images and the diff IDs of the layers that containers are made of."""

@@ -36,6 +36,7 @@ from time import sleep
 
 from cratebox.errors import Conflict, NotFound, StorageError, Untrusted
 from cratebox.image import across, blobs, index, locks
+from cratebox.image import digest as digests
 from cratebox.image import manifest as manifests
 from cratebox.image.across import call_directly
 from cratebox.image.catalog import Catalog, StoredImage, entry_of, is_called
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["Removed", "Store", "StoredImage", "call_directly"]
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_TRIES, _PAUSE = 100, 0.02  # seconds; two of them is a prune's patience
 _REST = 1.0  # seconds between a pull and what is done after it: another pull, or the start of a container, comes first
 
 
@@ -67,7 +69,7 @@ class Removed(Record):
     untagged: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
     deferred: bool = False
-    freed: int = 0  # bytes of blobs
+    freed: int = 0  # bytes of blobs, and of the files of layers
 
 
 class Store(Catalog):
@@ -281,11 +283,45 @@ class Store(Catalog):
         kept_blobs, kept_layers = self._referenced(used)
         deleted, freed = self._blobs.collect(kept_blobs, partial=partial)
         unwanted = self._layers.unwanted(kept_layers)
+        freed += sum(self._size_of(name) for name in unwanted)
         if unwanted:
             across.run(self.run_inside, lambda: self._layers.remove(unwanted))
         locks.sweep(self._locks)
         layers = tuple(f"sha256:{name}" for name in unwanted if not name.startswith("."))
         return Removed(deleted=(*deleted, *layers), freed=freed)
+
+    def _size_of(self, name: str) -> int:
+        return self.layer_size(f"sha256:{name}") if digests.is_digest(f"sha256:{name}") else 0
+
+    def prune(self, chosen: Callable[[StoredImage], bool], in_use: InUse) -> Removed:
+        """Remove all images that are `chosen` and not in use, and what nothing refers to, unfinished downloads as well.
+
+        What a pull or the making of a container goes on with stays: while somebody uses the store nothing is removed (`deferred`),
+        after a moment's patience. Raises StorageError where it is damaged, for then nobody knows what is needed.
+        """
+        self.prepare()
+        exclusive = self._exclusive()
+        if exclusive is None:
+            return Removed(deferred=True)
+        with exclusive:
+            used = frozenset(in_use() if callable(in_use) else in_use)
+            with locks.hold(self._locks, "index"):
+                unwanted = [image for image in self.images() if image.id not in used and chosen(image)]
+                gone = {image.manifest_digest for image in unwanted}
+                if gone:
+                    kept = [entry for entry in index.read(self.directory) if entry.digest not in gone]
+                    index.write(self.directory, kept)
+            names = tuple(name for image in unwanted for name in image.names)
+            return self._collect(used, partial=True).replace(untagged=names)
+
+    def _exclusive(self) -> locks.Lock | None:
+        """Return the lock that nobody else has, or None: whoever makes a container has it for milliseconds, a pull for minutes."""
+        for _ in range(_TRIES):
+            held = locks.try_hold(self._locks, "store")
+            if held is not None:
+                return held
+            sleep(_PAUSE)
+        return None
 
     def _referenced(self, used: frozenset[str]) -> tuple[set[str], set[str]]:
         """Return the digests of blobs and the diff IDs of layers that something refers to."""

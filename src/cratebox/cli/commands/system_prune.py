@@ -1,0 +1,39 @@
+"""crate system prune: remove all that nobody needs."""
+
+from __future__ import annotations
+
+from cratebox.cli import pruning
+from cratebox.cli.commands import open_engine
+from cratebox.cli.options import Command, Flag, Words
+from cratebox.errors import Unsupported
+
+COMMAND = Command(
+    name="prune",
+    arguments="",
+    summary="Remove what nobody needs",
+    flags=(
+        Flag("all", "a", help="all images that no container is made of, not only those without a name"),
+        pruning.FILTER,
+        pruning.FORCE,
+        Flag("volumes", help="volumes that no container uses: refused, there are none yet"),
+    ),
+    description="""Remove stopped containers, images without a name, and what commands that were killed have left behind: containers half
+made or half removed, cgroups, names, state, unfinished downloads. It asks first. What another command uses stays.""",
+    examples=(
+        ("crate system prune", "what is certainly not needed"),
+        ("crate system prune -af --filter until=240h", "all that is older than ten days"),
+    ),
+    exit_codes=(("0", "done, or not wanted"), ("1", "something could not be removed; the rest was")),
+)
+
+
+def main(words: Words) -> int:
+    """Ask, remove, tell."""
+    if words.yes("volumes"):
+        raise Unsupported("--volumes: there are no volumes yet, so there is none to remove", "leave it away")
+    filters, every = pruning.filters(words), words.yes("all")
+    images = "all images without at least one container associated to them" if every else "all dangling images"
+    items = ("all stopped containers", images, "all that killed commands have left behind")
+    if not pruning.agreed(words, "This will remove:", items):
+        return 0
+    return pruning.tell(words, open_engine(words).prune(filters, every))

@@ -1,0 +1,82 @@
+"""What the three prunes have in common: their flags, the question before, and the answer after."""
+
+from __future__ import annotations
+
+import sys
+
+from cratebox.cli import render
+from cratebox.cli.options import Flag, Words
+from cratebox.engine.pruning import Filters, Pruned
+from cratebox.engine.words import shown
+from cratebox.errors import InvalidValue, StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FORCE = Flag("force", "f", help="do not ask")
+FILTER = Flag("filter", metavar="KEY=VALUE", help="until=24h (made before), label=KEY[=VALUE], label!=KEY[=VALUE]", repeat=True)
+
+
+def filters(words: Words) -> Filters:
+    """Return the values of --filter. Raises InvalidValue."""
+    until: float | None = None
+    found: dict[str, list[tuple[str, str | None]]] = {"label": [], "label!": []}
+    for text in words.all("filter"):
+        key, _, value = text.partition("=")
+        if key == "until" and value and until is None:
+            from cratebox.cli.times import moment
+
+            until = moment(value, "filter until") / 1e9
+        elif key in found and value:
+            name, given, wanted = value.partition("=")
+            found[key].append((name, wanted if given else None))
+        else:
+            why = (
+                "a second one" if key == "until" and value else "there is none" if key not in (*found, "until") else "no value"
+            )
+            raise InvalidValue(f"--filter {shown(text)}: {why}", "until=24h, label=KEY[=VALUE] and label!=KEY[=VALUE]")
+    return Filters(until=until, labels=tuple(found["label"]), without=tuple(found["label!"]))
+
+
+def agreed(words: Words, warning: str, items: Sequence[str] = ()) -> bool:
+    """Ask whether what the `warning` says is to be done, and return the answer; with --force it is yes."""
+    if words.yes("force"):
+        return True
+    sys.stdout.write(f"WARNING! {warning}\n")
+    for item in items:
+        render.line(f"  - {item}")
+    if given := words.all("filter"):
+        sys.stdout.write("\n  Items to be pruned will be filtered with:\n")
+        for text in given:
+            render.line(f"  - {text}")
+    if items:
+        sys.stdout.write("\n")
+    sys.stdout.write("Are you sure you want to continue? [y/N] ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def tell(words: Words, pruned: Pruned) -> int:
+    """Print what was removed, and on standard error what was not; return the exit code."""
+    for title, lines in (
+        ("Deleted Containers:", pruned.containers),
+        ("Deleted Images:", pruned.images),
+        ("Deleted Leftovers:", pruned.leftovers),
+    ):
+        if lines:
+            render.line(title)
+            for text in lines:
+                render.line(text)
+            render.line()
+    render.line(f"Total reclaimed space: {render.size(pruned.freed)}")
+    sys.stdout.flush()
+    who = f"{words.program} {words.verb}"
+    if pruned.deferred:
+        busy = StorageError(
+            "images were left alone: they are being pulled or made by another command", f"then once more: {who}"
+        )
+        render.complain(busy, who)
+    for message in pruned.failed:
+        render.complain(StorageError(message, "crate system check tells what is damaged"), who)
+    return 1 if pruned.failed else 0
