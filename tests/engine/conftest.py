@@ -12,6 +12,7 @@ import pytest
 
 from support.commands import Crate
 from support.images import Image
+from support.screen import Screen
 
 
 @dataclass(frozen=True)
@@ -118,3 +119,17 @@ def small_store(rootful: Crate) -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture
+def screens() -> Iterator[object]:
+    """A function that opens terminals, which are closed at the end."""
+    opened: list[Screen] = []
+
+    def open_one(ready, *words: str, verb: tuple[str, ...] = ("run", "--rm", "-it")) -> Screen:  # type: ignore[no-untyped-def]
+        opened.append(Screen(ready, verb, ready.words(*words) if verb[0] == "run" else words))
+        return opened[-1]
+
+    yield open_one
+    for screen in opened:
+        screen.close()

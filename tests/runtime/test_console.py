@@ -126,7 +126,7 @@ def test_what_was_taken_over_is_given_back_where_it_fails(pidfd, monkeypatch):
     open_before = len(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(console, "release_signals", broken)
     with pytest.raises(ZeroDivisionError):
-        console.stay(pidfd, -1, ())
+        console.stay_at(pidfd, -1, ())
     assert {number: signal.getsignal(number) for number in before} == before
     assert len(os.listdir("/proc/self/fd")) == open_before
 

@@ -8,24 +8,9 @@ words are (`crate system df`): the second word, the module, and flags that are m
 from __future__ import annotations
 
 CONTAINERS = (
-    "run",
-    "create",
-    "start",
-    "stop",
-    "restart",
-    "kill",
-    "pause",
-    "unpause",
-    "wait",
-    "update",
-    "ps",
-    "logs",
-    "inspect",
-    "rm",
-    "diff",
-    "export",
-    "commit",
-)
+    "run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "update", "exec", "ps",
+    "logs", "inspect", "rm", "diff", "export", "commit",
+)  # fmt: skip
 IMAGES = ("pull", "images", "rmi")
 ITSELF = ("info", "version", "completion")
 HEADINGS = {"Containers": CONTAINERS, "Images": IMAGES, "crate itself": ITSELF}
@@ -71,7 +56,6 @@ LATER = (
     "compose",
     "cp",
     "events",
-    "exec",
     "history",
     "import",
     "load",

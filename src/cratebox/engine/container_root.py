@@ -25,8 +25,8 @@ from cratebox.engine import dialogue, hostfiles, records, root_parts, specgen
 from cratebox.errors import Conflict, CrateError, OverlayRefused, RuntimeFailure, StorageError
 from cratebox.linux import const, fdpass, mount, namespaces, process, userns
 from cratebox.record import Record
+from cratebox.runtime import inside, program, rootfs
 from cratebox.runtime import mounts as mounting
-from cratebox.runtime import program, rootfs
 from cratebox.runtime.spec import VERSION, Mount, Root, Spec
 
 TYPE_CHECKING = False
@@ -77,7 +77,7 @@ def _hold(whose: Whose) -> tuple[State | None, int]:
     end = time.monotonic() + _SECONDS_TO_SETTLE
     while True:
         state = records.running_state(whose.paths, container.id)
-        if state is not None and _is_inside(state):
+        if state is not None and inside.is_inside(state):
             return state, -1
         lock = records.try_lock(records.directory(whose.paths, container.id)) if state is None else None
         if lock is not None:
@@ -87,16 +87,6 @@ def _hold(whose: Whose) -> tuple[State | None, int]:
                 f"{container.name} is neither running nor stopped", "it is being started, restarted or removed: try again"
             )
         time.sleep(_PAUSE)
-
-
-def _is_inside(state: State) -> bool:
-    """Tell whether the container's first process has changed to its root; until then its root is the host's."""
-    try:
-        return not os.path.samestat(os.stat(f"/proc/{state.pid}/root"), os.stat("/"))
-    except FileNotFoundError:
-        return False  # it has just ended
-    except PermissionError:
-        return True  # see `_open_root`
 
 
 # Of a container that runs
@@ -110,7 +100,7 @@ def _visit_running(state: State, work: Callable[[int], bytes], mounts: bool) -> 
     root = -1
     try:
         foreign = _is_other_namespace(state, "user")
-        root = _open_root(state) if mounts else _copy_root(target, foreign)
+        root = inside.open_root(state) if mounts else _copy_root(target, foreign)
 
         def enter() -> int:
             process.set_dumpable(False)
@@ -131,29 +121,7 @@ def _is_other_namespace(state: State, kind: str) -> bool:
     try:
         return os.readlink(f"/proc/{state.pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")
     except OSError as error:
-        raise _no_way_in(error) from None
-
-
-def _open_root(state: State) -> int:
-    """Open the root of the container's first process. The link is the kernel's own: nothing the container makes leads it away."""
-    try:
-        root = os.open(f"/proc/{state.pid}/root", const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise _no_way_in(error) from None
-    # The number could be another process's by now, and its root the host's.
-    if process.start_time(state.pid) != state.started or os.path.samestat(os.fstat(root), os.stat("/")):
-        os.close(root)
-        raise Conflict("the container has just ended", "try again")
-    return root
-
-
-def _no_way_in(error: OSError) -> CrateError:
-    if isinstance(error, FileNotFoundError):
-        return Conflict("the container has just ended", "try again")
-    return RuntimeFailure(
-        f"cannot enter the container: {(error.strerror or '').lower()}",
-        "where its program cannot be read, a running container can be entered by root alone",
-    )
+        raise inside.no_way_in(error) from None
 
 
 def _copy_root(target: int, foreign: bool) -> int:

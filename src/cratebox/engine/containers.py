@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cratebox.engine import committing
     from cratebox.engine.changes import Change
+    from cratebox.engine.execution import Wanted
     from cratebox.engine.images import Images
     from cratebox.engine.log_reading import Entry
     from cratebox.engine.pruning import Filters, Pruned
@@ -112,6 +113,16 @@ class Containers:
         from cratebox.engine import launch
 
         return launch.start(launch.Start(self.paths, self.identity, self.images, container, lock, **how))
+
+    def exec(self, reference: str, wanted: Wanted) -> int:
+        """Run another process in a container that runs; return its exit code, 0 where it was left to itself (`detach`, the keys).
+
+        Raises NotFound, Conflict where the container does not run or is paused, InvalidValue, CommandNotFound, CannotInvoke and other
+        RuntimeFailures.
+        """
+        from cratebox.engine.execution import execute
+
+        return execute(self.paths, reference, wanted)
 
     # Looking
 

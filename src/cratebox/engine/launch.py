@@ -16,6 +16,7 @@ from cratebox.engine import (
     root_parts,
     specgen,
     supervisor,
+    syscall_filter,
 )
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.dialogue import Watch
@@ -25,7 +26,7 @@ from cratebox.errors import CommandNotFound, Conflict, InvalidValue, OverlayRefu
 from cratebox.linux import caps, fdpass
 from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
-from cratebox.runtime import seccomp, validate
+from cratebox.runtime import validate
 from cratebox.runtime.wish import Overlay, Wish
 
 TYPE_CHECKING = False
@@ -246,7 +247,7 @@ def _prepare(start: Start) -> Prepared:
         if root:
             spec = spec.replace(root=spec.root.replace(path=root) if spec.root else None)
         also = spec.process.args[2] if config.init and spec.process else ""  # after the reaper and its --
-        filter_ = _filter(start, config, spec)
+        filter_ = syscall_filter.filter_of(start.paths, config, specgen.capabilities_of(config))
         _make_state_directory(start.paths, container.id)
         stdin_read, stdin_write = _stdin(start, config)
         record_file.write(where + "/config.json", spec)  # last: it says that the container was started, see `status`
@@ -304,17 +305,6 @@ def _overlay(start: Start, where: str) -> tuple[Overlay | None, str]:
     elif start.container.config.remove:
         overlay = overlay.replace(options=(*overlay.options, "volatile"))  # what is removed anyway need not reach the disk
     return overlay, ""
-
-
-def _filter(start: Start, config: ContainerConfig, spec: Spec) -> tuple[bytes, int] | None:
-    if config.seccomp == "unconfined" or (config.privileged and config.seccomp == "default"):
-        return None
-    who = spec.process
-    names = frozenset(who.capabilities.bounding if who and who.capabilities else ())
-    private_directory(start.paths.root)
-    if config.seccomp == "default":
-        return seccomp.default_filter(start.paths.cache, names)
-    return seccomp.cached_filter(start.paths.cache, seccomp.load_profile(config.seccomp, names))
 
 
 def _stdin(start: Start, config: ContainerConfig) -> tuple[int, int]:

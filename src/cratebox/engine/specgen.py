@@ -148,8 +148,8 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
             env=_environment(config, image, host, account),
             terminal=config.tty,
             console_size=ConsoleSize(*host.console) if host.console and config.tty else None,
-            user=User(account.uid, account.gid, 0o022, _mapped(account.groups, host.gids)),
-            capabilities=_capabilities(names, account),
+            user=User(account.uid, account.gid, 0o022, mapped(account.groups, host.gids)),
+            capabilities=capabilities_for(names, account),
             rlimits=tuple(_rlimit(one.name, one.soft, one.hard) for one in config.ulimits),
             no_new_privileges=config.no_new_privileges,
             oom_score_adj=config.oom_score_adj,
@@ -162,7 +162,7 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
 INIT_PLACE = "/dev/init"  # in the container's own /dev, as Docker's; no image can have anything there
 
 
-def _mapped(groups: tuple[int, ...], gids: tuple[IDMap, ...]) -> tuple[int, ...]:
+def mapped(groups: tuple[int, ...], gids: tuple[IDMap, ...]) -> tuple[int, ...]:
     """In a user namespace only mapped groups exist; one that does not cannot be had, nor can it do harm."""
     if not gids:
         return groups
@@ -171,7 +171,7 @@ def _mapped(groups: tuple[int, ...], gids: tuple[IDMap, ...]) -> tuple[int, ...]
     return tuple(gid for gid in groups if any(one.inside <= gid < one.inside + one.size for one in gids))
 
 
-def _capabilities(names: tuple[str, ...], account: Account) -> Capabilities:
+def capabilities_for(names: tuple[str, ...], account: Account) -> Capabilities:
     """Only root has them at once; others find them in the bounding set. Inheritable stays empty (CVE-2022-24769)."""
     held = names if account.uid == 0 else ()
     return Capabilities(bounding=names, effective=held, permitted=held)

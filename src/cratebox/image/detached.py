@@ -18,18 +18,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_NAME = "crate-settle"  # what ps shows
 
+def run(work: Callable[[], None], *keep: int, name: str = "crate-settle") -> None:
+    """Run `work` in a process of its own, which holds the descriptors `keep` and no other. What it raises is told nobody.
 
-def run(work: Callable[[], None], keep: int) -> None:
-    """Run `work` in a process of its own, which holds the descriptor `keep` and no other. What it raises is told nobody.
+    `name` is what ps shows.
 
     Raises OSError where there can be no more processes.
     """
     first = os.fork()
     if first == 0:
         try:
-            _let_go(keep)
+            _let_go(keep, name)
             if os.fork() == 0:
                 work()
         finally:
@@ -40,12 +40,12 @@ def run(work: Callable[[], None], keep: int) -> None:
         pass  # the caller ignores SIGCHLD, or reaps whatever ends
 
 
-def _let_go(keep: int) -> None:
+def _let_go(keep: tuple[int, ...], name: str) -> None:
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)  # the handlers are the caller's
     os.chdir("/")
-    process.close_from(0, (keep,))
+    process.close_from(0, keep)
     for _ in range(3):
         os.open("/dev/null", os.O_RDWR)
-    process.set_name(_NAME)
+    process.set_name(name)

@@ -47,7 +47,7 @@ class Settings(Record):
     ignore_paused: bool = False
 
 
-class _Joined:
+class Joined:
     """The process, a child of ours, on its way to its program or at its gate."""
 
     def __init__(self, sock: _socket.socket) -> None:
@@ -66,6 +66,14 @@ class _Joined:
         self.pidfd = self.console = self.listener = -1
 
 
+class Target(Record):
+    """The container that is entered: its `state`, what its spec says of Linux, and the compiled filter of system calls."""
+
+    state: saved.State
+    linux: Linux | None
+    filter: tuple[bytes, int] | None
+
+
 def execute(root: str, name: str, wanted: Process, **settings: Any) -> int:
     """Run the process `wanted` in the container `name`; `settings` are the fields of Settings.
 
@@ -77,14 +85,15 @@ def execute(root: str, name: str, wanted: Process, **settings: Any) -> int:
     state = _running(directory, chosen)
     document = saved.load_spec(directory)
     wanted = _completed(wanted, document, chosen)
+    linux = document.linux
+    profile = seccomp.cached_filter(f"{root}/{place.CACHE}", linux.seccomp) if linux and linux.seccomp else None
     before = console.hold_signals()
     joined = None
     try:
-        joined = _join(root, state, document, wanted, chosen)
-        _let_go(joined, wanted, chosen)
+        joined = begin(Target(state, linux, profile), wanted, chosen)
         if chosen.detach:
             return 0
-        console.stay(joined.pidfd, joined.console, before)
+        console.stay_at(joined.pidfd, joined.console, before)
         return process.waited_status(os.waitpid(joined.pid, 0)[1])
     except OSError as error:
         raise RuntimeFailure(f"cannot run a process in container {name}: {error.strerror}") from None
@@ -92,6 +101,15 @@ def execute(root: str, name: str, wanted: Process, **settings: Any) -> int:
         if joined:
             joined.close()
         console.release_signals(before)
+
+
+def begin(target: Target, wanted: Process, chosen: Settings, stdio: tuple[int, int, int] = (0, 1, 2)) -> Joined:
+    """Make the process `wanted`, which is checked, a child of ours, and let its program run; whoever calls closes what it returns,
+    and reaps. Signals are held by the caller. Raises as `execute`, and OSError.
+    """
+    joined = _join(target, wanted, chosen, stdio)
+    _let_go(joined, wanted, chosen)
+    return joined
 
 
 def _running(directory: str, chosen: Settings) -> saved.State:
@@ -122,16 +140,15 @@ def _completed(wanted: Process, document: Spec, chosen: Settings) -> Process:
     return whole
 
 
-def _join(root: str, state: saved.State, document: Spec, wanted: Process, chosen: Settings) -> _Joined:
+def _join(target: Target, wanted: Process, chosen: Settings, stdio: tuple[int, int, int]) -> Joined:
     """Make the process and lead it to its gate. Raises what kept it from there; it is gone then."""
     if wanted.rlimits:
         import resource  # noqa: F401  the child cannot import any more
-    linux = document.linux
-    profile = seccomp.cached_filter(f"{root}/{place.CACHE}", linux.seccomp) if linux and linux.seccomp else None
+    state, linux = target.state, target.linux
     ours, theirs = fdpass.pair()
-    joined = _Joined(ours)
+    joined = Joined(ours)
     try:
-        joiner = _fork(state, wanted, chosen, linux, profile, ours, theirs)
+        joiner = _fork(target, wanted, chosen, stdio, ours, theirs)
         theirs.close()
         try:
             _await_ready(joined)
@@ -154,16 +171,11 @@ def _join(root: str, state: saved.State, document: Spec, wanted: Process, chosen
 
 
 def _fork(
-    state: saved.State,
-    wanted: Process,
-    chosen: Settings,
-    linux: Linux | None,
-    profile: tuple[bytes, int] | None,
-    ours: _socket.socket,
-    theirs: _socket.socket,
+    target: Target, wanted: Process, chosen: Settings, stdio: tuple[int, int, int], ours: _socket.socket, theirs: _socket.socket
 ) -> int:
     """Clone the joiner and return its pid."""
-    target = _open(state)
+    state, profile = target.state, target.filter
+    leader = _open(state)
     group = _cgroup(state, chosen.cgroup)
     label = program.labelling(wanted)
     stub_fd = stub.sealed(stub.build(theirs.fileno(), *program.late_filter(wanted, profile), label=label))
@@ -172,17 +184,17 @@ def _fork(
         order = enter.EnterOrder(
             program=program.ProgramOrder(
                 process=wanted,
-                stdio=(0, 1, 2),
+                stdio=stdio,
                 sock=theirs,
                 report=theirs.fileno(),
                 stub=stub_fd,
                 filter=profile,
                 last_cap=caps.last(),
                 preserve_fds=chosen.preserve_fds,
-                tune=program.tuning(wanted, linux),
+                tune=program.tuning(wanted, target.linux),
                 label=label,
             ),
-            target=target,
+            target=leader,
             kinds=_kinds(state.pid),
             join_cgroup=_on_cpus(wanted, group.join),
         )
@@ -196,7 +208,7 @@ def _fork(
         os.close(stub_fd)
         if label:
             os.close(label.procfs)
-        os.close(target)
+        os.close(leader)
     return pid
 
 
@@ -245,7 +257,7 @@ def _kinds(pid: int) -> int:
     return flags
 
 
-def _await_ready(joined: _Joined) -> None:
+def _await_ready(joined: Joined) -> None:
     """Listen until the process waits at its gate. Raises what kept it from there.
 
     Joiner and process speak through one socket: what the process says may come before what is said about it.
@@ -271,7 +283,7 @@ def _await_ready(joined: _Joined) -> None:
         )
 
 
-def _let_go(joined: _Joined, wanted: Process, chosen: Settings) -> None:
+def _let_go(joined: Joined, wanted: Process, chosen: Settings) -> None:
     """Tell others of the process, then let it run its program. Raises what kept it from that; it is gone then."""
     written = False
     try:

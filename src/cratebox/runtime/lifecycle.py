@@ -164,7 +164,7 @@ def _stay(pid: int, master: int, before: Any) -> int:
 
     pidfd = os.pidfd_open(pid)  # our child, and not waited for: the number is still its own
     try:
-        console.stay(pidfd, master, before)
+        console.stay_at(pidfd, master, before)
     finally:
         os.close(pidfd)
     return process.waited_status(os.waitpid(pid, 0)[1])

@@ -172,9 +172,14 @@ def status(state: State, directory: str) -> str:
         return "creating" if _is_locked(directory) else "stopped"  # whoever was creating it has died
     if not state.started or state.boot_id != process.boot_id() or process.start_time(state.pid) != state.started:
         return "stopped"
-    if state.cgroup and cgroups.from_paths(state.cgroup).is_frozen():
+    if is_frozen(state):
         return "paused"
     return "created" if _waits_at_gate(directory) else "running"
+
+
+def is_frozen(state: State) -> bool:
+    """Tell whether the processes of the container are paused."""
+    return bool(state.cgroup) and cgroups.from_paths(state.cgroup).is_frozen()
 
 
 def _waits_at_gate(directory: str) -> bool:

@@ -105,7 +105,7 @@ def config_from(words: Words) -> ContainerConfig:
         command=words.arguments[1:],
         name=_checked(words, "name", wish.check_name),
         entrypoint=None if entrypoint is None else (entrypoint,) if entrypoint else (),
-        env=_environment(words),
+        env=environment(words),
         working_dir=_checked(words, "workdir", _working_dir),
         user=words.text("user"),
         hostname=_checked(words, "hostname", wish.check_hostname),
@@ -147,7 +147,7 @@ def _working_dir(text: str) -> str:
     return text
 
 
-def _environment(words: Words) -> tuple[str, ...]:
+def environment(words: Words) -> tuple[str, ...]:
     """Those of files first: what stands on the command line wins."""
     if not words.given("env") and not words.given("env-file"):
         return ()
