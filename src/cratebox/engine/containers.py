@@ -8,7 +8,7 @@ from cratebox.engine import ending, events, making, records, stopped, stopping
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.records import Container, ContainerStatus
-from cratebox.errors import Conflict, Unsupported
+from cratebox.errors import Conflict, NotFound, StorageError, Unsupported
 from cratebox.paths import Paths
 
 TYPE_CHECKING = False
@@ -149,12 +149,25 @@ class Containers:
 
         return listing.select(self.paths, self.images, all, filters, last)
 
-    def inspect(self, reference: str) -> dict[str, Any]:
-        """Return a container in Docker's form of `inspect`. Raises as `get`."""
+    def inspect(self, reference: str, size: bool = False) -> dict[str, Any]:
+        """Return a container in Docker's form of `inspect`; with `size`, SizeRw and SizeRootFs in bytes. Raises as `get`."""
         from cratebox.engine.inspect import container_document
 
         container = self.get(reference)
-        return container_document(self.paths, container, records.status(self.paths, container))
+        measured = None
+        if size:
+            from cratebox.engine import sizes
+
+            measured = sizes.of_containers(self.paths, self.images, [container])[container.id]
+        status = records.status(self.paths, container)
+        return container_document(self.paths, container, status, self._layers(container), measured)
+
+    def _layers(self, container: Container) -> Sequence[str]:
+        """What is left of an image that was deleted by hand keeps nobody from looking at the container."""
+        try:
+            return self.images.layer_directories(container)
+        except (NotFound, StorageError):
+            return ()
 
     def logs(
         self, reference: str, follow: bool = False, tail: int | None = None, since: int | None = None, until: int | None = None

@@ -168,7 +168,7 @@ class Images:
 
     def inspect(self, name: str) -> dict[str, Any]:
         """Return an image in Docker's form of `inspect`. Raises as `get`."""
-        from cratebox.engine.inspect import image_document
+        from cratebox.engine.inspect_image import image_document
 
         return image_document(self.get(name))
 

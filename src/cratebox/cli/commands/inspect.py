@@ -22,11 +22,11 @@ COMMAND = Command(
     flags=(
         Flag("format", "f", "FORMAT", "json, or a template as '{{.State.Status}}'"),
         Flag("type", metavar="container|image", help="look among these alone", words=("container", "image")),
+        Flag("size", "s", help="measure what containers have written: SizeRw and SizeRootFs, in bytes"),
     ),
     least=1,
     most=None,
     completes="container",
-    later=("s/size",),
     description="""Print what is known as a JSON array, with Docker's names of fields. A name is looked for among the containers
 first, then among the images. With --format a line for each, from a template of Go: fields, range, if, with, variables, pipes,
 index, len, eq, printf and the like, and Docker's json, join, split, title, lower, upper, pad and truncate.""",
@@ -51,7 +51,7 @@ def main(words: Words) -> int:
     code = 0
     for name in words.arguments:
         try:
-            found.append(_look(engine, name, words.text("type")))
+            found.append(_look(engine, name, words.text("type"), words.yes("size")))
         except NotFound as error:
             render.complain(error, f"crate {words.verb}")
             code = 1
@@ -63,10 +63,10 @@ def main(words: Words) -> int:
     return code
 
 
-def _look(engine: Engine, name: str, kind: str | None) -> dict[str, Any]:
+def _look(engine: Engine, name: str, kind: str | None, size: bool) -> dict[str, Any]:
     if kind != "image":
         try:
-            return engine.containers.inspect(name)
+            return engine.containers.inspect(name, size)
         except NotFound:
             if kind == "container":
                 raise

@@ -1,0 +1,46 @@
+"""Config: what a container is on any machine (the image's word and the user's), in the words of `docker inspect`."""
+
+from __future__ import annotations
+
+from cratebox.engine.records import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def config_of(container: Container) -> dict[str, Any]:
+    """Return the section."""
+    config, defaults = container.config, container.defaults
+    entrypoint = defaults.entrypoint if config.entrypoint is None else config.entrypoint
+    # The image's CMD belongs to the image's ENTRYPOINT.
+    command = config.command or (defaults.cmd if config.entrypoint is None else ())
+    document = {
+        "Hostname": config.hostname or container.id[:12],
+        "Domainname": "",
+        "User": config.user if config.user is not None else defaults.user,
+        "AttachStdin": config.interactive,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Tty": config.tty,
+        "OpenStdin": config.interactive,
+        "StdinOnce": config.interactive,
+        "Env": environment(container),
+        "Cmd": list(command) or None,
+        "Image": container.image,
+        "Volumes": {volume: {} for volume in defaults.volumes} or None,
+        "WorkingDir": config.working_dir or defaults.working_dir or "/",
+        "Entrypoint": list(entrypoint) or None,
+        "OnBuild": None,
+        "Labels": dict(sorted({**defaults.labels, **config.labels}.items())),
+        "StopSignal": config.stop_signal or defaults.stop_signal or "SIGTERM",
+    }
+    if config.stop_timeout is not None:
+        document["StopTimeout"] = config.stop_timeout
+    return document
+
+
+def environment(container: Container) -> list[str]:
+    """Return the variables of the image and of the user; of one name the last counts, in the place of the first."""
+    found = {entry.partition("=")[0]: entry for entry in (*container.defaults.env, *container.config.env)}
+    return list(found.values())

@@ -1,0 +1,100 @@
+"""HostConfig: what a container takes from this machine, in the words of `docker inspect`."""
+
+from __future__ import annotations
+
+from cratebox.engine.config import ContainerConfig
+from cratebox.engine.inspect_limits import limits_of
+from cratebox.engine.records import Container
+from cratebox.engine.specgen import MASKED, READONLY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def host_config_of(container: Container) -> dict[str, Any]:
+    """Return the section. Docker writes null for most lists in which there is nothing."""
+    config = container.config
+    return {
+        **_life(config),
+        **_files(config),
+        **_namespaces(config),
+        **_security(config),
+        **limits_of(config),
+        **_network(config),
+        **_devices(config),
+    }
+
+
+def _life(config: ContainerConfig) -> dict[str, Any]:
+    return {
+        "AutoRemove": config.remove,
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "LogConfig": {"Type": config.log_driver, "Config": dict(sorted(config.log_options.items()))},
+        "ContainerIDFile": "",
+        "ConsoleSize": [0, 0],
+        "Init": config.init,
+        "Runtime": "crate-oci",
+        "Isolation": "",
+    }
+
+
+def _files(config: ContainerConfig) -> dict[str, Any]:
+    return {
+        "Binds": [bind_of(one) for one in config.mounts if one.kind == "bind"] or None,
+        "Tmpfs": {one.target: ",".join(one.options) for one in config.mounts if one.kind == "tmpfs"},
+        "VolumeDriver": "",
+        "VolumesFrom": None,
+        "ReadonlyRootfs": config.read_only,
+    }
+
+
+def bind_of(one: Any) -> str:
+    """Return a bind mount as -v says it: SOURCE:TARGET:OPTIONS."""
+    options = ",".join([*(["ro"] if one.read_only else []), *one.options])
+    return f"{one.source}:{one.target}" + (f":{options}" if options else "")
+
+
+def _namespaces(config: ContainerConfig) -> dict[str, Any]:
+    return {
+        "NetworkMode": config.network,
+        "IpcMode": "private",
+        "PidMode": "",
+        "UTSMode": "",
+        "UsernsMode": "",
+        "CgroupnsMode": "private",
+        "Cgroup": "",
+        "Sysctls": {},
+    }
+
+
+def _security(config: ContainerConfig) -> dict[str, Any]:
+    options = [
+        *(["no-new-privileges"] if config.no_new_privileges else []),
+        *([f"seccomp={config.seccomp}"] if config.seccomp != "default" else []),
+    ]
+    return {
+        "Privileged": config.privileged,
+        "CapAdd": list(config.cap_add) or None,
+        "CapDrop": list(config.cap_drop) or None,
+        "SecurityOpt": options or None,
+        "GroupAdd": None,
+        "MaskedPaths": None if config.privileged else list(MASKED),
+        "ReadonlyPaths": None if config.privileged else list(READONLY),
+    }
+
+
+def _network(_config: ContainerConfig) -> dict[str, Any]:
+    return {
+        "PortBindings": {},
+        "PublishAllPorts": False,
+        "Dns": [],
+        "DnsOptions": [],
+        "DnsSearch": [],
+        "ExtraHosts": None,
+        "Links": None,
+    }
+
+
+def _devices(_config: ContainerConfig) -> dict[str, Any]:
+    return {"Devices": [], "DeviceCgroupRules": None, "DeviceRequests": None}

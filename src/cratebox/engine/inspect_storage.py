@@ -1,0 +1,41 @@
+"""GraphDriver and Mounts: where a container's files are, in the words of `docker inspect`."""
+
+from __future__ import annotations
+
+import os
+
+from cratebox.engine.config import ContainerConfig
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+
+def graph_driver_of(where: str, layers: Sequence[str]) -> dict[str, Any]:
+    """Return the section. `where` is the container's directory, `layers` those of its image, lowest first.
+
+    Unlike Docker's, crate's overlay is mounted in the container's own mount namespace: on the machine MergedDir is empty.
+    """
+    if os.path.isdir(where + "/copy"):  # a file system below that does no overlay: see flatten.py
+        return {"Name": "copy", "Data": {"MergedDir": where + "/copy"}}
+    data = {"MergedDir": where + "/rootfs", "UpperDir": where + "/rw/upper", "WorkDir": where + "/rw/work"}
+    lower = {"LowerDir": ":".join(reversed(layers))} if layers else {}
+    return {"Name": "overlay", "Data": lower | data}
+
+
+def mounts_of(config: ContainerConfig) -> list[dict[str, Any]]:
+    """Return the section: what was asked for with -v, --mount and --tmpfs."""
+    return [_mount(one) for one in config.mounts]
+
+
+def _mount(one: Any) -> dict[str, Any]:
+    propagation = next((word for word in one.options if word.removeprefix("r") in ("private", "shared", "slave")), "")
+    return {
+        "Type": one.kind,
+        "Source": one.source,
+        "Destination": one.target,
+        "Mode": ",".join(one.options),
+        "RW": not one.read_only and "ro" not in one.options,
+        "Propagation": propagation or ("rprivate" if one.kind == "bind" else ""),
+    }
