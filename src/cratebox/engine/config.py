@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "ContainerConfig", "DeviceLimit", "Limits", "MountWish", "Ulimit", "check_capability", "check_hostname", "check_name", "check_network", "nearest",
+    "ContainerConfig", "DeviceLimit", "Limits", "MountWish", "Namespaces", "Ulimit", "check_capability", "check_hostname", "check_name", "check_network", "nearest",
     "parse_detach_keys", "parse_label", "parse_mount", "parse_signal", "parse_size", "parse_tmpfs", "parse_volume",
 ]  # fmt: skip
 
@@ -72,6 +72,18 @@ class Limits(Record):
     unified: dict[str, str] | None = None
 
 
+class Namespaces(Record):
+    """Whose namespaces the container is in: "" for its own, "host", or "container:ID". `ipc` is also "private" and "shareable",
+    which say whether others may join it, and "none": no /dev/shm. `user` is also "auto[:size=N]" and "keep-id[:uid=N,gid=N]".
+    """
+
+    pid: str = ""
+    ipc: str = ""
+    uts: str = ""
+    cgroup: str = ""
+    user: str = ""
+
+
 class ContainerConfig(Record):
     """What the user asked for; what was not said is None or empty and comes from the image.
 
@@ -104,6 +116,8 @@ class ContainerConfig(Record):
     cgroup_parent: str = ""
     shm_size: int | None = None
     oom_score_adj: int | None = None
+    namespaces: Namespaces = Namespaces()
+    sysctl: dict[str, str] = {}  # noqa: RUF012  as `labels`
     init: bool = False
     platform: str | None = None
     stop_signal: str | None = None

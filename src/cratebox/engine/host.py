@@ -12,14 +12,21 @@ from cratebox.engine.records import Container
 from cratebox.errors import Unsupported
 from cratebox.runtime.spec import Device
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.engine.joined import Joined
+
 _REAPERS = ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit", "/usr/bin/tini-static", "/usr/bin/tini", "/usr/bin/docker-init",
             "/usr/libexec/docker/docker-init")  # fmt: skip
 _OWN = ("/dev/pts", "/dev/shm", "/dev/mqueue")  # noqa: S108  file systems that a container has for itself
 
 
-def facts(identity: Identity, container: Container, config: ContainerConfig, attached: bool) -> specgen.Host:
+def facts(
+    identity: Identity, container: Container, config: ContainerConfig, attached: bool, joined: Joined | None = None
+) -> specgen.Host:
     """Return the facts for a start of `container` as `config` wishes. Raises Unsupported where what it takes is not there."""
-    name = os.uname().nodename[:64] if config.network == "host" else container.id[:12]
+    of_host = config.network == "host" or config.namespaces.uts == "host"
+    name = (joined.hostname if joined else "") or (os.uname().nodename[:64] if of_host else container.id[:12])
     found = specgen.Host(
         hostname=config.hostname or name,
         rootless=identity.rootless,
@@ -30,6 +37,7 @@ def facts(identity: Identity, container: Container, config: ContainerConfig, att
         init=find_reaper() if config.init else "",
         devices=_all_devices() if config.privileged else (),
         console=_terminal_size() if config.tty and attached else None,
+        joined=joined.namespaces if joined else (),
         files=_files(identity, container),
         thermal=_thermal(),
     )

@@ -18,7 +18,7 @@ from cratebox.engine import (
     supervisor,
     syscall_filter,
 )
-from cratebox.engine.config import ContainerConfig
+from cratebox.engine.config import ContainerConfig, Namespaces
 from cratebox.engine.dialogue import Watch
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.vanishing import Removal, vanish
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.engine.images import Images
+    from cratebox.engine.joined import Joined
     from cratebox.image.progress import Progress
     from cratebox.runtime.spec import Spec
 
@@ -132,8 +133,10 @@ def _launch(start: Start, prepared: Prepared) -> int | None:
         raise _not_forked(start, error) from None
     finally:
         os.close(start.lock)
-        if prepared.wish.stdio[0] >= 0:
-            os.close(prepared.wish.stdio[0])
+        wish = prepared.wish
+        for fd in (wish.stdio[0], *wish.held, *wish.trees.values()):
+            if fd >= 0:
+                os.close(fd)
     try:
         if start.attach:
             return attach.stay(_attachment(start, prepared, ours, before))
@@ -236,33 +239,55 @@ def _prepare(start: Start) -> Prepared:
     if start.command:
         config = config.replace(command=start.command)
     _check_capabilities(start.identity, config)
-    spec = _spec(start, config, where)
+    joined = _joined(start, config)
+    try:
+        wish = _wish(start, config, where, joined)
+    except BaseException:
+        if joined:
+            joined.close()
+        raise
+    stdin_read, stdin_write = _stdin(start, config)
+    return Prepared(wish.replace(stdio=(stdin_read, -1, -1)), stdin_write)
+
+
+def _joined(start: Start, config: ContainerConfig) -> Joined | None:
+    """Return what the container has of others, opened; None where it has nothing, as most."""
+    if config.namespaces == Namespaces():
+        return None
+    from cratebox.engine.joined import open_others
+
+    return open_others(start.paths, config, start.identity.rootless)
+
+
+def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | None) -> Wish:
+    container = start.container
+    facts = host.facts(start.identity, container, config, start.attach, joined)
+    spec = _spec(start, config, where, facts)
     assert spec.process
     if not spec.process.args[0]:
         raise CommandNotFound('exec: "": executable file not found in $PATH')
     validate.validate(spec)
     try:
-        hostfiles.write(where, spec.hostname, config.network == "host")
+        hostfiles.write(where, facts.hostname, config.network == "host")
         overlay, root = _overlay(start, where)
         if root:
             spec = spec.replace(root=spec.root.replace(path=root) if spec.root else None)
         also = spec.process.args[2] if config.init and spec.process else ""  # after the reaper and its --
         filter_ = syscall_filter.filter_of(start.paths, config, specgen.capabilities_of(config))
         _make_state_directory(start.paths, container.id)
-        stdin_read, stdin_write = _stdin(start, config)
         record_file.write(where + "/config.json", spec)  # last: it says that the container was started, see `status`
     except OSError as error:
         raise StorageError(f"cannot write to {where}: {error.strerror}", _full_hint(error)) from None
-    wish = Wish(
+    return Wish(
         spec=spec,
         bundle=where,
-        stdio=(stdin_read, -1, -1),
+        trees=joined.trees if joined else {},
+        held=joined.fds if joined else (),
         overlay=overlay,
         filter=filter_,
         directories=_volumes(container),
         also=also,
     )
-    return Prepared(wish, stdin_write)
 
 
 def _volumes(container: records.Container) -> tuple[str, ...]:
@@ -288,11 +313,11 @@ def _full_hint(error: OSError) -> str | None:
     return "the disk is full: crate rm and crate rmi free space" if error.errno == 28 else None
 
 
-def _spec(start: Start, config: ContainerConfig, where: str) -> Spec:
+def _spec(start: Start, config: ContainerConfig, where: str, facts: specgen.Host) -> Spec:
     defaults = start.container.defaults
     directories = (where + "/copy",) if os.path.isdir(where + "/copy") else (where + "/rw/upper", *reversed(start.layers))
     account = accounts.resolve(config.user if config.user is not None else defaults.user, directories)
-    return specgen.build(config, defaults, host.facts(start.identity, start.container, config, start.attach), account, where)
+    return specgen.build(config, defaults, facts, account, where)
 
 
 def _overlay(start: Start, where: str) -> tuple[Overlay | None, str]:

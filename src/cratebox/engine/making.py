@@ -6,11 +6,11 @@ import os
 import time
 
 from cratebox.engine import events, name_links, record_file, records
-from cratebox.engine.config import ContainerConfig, Limits, check_hostname, check_name
+from cratebox.engine.config import ContainerConfig, Limits, Namespaces, check_hostname, check_name
 from cratebox.engine.records import Container
 from cratebox.engine.specgen import command_of
 from cratebox.engine.vanishing import delete_tree
-from cratebox.errors import Conflict, InvalidValue, StorageError
+from cratebox.errors import Conflict, InvalidValue, StorageError, Unsupported
 from cratebox.paths import Paths, private_directory
 
 TYPE_CHECKING = False
@@ -30,6 +30,8 @@ def make(
     private_directory(paths.root)
     private_directory(paths.containers)
     config = _checked(config)
+    if config.namespaces != Namespaces() or config.sysctl:
+        config = _checked_namespaces(paths, config, images.identity.rootless)
     if config.limits:
         _check_limits(config.limits, images.identity.rootless)
     images.tell_notice(progress)
@@ -62,6 +64,19 @@ def _checked(config: ContainerConfig) -> ContainerConfig:
         log_options.check_driver(config.log_driver)
         log_options.parse_options(config.log_driver, [f"{name}={value}" for name, value in config.log_options.items()])
     return config
+
+
+def _checked_namespaces(paths: Paths, config: ContainerConfig, rootless: bool) -> ContainerConfig:
+    """Return the config with the IDs of other containers in place of their names. Raises InvalidValue, NotFound, Unsupported."""
+    from cratebox.engine import joined, namespace_words
+
+    namespace_words.check(config)
+    word = config.namespaces.user.partition(":")[0]
+    if word in {"auto", "keep-id"}:
+        raise Unsupported(
+            f"--userns {word} is not there yet" if rootless or word == "auto" else "--userns keep-id is for users"
+        )
+    return joined.resolved(paths, config)
 
 
 def _check_limits(limits: Limits, rootless: bool) -> None:

@@ -41,6 +41,12 @@ class Run:
         self.started_at = time.time()
         self.pump: Pump
 
+    @property
+    def _own_pids(self) -> bool:
+        """Whether its PID namespace ends with its first process, and all others in it."""
+        linux = self.watch.wish.spec.linux
+        return linux is None or any(one.type == "pid" and not one.path for one in linux.namespaces)
+
     # Beginning
 
     def begin(self) -> None:
@@ -62,7 +68,7 @@ class Run:
         created = runtime.begin(wish)
         self.cgroup = created.cgroup
         try:
-            for fd in wish.stdio:
+            for fd in (*wish.stdio, *wish.held):
                 if fd >= 0:
                     os.close(fd)
             self._save_state(created)  # while it mounts
@@ -111,6 +117,7 @@ class Run:
             created=self.started_at,
             cgroup=created.cgroup.paths() if created.cgroup else {},
             started_at=self.started_at,
+            own_pids=self._own_pids,
         )
         try:
             runtime_state.save(self.watch.state_directory, saved)
@@ -185,6 +192,8 @@ class Run:
         """What cannot be removed (a process that does not die) must not hide how the container ended: `rm` tries again."""
         try:
             if self.cgroup:
+                if not self._own_pids:
+                    self.cgroup.kill()
                 self.cgroup.remove()
         except (CrateError, OSError):
             pass

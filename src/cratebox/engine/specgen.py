@@ -48,6 +48,7 @@ READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trig
 
 _SAFE = ("nosuid", "noexec", "nodev")
 _PATH_MAX = 4096
+SHM = "/dev/shm"  # noqa: S108  the container's
 _SHM_SIZE = 64 << 20  # bytes
 _ALLOWED_DEVICES = (
     ("c", None, None, "m"), ("b", None, None, "m"),  # making a node is not opening it
@@ -83,6 +84,7 @@ class Host(Record):
     thermal: tuple[str, ...] = ()  # directories of /sys that tell the heat of each processor, and so what others compute
     init: str = ""  # the path of the reaper for --init
     devices: tuple[Device, ...] = ()  # all of the machine's, for --privileged
+    joined: tuple[Namespace, ...] = ()  # those of other containers, see joined.py
     console: tuple[int, int] | None = None  # rows and columns of the user's terminal
     files: tuple[str, ...] = ("resolv.conf", "hostname", "hosts")  # of /etc, bound in from the container's directory
 
@@ -141,7 +143,7 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
         oci_version=VERSION,
         root=Root("rootfs", config.read_only),
         mounts=tuple(mounts),
-        hostname=host.hostname,
+        hostname="" if shares(config.namespaces.uts) else host.hostname,
         process=Process(
             cwd=cwd,
             args=args,
@@ -207,14 +209,37 @@ def _system_mounts(config: ContainerConfig, host: Host) -> tuple[Mount, ...]:
         sysfs = Mount("/sys", "sysfs", "sysfs", (*_SAFE, *readonly))
     shown = (Mount("/sys/fs/cgroup", "cgroup", "cgroup", (*_SAFE, *readonly)),) if sysfs.type == "sysfs" else ()
     return (
-        Mount("/proc", "proc", "proc", _SAFE),
+        _processes(config, host),
         Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
         Mount("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *gid)),
         sysfs,
         *shown,
-        Mount("/dev/mqueue", "mqueue", "mqueue", _SAFE),
-        Mount("/dev/shm", "tmpfs", "shm", (*_SAFE, "mode=1777", f"size={config.shm_size or _SHM_SIZE}")),  # noqa: S108  the container's
+        *_message_queues(config, host),
+        *_shared_memory(config),
     )
+
+
+def _processes(config: ContainerConfig, host: Host) -> Mount:
+    """The kernel gives a new mount of what shows a namespace to its owner alone, so without root the machine's is bound."""
+    if config.namespaces.pid == "host" and host.rootless:
+        return Mount("/proc", "bind", "/proc", ("rbind", "rprivate", "rnosuid", "rnoexec", "rnodev"))
+    return Mount("/proc", "proc", "proc", _SAFE)
+
+
+def _message_queues(config: ContainerConfig, host: Host) -> tuple[Mount, ...]:
+    """As with /proc; where the machine has none mounted there is nothing to bind, and mq_open(3) does without."""
+    if config.namespaces.ipc == "host" and host.rootless:
+        return ()
+    return (Mount("/dev/mqueue", "mqueue", "mqueue", _SAFE),)
+
+
+def _shared_memory(config: ContainerConfig) -> tuple[Mount, ...]:
+    """Shared memory of POSIX, shm_overview(7), goes with the IPC namespace, though the kernel does not know that."""
+    if config.namespaces.ipc == "none":
+        return ()
+    if shares(config.namespaces.ipc):  # another container's is copied by joined.py
+        return (Mount(SHM, "bind", SHM, ("rbind", "rprivate", *_SAFE)),)
+    return (Mount(SHM, "tmpfs", "shm", (*_SAFE, "mode=1777", f"size={config.shm_size or _SHM_SIZE}")),)
 
 
 def _file_mounts(config: ContainerConfig, host: Host, directory: str) -> list[Mount]:
@@ -239,24 +264,37 @@ def user_mount(one: Any) -> Mount:
 
 
 def _linux(config: ContainerConfig, host: Host) -> Linux:
-    kinds = ["pid", "mount", "uts", "ipc", "cgroup"]
-    if config.network != "host":
-        kinds.append("network")
-    if host.rootless:
-        kinds.append("user")
+    namespaces = _namespaces(config, host)
+    new_user = Namespace("user") in namespaces
     words = {word for one in config.mounts for word in one.options}
     propagation = "rslave" if words & {"slave", "rslave"} else ""
     return Linux(
         rootfs_propagation=propagation,
-        namespaces=tuple(Namespace(kind) for kind in kinds),
-        uid_mappings=_mappings(host.uids),
-        gid_mappings=_mappings(host.gids),
+        namespaces=namespaces,
+        uid_mappings=_mappings(host.uids) if new_user else (),
+        gid_mappings=_mappings(host.gids) if new_user else (),
+        sysctl=config.sysctl or None,
         devices=host.devices if config.privileged else (),
         cgroups_path=host.cgroup,
         resources=resources_of(config, host),
         masked_paths=() if config.privileged else MASKED + host.thermal,
         readonly_paths=() if config.privileged else READONLY,
     )
+
+
+def shares(word: str) -> bool:
+    """Tell whether a word of config.Namespaces stands for a namespace that is not the container's own."""
+    return word == "host" or word.startswith("container:")
+
+
+def _namespaces(config: ContainerConfig, host: Host) -> tuple[Namespace, ...]:
+    wanted = config.namespaces
+    own = ["mount", *(kind for kind in ("pid", "uts", "ipc", "cgroup") if not shares(getattr(wanted, kind)))]
+    if config.network != "host":
+        own.append("network")
+    if host.uids and not any(one.type == "user" for one in host.joined):
+        own.append("user")
+    return (*map(Namespace, own), *host.joined)
 
 
 def _mappings(maps: tuple[IDMap, ...]) -> tuple[IDMapping, ...]:

@@ -59,7 +59,8 @@ def _serve(watch: Watch, sock: _socket.socket) -> NoReturn:
     """Supervise the container until there is nothing more to do, then end this process."""
     code = 125
     try:
-        ours = (sock.fileno(), watch.lock, watch.stdin, *watch.wish.stdio)
+        wish = watch.wish
+        ours = (sock.fileno(), watch.lock, watch.stdin, *wish.stdio, *wish.held, *wish.trees.values())
         output = _output(watch.attached, ours)
         _close_others((*ours, *output.values()))
         code = _main(watch, Client(sock, output, watch.attached))

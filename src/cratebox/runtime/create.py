@@ -112,6 +112,7 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
     late_filter = program.late_filter(wish.spec.process, wish.filter)
     label = program.labelling(wish.spec.process)
     stub_fd, hook_stub, trees = stub.sealed(stub.build(report, *late_filter, label=label)), -1, {}
+    given = {n: wish.trees[one.destination] for n, one in enumerate(wish.spec.mounts) if one.destination in wish.trees}
     try:
         if wish.spec.hooks and wish.spec.hooks.start_container:
             hook_stub = stub.sealed(stub.build(-1, *late_filter, label=label))
@@ -119,7 +120,7 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
             from cratebox.runtime import sources
 
             trees = sources.open_sources(wish.spec)
-        order = _order(wish, theirs, report, (stub_fd, hook_stub), trees)
+        order = _order(wish, theirs, report, (stub_fd, hook_stub), trees).replace(given=given)
         order = order.replace(program=order.program.replace(label=label)) if label else order
 
         def become() -> None:
@@ -128,7 +129,7 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
 
         return _clone(wish, become)
     finally:
-        for fd in (stub_fd, hook_stub, label.procfs if label else -1, *trees.values()):
+        for fd in (stub_fd, hook_stub, label.procfs if label else -1, *trees.values(), *given.values()):
             if fd >= 0:
                 os.close(fd)
 

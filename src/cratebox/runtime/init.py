@@ -40,6 +40,7 @@ class RootOrder(Record):
     mount_cgroup: Callable[[int, Mount, dict[str, str], bool, str], None]
     directories: tuple[str, ...] = ()  # to be made in the root where they are missing
     trees: dict[int, int] = {}  # noqa: RUF012  mounts opened before the fork, see sources.py; never changed
+    given: dict[int, int] = {}  # noqa: RUF012  mounts that whoever wishes has made; never changed
     no_pivot: bool = False
     new_userns: bool = False
     hook_state: dict[str, Any] | None = None
@@ -101,7 +102,7 @@ def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tu
     """Mount all, then pivot; return the console's slave and the container's own /dev/null, or -1 for each."""
     root = rootfs.mount_root(spec, order.bundle, order.overlay)
     null = devices.open_null()
-    mounter = Mounter(root, spec, order.trees)
+    mounter = Mounter(root, spec, order.trees, order.given)
     # The cgroup is being made while we mount; only what shows cgroups has to wait for it, and what fills memory that counts there.
     first = next((n for n, one in enumerate(spec.mounts) if _needs_cgroup(one)), len(spec.mounts))
     mounter.mount(0, first)

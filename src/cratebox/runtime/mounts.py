@@ -35,14 +35,16 @@ _EPERM, _EACCES, _ENODEV, _EINVAL, _ENOTDIR, _ELOOP = 1, 13, 19, 22, 20, 40
 class Mounter:
     """Mounts what `spec` lists, in its order, below the descriptor `root`.
 
-    `trees` are mounts that had to be opened before the fork, by their number in the list (sources.py).
+    `trees` are mounts that had to be opened before the fork, by their number in the list (sources.py), `given` those that are to be
+    attached as they are.
     """
 
-    def __init__(self, root: int, spec: Spec, trees: dict[int, int]) -> None:
+    def __init__(self, root: int, spec: Spec, trees: dict[int, int], given: dict[int, int] | None = None) -> None:
         self.root = root
         self._mounts = spec.mounts
         self._label = spec.linux.mount_label if spec.linux else ""
         self._trees = trees
+        self._given = given or {}
         self._quiet = not root_hears(spec)
         self._heard = kind_of_all(spec)
         self._changes = "remount" in words_of_all(spec.mounts)
@@ -65,7 +67,7 @@ class Mounter:
                 elif is_new(one):
                     self._new(one)
                 else:
-                    self._bind(one, self._trees.get(number, -1))
+                    self._bind(one, self._tree(one, number))
             except OSError as error:
                 raise _failed(one, error) from None
 
@@ -131,9 +133,8 @@ class Mounter:
         if self._label and one.type == "mqueue":
             os.setxattr(f"/proc/self/fd/{tree}", "security.selinux", os.fsencode(self._label))
 
-    def _bind(self, one: Mount, opened: int) -> None:
+    def _bind(self, one: Mount, tree: int) -> None:
         options, path = split(one), place_of(one)
-        tree = self._tree(one, opened)
         try:
             directory = stat.S_ISDIR(os.fstat(tree).st_mode)
             target, inside, _found = open_target(self.root, path, directory)
@@ -147,8 +148,11 @@ class Mounter:
         finally:
             os.close(tree)
 
-    def _tree(self, one: Mount, opened: int) -> int:
+    def _tree(self, one: Mount, number: int) -> int:
         """Return a copy of the mount at the source, which hears of the host's later mounts only where that was asked for."""
+        if number in self._given:
+            return os.dup(self._given[number])
+        opened = self._trees.get(number, -1)
         shared = not SHARED.isdisjoint(one.options)
         if opened >= 0 and (shared or is_mapped(one)):
             tree, kind = os.dup(opened), const.MS_SHARED

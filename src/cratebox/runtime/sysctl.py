@@ -23,7 +23,7 @@ def check(wanted: dict[str, str], own: frozenset[str]) -> None:
     """
     for name, value in wanted.items():
         check_text("linux.sysctl", name + value)
-        kind = _namespace(".".join(_parts(name)))
+        kind = namespace_of(name)
         if kind is None:
             raise InvalidValue(f"spec: linux.sysctl {name!a} belongs to no namespace, it would change the host")
         if kind not in own:
@@ -41,8 +41,9 @@ def _parts(name: str) -> list[str]:
     return parts
 
 
-def _namespace(name: str) -> str | None:
-    """Return the kind of namespace that a parameter belongs to, if it is one of those that the kernel keeps apart."""
+def namespace_of(parameter: str) -> str | None:
+    """Return the kind of namespace that a parameter belongs to, if it is one of those that the kernel keeps apart. Raises InvalidValue."""
+    name = ".".join(_parts(parameter))
     if name.startswith("net."):
         return "network"
     if name.startswith(_OF_IPC):
@@ -52,7 +53,7 @@ def _namespace(name: str) -> str | None:
 
 def check_joined(wanted: dict[str, str], namespaces: tuple[Namespace, ...]) -> None:
     """Refuse parameters of a namespace that is joined and is the runtime's own: they would be the machine's. Raises InvalidValue."""
-    kinds = {_namespace(".".join(_parts(name))): name for name in wanted}
+    kinds = {namespace_of(name): name for name in wanted}
     for one in namespaces:
         if one.path and one.type in kinds and _is_ours(one.path, one.type):
             raise InvalidValue(

@@ -39,6 +39,10 @@ class Wish(Record):
     listener: Listener | None = None  # is given pid and descriptor of a filter that asks somebody
     cgroup: Cgroup | None = None  # made already, or
     make_cgroup: Callable[[int], Cgroup] | None = None  # made while init mounts; is given init's pid
+    # Mounts that are made already and attached nowhere, by their destination among the spec's bind mounts, whose source is not
+    # looked at; init has them once it has begun, and they are closed here.
+    trees: dict[str, int] = {}  # noqa: RUF012  never changed
+    held: tuple[int, ...] = ()  # descriptors that the spec's /proc/self/fd/N mean
     directories: tuple[str, ...] = ()  # to be made in the root where they are missing
     also: str = ""  # a second program that must be there, since the first one (a reaper) will execute it
     gate: int = -1  # descriptors of the FIFOs, where another process will start the container

@@ -54,12 +54,12 @@ CREATE_FLAGS = (
     Flag("quiet", "q", help="show nothing of a pull", group=IMAGE),
 )  # fmt: skip
 
-MORE_FLAGS = tuple(f"cratebox.cli.commands.flags_{theme}" for theme in ("limits", "logging", "security"))
+MORE_FLAGS = tuple(f"cratebox.cli.commands.flags_{theme}" for theme in ("limits", "logging", "namespaces", "security"))
 
 LATER_FLAGS = (
     "cpu-rt-period", "cpu-rt-runtime",
     "device", "device-cgroup-rule", "gpus",
-    "cgroupns", "group-add", "ipc", "pid", "sysctl", "userns", "uts",
+    "group-add",
     "annotation", "label-file", "link", "runtime", "storage-opt", "volumes-from",
     "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout", "no-healthcheck",
     "restart",

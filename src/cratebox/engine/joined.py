@@ -1,0 +1,116 @@
+"""Namespaces of other containers that one is to be in (--pid container:NAME and its like), opened and held.
+
+A number of a process could be another's by the time that it is used. So the process is checked once its namespaces are open: what
+is handed on are descriptors, and the spec names them as /proc/self/fd/N of the process that creates the container.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cratebox.engine import records
+from cratebox.engine.config import ContainerConfig
+from cratebox.engine.made_mounts import shared_memory
+from cratebox.engine.namespace_words import flag
+from cratebox.engine.specgen import SHM
+from cratebox.errors import Conflict, InvalidValue
+from cratebox.linux import process
+from cratebox.paths import Paths
+from cratebox.record import Record
+from cratebox.runtime.joining import KINDS
+from cratebox.runtime.spec import Namespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.runtime.state import State
+
+
+class Joined(Record):
+    """`fds` and `trees` (mounts, by destination) are open until the container is created. `hostname`: that of the container whose
+    UTS namespace is shared, or empty.
+    """
+
+    namespaces: tuple[Namespace, ...] = ()
+    fds: tuple[int, ...] = ()
+    trees: dict[str, int] = {}  # noqa: RUF012  never changed
+    hostname: str = ""
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        for fd in (*self.fds, *self.trees.values()):
+            os.close(fd)
+
+
+def others(config: ContainerConfig) -> dict[str, str]:
+    """Return the containers, by ID or name, whose namespace of a kind is wanted."""
+    wanted = config.namespaces.as_dict()
+    return {kind: word.partition(":")[2] for kind, word in wanted.items() if word.startswith("container:")}
+
+
+def resolved(paths: Paths, config: ContainerConfig) -> ContainerConfig:
+    """Return the config with full IDs: a name may be somebody else's later. Raises NotFound, Conflict."""
+    found = {kind: "container:" + records.find(paths, name) for kind, name in others(config).items()}
+    for identity in {one.partition(":")[2] for kind, one in found.items() if kind == "ipc"}:
+        _check_shareable(records.load(paths, identity))
+    return config.replace(namespaces=config.namespaces.replace(**found)) if found else config
+
+
+def _check_shareable(container: records.Container) -> None:
+    if container.config.namespaces.ipc in {"private", "none"}:
+        raise Conflict(
+            f"--ipc: {container.name} was made with --ipc {container.config.namespaces.ipc}: nobody is to join it",
+            "make it with --ipc shareable",
+        )
+
+
+def open_others(paths: Paths, config: ContainerConfig, rootless: bool) -> Joined:
+    """Open the namespaces that the container is to join. Raises NotFound, Conflict where their container does not run."""
+    wanted = others(config)
+    fds: dict[str, int] = {}
+    trees: dict[str, int] = {}
+    hostname = ""
+    try:
+        for kind, identity in wanted.items():
+            other = records.load(paths, identity)
+            state = _running(paths, kind, other)
+            fds[kind] = _open(kind, other, state)
+            if kind == "uts":
+                hostname = other.config.hostname or other.id[:12]
+            if kind == "ipc" and other.config.namespaces.ipc != "host":
+                trees[SHM] = shared_memory(state, other.name)
+            if rootless or "user" in fds:
+                # Rights over the others' namespaces come with their user namespace alone.
+                _keep_user(fds, _open("user", other, state))
+    except BaseException:
+        Joined((), tuple(fds.values()), trees).close()
+        raise
+    found = tuple(Namespace(kind, f"/proc/self/fd/{fd}") for kind, fd in fds.items())
+    return Joined(found, tuple(fds.values()), trees, hostname)
+
+
+def _running(paths: Paths, kind: str, other: records.Container) -> State:
+    state = records.running_state(paths, other.id)
+    if state is None:
+        raise Conflict(f"{flag(kind)} container:{other.name}: {other.name} is not running", f"crate start {other.name}")
+    return state
+
+
+def _open(kind: str, other: records.Container, state: State) -> int:
+    try:
+        fd = os.open(f"/proc/{state.pid}/ns/{KINDS[kind][1]}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Conflict(f"{flag(kind)}: cannot join {other.name}: {(error.strerror or '').lower()}") from None
+    if process.start_time(state.pid) != state.started:
+        os.close(fd)
+        raise Conflict(f"{flag(kind)}: {other.name} has just ended", f"crate start {other.name}")
+    return fd
+
+
+def _keep_user(fds: dict[str, int], fd: int) -> None:
+    before = fds.setdefault("user", fd)
+    if before == fd:
+        return
+    same = os.path.samestat(os.fstat(before), os.fstat(fd))
+    os.close(fd)
+    if not same:
+        raise InvalidValue("containers of different user namespaces cannot be joined at once", "join one of them, or be root")

@@ -1,0 +1,110 @@
+"""The words of --pid, --ipc, --uts, --cgroupns and --userns, and what they must be together. Pure; the rules are Docker's."""
+
+from __future__ import annotations
+
+from cratebox.engine.config import ContainerConfig, Namespaces
+from cratebox.engine.words import shown
+from cratebox.errors import InvalidValue, Unsupported
+
+_KINDS = {
+    "pid": ("host", "private", "container"),
+    "ipc": ("host", "private", "shareable", "none", "container"),
+    "uts": ("host", "private", "container"),
+    "cgroup": ("host", "private"),
+    "user": ("host", "private", "container", "auto", "keep-id"),
+}
+_FLAGS = {"cgroup": "--cgroupns", "user": "--userns"}
+_MOST_IDS = 2**32
+
+
+def flag(kind: str) -> str:
+    """Return the flag that is about this kind of namespace."""
+    return _FLAGS.get(kind, "--" + kind)
+
+
+def parse(kind: str, text: str) -> str:
+    """Return what `text` says of a namespace of this kind, "" for one of the container's own."""
+    word, colon, rest = text.partition(":")
+    if (
+        word not in _KINDS[kind]
+        or (colon and word not in {"container", "auto", "keep-id"})
+        or (word == "container" and not rest)
+    ):
+        if text.startswith("ns:") or word in {"nomap", "pod"}:
+            raise Unsupported(f"{flag(kind)} {shown(text)} is not there", _known(kind))
+        raise InvalidValue(f"{flag(kind)} cannot be {shown(text)}", _known(kind))
+    if kind == "user" and word in {"auto", "keep-id"}:
+        options(text)
+    return "" if text == "private" and kind != "ipc" else text
+
+
+def _known(kind: str) -> str:
+    return "one of " + ", ".join("container:NAME" if word == "container" else word for word in _KINDS[kind])
+
+
+def options(text: str) -> dict[str, int]:
+    """Return the numbers of auto:size=N or keep-id:uid=N,gid=N. Raises InvalidValue."""
+    word, _, rest = text.partition(":")
+    known = {"auto": ("size",), "keep-id": ("uid", "gid")}[word]
+    found = {}
+    for part in rest.split(",") if rest else ():
+        key, _, value = part.partition("=")
+        if key not in known or not (value.isascii() and value.isdigit()) or len(value) > 10 or int(value) >= _MOST_IDS:
+            raise InvalidValue(f"--userns {shown(text)}: {shown(part)} is none of its options", f"{word}:{known[0]}=N")
+        found[key] = int(value)
+    if found.get("size") == 0:
+        raise InvalidValue("--userns auto needs at least one ID")
+    return found
+
+
+def check(config: ContainerConfig) -> None:
+    """Raise InvalidValue for namespaces that contradict something else which was asked for."""
+    wanted = config.namespaces
+    if wanted.uts and config.hostname:
+        raise InvalidValue(f"--hostname would rename {_owner(wanted.uts)} with --uts {wanted.uts}", "leave one of them out")
+    if config.privileged and wanted.user:
+        raise InvalidValue("--privileged means nothing in a user namespace", "leave out --userns")
+    if wanted.ipc == "none" and config.shm_size:
+        raise InvalidValue("--shm-size is the size of /dev/shm, which --ipc none leaves out")
+    if config.shm_size and _shared(wanted.ipc):
+        raise InvalidValue(f"--shm-size: with --ipc {wanted.ipc} /dev/shm is that of {_owner(wanted.ipc)}")
+    if wanted.user and wanted.user != "host":
+        for kind in ("pid", "ipc", "uts"):
+            if _shared(getattr(wanted, kind)) and wanted.user != getattr(wanted, kind):
+                raise InvalidValue(
+                    f"{flag(kind)} {getattr(wanted, kind)} and --userns {wanted.user} do not go together",
+                    "nobody has rights over namespaces of another user namespace",
+                )
+    _check_sysctl(config, wanted)
+
+
+def _shared(word: str) -> bool:
+    return word == "host" or word.startswith("container:")
+
+
+def _owner(word: str) -> str:
+    return "this machine" if word == "host" else "the other container"
+
+
+def _check_sysctl(config: ContainerConfig, wanted: Namespaces) -> None:
+    from cratebox.runtime import sysctl
+
+    own = {"network"} if config.network != "host" else set()
+    own |= {kind for kind in ("ipc", "uts") if not _shared(getattr(wanted, kind))}
+    for name in config.sysctl:
+        kind = sysctl.namespace_of(name)
+        if kind is None:
+            raise InvalidValue(f"--sysctl {shown(name)} belongs to no namespace: it would change this machine")
+        if kind not in own:
+            raise InvalidValue(
+                f"--sysctl {shown(name)} would change this machine, whose {kind} namespace the container has",
+                "--network none gives it one of its own" if kind == "network" else f"leave out {flag(kind)}",
+            )
+
+
+def parse_sysctl(text: str) -> tuple[str, str]:
+    """Return name and value of --sysctl NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value.isprintable():
+        raise InvalidValue(f"--sysctl is NAME=VALUE, not {shown(text)}", "as net.ipv4.ip_forward=1")
+    return name, value
