@@ -453,15 +453,42 @@ def test_image_inspect_looks_among_images_alone(crate: Callable[..., Said], engi
 
 
 def test_logs_go_to_the_streams_they_came_from(crate: Callable[..., Said], engine: type[Engine]) -> None:
-    engine.containers.answers["logs"] = [("stdout", 0, b"a\x1b[1m\n"), ("stderr", 0, b"b\n")]
+    engine.containers.answers["logs"] = [[("stdout", 0, b"a\x1b[1m\n", {}), ("stderr", 0, b"b\n", {})]]
     assert crate("logs", "-n", "3", "web") == Said(0, "a\x1b[1m\n", "b\n")
-    assert engine.containers.calls[0][2] == {"follow": False, "tail": 3}
+    assert engine.containers.calls[0][2] == {"follow": False, "tail": 3, "since": None, "until": None}
 
 
 def test_logs_with_times_stamp_each_line_once(crate: Callable[..., Said], engine: type[Engine]) -> None:
-    engine.containers.answers["logs"] = [("stdout", 0, b"a\nb"), ("stdout", 1, b"c\r\n"), ("stdout", 2, b"d")]
+    engine.containers.answers["logs"] = [
+        [("stdout", 0, b"a\n", {}), ("stdout", 0, b"b", {})],
+        [("stdout", 1, b"c\r\n", {}), ("stdout", 2, b"d", {})],
+    ]
     stamp = "1970-01-01T00:00:00.00000000"
     assert crate("logs", "-t", "web").out == f"{stamp}0Z a\n{stamp}0Z bc\r\n{stamp}2Z d"
+
+
+def test_details_stand_before_each_line(crate: Callable[..., Said], engine: type[Engine]) -> None:
+    engine.containers.answers["logs"] = [[("stdout", 0, b"a\n", {"tag": "x y", "env": "1"}), ("stdout", 0, b"b\n", {})]]
+    assert crate("logs", "--details", "web").out == "env=1,tag=x+y a\n b\n"
+
+
+@pytest.mark.parametrize(("text", "nanoseconds"), [
+    ("2026-01-31T12:00:00Z", 1769860800_000000000), ("2026-01-31T13:00:00.123456789+01:00", 1769860800_123456789),
+    ("1769860800", 1769860800_000000000),
+    ("1769860800.5", 1769860800_500000000), ("1769860800.000000001", 1769860800_000000001),
+])  # fmt: skip
+def test_a_time_is_read_as_docker_does(crate: Callable[..., Said], engine: type[Engine], text: str, nanoseconds: int) -> None:
+    engine.containers.answers["logs"] = []
+    assert crate("logs", "--since", text, "--until", text, "web").code == 0
+    assert engine.containers.calls[0][2]["since"] == engine.containers.calls[0][2]["until"] == nanoseconds
+
+
+@pytest.mark.parametrize("text", ["yesterday", "1.2.3", "2026-13-01", "2026-01-31T12:00:00.Z", "-5m", "99999999999999"])
+def test_what_is_no_time_is_told(crate: Callable[..., Said], engine: type[Engine], text: str) -> None:
+    engine.containers.answers["logs"] = []
+    said = crate("logs", f"--since={text}", "web")
+    assert said.code == 125
+    assert "--since is a time" in said.err
 
 
 def test_global_flags_say_where_state_lives(crate: Callable[..., Said], engine: type[Engine], tmp_path: pathlib.Path) -> None:

@@ -12,7 +12,7 @@ CONTAINERS = (
     "logs", "inspect", "rm", "diff", "export", "commit",
 )  # fmt: skip
 IMAGES = ("pull", "images", "rmi")
-ITSELF = ("info", "version", "completion")
+ITSELF = ("events", "info", "version", "completion")
 HEADINGS = {"Containers": CONTAINERS, "Images": IMAGES, "crate itself": ITSELF}
 VERBS = (*CONTAINERS, *IMAGES, *ITSELF)
 
@@ -33,7 +33,7 @@ GROUPS = {
         "pull": "pull",
         "inspect": "inspect --type=image",
     },
-    "system": {"df": "system_df", "info": "info", "prune": "system_prune"},
+    "system": {"events": "events", "df": "system_df", "info": "info", "prune": "system_prune"},
     "healthcheck": {},
     "generate": {},
     "secret": {},
@@ -55,7 +55,6 @@ LATER = (
     "commit",
     "compose",
     "cp",
-    "events",
     "history",
     "import",
     "load",
@@ -72,7 +71,6 @@ LATER = (
     "top",
     "volume",
     "system check",
-    "system events",
     "system start",
 )
 
