@@ -8,7 +8,7 @@ words are (`crate system df`): the second word, the module, and flags that are m
 from __future__ import annotations
 
 CONTAINERS = (
-    "run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "update", "exec", "ps",
+    "run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "update", "rename", "exec", "ps", "top", "port",
     "logs", "inspect", "rm", "diff", "export", "commit",
 )  # fmt: skip
 IMAGES = ("pull", "images", "rmi")
@@ -61,14 +61,11 @@ LATER = (
     "login",
     "logout",
     "network",
-    "port",
     "push",
-    "rename",
     "save",
     "search",
     "stats",
     "tag",
-    "top",
     "volume",
     "system check",
     "system start",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cratebox.engine.execution import Wanted
     from cratebox.engine.images import Images
     from cratebox.engine.log_reading import Entry
+    from cratebox.engine.processes import Running
     from cratebox.engine.pruning import Filters, Pruned
     from cratebox.image.progress import Progress
     from cratebox.image.store import StoredImage
@@ -37,14 +38,20 @@ class Containers:
     # Making and running
 
     def create(
-        self, config: ContainerConfig, pull: str = "missing", progress: Progress | None = None, cidfile: str | None = None
+        self,
+        config: ContainerConfig,
+        pull: str = "missing",
+        progress: Progress | None = None,
+        cidfile: str | None = None,
+        replace: bool = False,
     ) -> Container:
-        """Make a container, not running, and return it; its ID goes into the new file `cidfile`.
+        """Make a container, not running, and return it; its ID goes into the new file `cidfile`. `replace`: one that has its name
+        is removed first.
 
         `pull` is "always", "missing" or "never". Raises NotFound, Conflict (the name), InvalidValue, StorageError and what
         a pull raises; nothing is left then.
         """
-        container, lock = making.make(self.paths, self.images, config, pull, progress, cidfile)
+        container, lock = making.make(self.paths, self.images, config, pull, progress, cidfile, replace)
         os.close(lock)
         return container
 
@@ -57,13 +64,14 @@ class Containers:
         sig_proxy: bool = True,
         detach_keys: bytes | None = None,
         cidfile: str | None = None,
+        replace: bool = False,
     ) -> int | str:
         """Create and start a container. Attached: stay, and return its exit code (0 where the user detached); with
         `detach`: return its ID once its program runs.
 
         Raises what `create` and `start` raise. A container that could not be started stays, save with `remove`.
         """
-        container, lock = making.make(self.paths, self.images, config, pull, progress, cidfile)
+        container, lock = making.make(self.paths, self.images, config, pull, progress, cidfile, replace)
         if progress is not None:
             progress.close()
         code = self._start(
@@ -123,6 +131,12 @@ class Containers:
         from cratebox.engine.execution import execute
 
         return execute(self.paths, reference, wanted)
+
+    def rename(self, reference: str, name: str) -> Container:
+        """Give a container, running or not, another name. Raises InvalidValue, Conflict where another has it, and as `get`."""
+        from cratebox.engine import renaming
+
+        return renaming.rename(self.paths, self.get(reference), name)
 
     # Looking
 
@@ -219,6 +233,23 @@ class Containers:
 
     def _tell(self, action: str, container: Container) -> None:
         events.emit(self.paths, "container", action, container.id, events.of_container(container))
+
+    def pids(self, reference: str) -> Sequence[int]:
+        """Return the processes of a container that runs, by the machine's numbers. Raises Conflict where it does not, as `get`."""
+        from cratebox.engine import states
+        from cratebox.runtime import control
+
+        container = self.get(reference)
+        try:
+            return control.processes(self.paths.running, container.id)
+        except (Conflict, NotFound):
+            raise states.wrong(records.status(self.paths, container)) from None
+
+    def top(self, reference: str) -> Sequence[Running]:
+        """Return what is known of the processes of a container that runs. Raises as `pids`."""
+        from cratebox.engine import processes
+
+        return processes.read(self.pids(reference))
 
     # Ending
 

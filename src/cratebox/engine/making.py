@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 
 
 def make(
-    paths: Paths, images: Images, config: ContainerConfig, pull: str, progress: Progress | None, cidfile: str | None
+    paths: Paths,
+    images: Images,
+    config: ContainerConfig,
+    pull: str,
+    progress: Progress | None,
+    cidfile: str | None,
+    replace: bool = False,
 ) -> tuple[Container, int]:
     """Make a container, not running; return it and the descriptor of its lock, which is held.
 
-    Its ID is written to the new file `cidfile`. Raises NotFound, Conflict, InvalidValue, StorageError and what a pull
+    Its ID is written to the new file `cidfile`; with `replace` the one that has its name is removed first. Raises NotFound, Conflict, InvalidValue, StorageError and what a pull
     raises; nothing is left then.
     """
     private_directory(paths.root)
@@ -40,7 +46,10 @@ def make(
     try:
         with images.using():
             image = images.provide(config.image, config.platform, pull, progress)
-            return _put(paths, images, _container(config, image), ticket)
+            container = _container(config, image)
+            if replace:
+                _remove_named(paths, images, container.name)
+            return _put(paths, images, container, ticket)
     except BaseException:
         if cidfile:
             os.unlink(cidfile)
@@ -48,6 +57,17 @@ def make(
     finally:
         if ticket >= 0:
             os.close(ticket)
+
+
+def _remove_named(paths: Paths, images: Images, name: str) -> None:
+    """Remove the container of that name, running or not: when all else that could keep the new one from being made is done."""
+    if not name:
+        raise InvalidValue("nothing can be replaced without a name", "--replace takes --name")
+    from cratebox.engine import ending
+
+    old = name_links.holder_of(paths, name)
+    if old and os.path.isdir(records.directory(paths, old)):
+        ending.remove(paths, images, old, force=True)
 
 
 def _checked(config: ContainerConfig) -> ContainerConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.errors import Conflict
+from cratebox.errors import Conflict, StorageError
 from cratebox.linux import lock
 from cratebox.paths import Paths, private_directory
 
@@ -32,6 +32,8 @@ def claim(paths: Paths, name: str, identity: str) -> None:
             if holder and (
                 lock.is_held(f"{paths.containers}/.new-{holder}/lock") or os.path.isdir(f"{paths.containers}/{holder}")
             ):
+                if release_old(paths, name, holder):
+                    continue
                 raise Conflict(
                     f"the name {name} is taken by container {holder[:12]}", f"crate rm {name}, or choose another --name"
                 ) from None
@@ -57,3 +59,29 @@ def release(paths: Paths, name: str, identity: str) -> None:
             os.unlink(f"{paths.root}/names/{name}")
         except OSError:
             pass
+
+
+def release_old(paths: Paths, name: str, identity: str) -> bool:
+    """Free a name that leads to the container and is not the one it has: a `rename` is done with it, or was killed. Tell whether
+    it is free now. While somebody renames the container, who holds edit.lock then, it stays.
+    """
+    from cratebox.engine import record_file  # records.py imports this module
+    from cratebox.engine.records import Container
+
+    where = f"{paths.containers}/{identity}"
+    try:
+        held = lock.try_hold(where + "/edit.lock")
+    except OSError:
+        return False
+    if held is None:
+        return False
+    try:
+        container = record_file.read(where + "/container.json", Container)
+        if container is None or container.name in {"", name} or holder_of(paths, name) != identity:
+            return False
+        os.unlink(f"{paths.root}/names/{name}")
+    except (OSError, StorageError):
+        return False
+    finally:
+        os.close(held)
+    return True

@@ -42,7 +42,9 @@ def vanish(which: Removal) -> Callable[[], None]:
         return lambda: None
     except OSError as error:
         raise StorageError(f"cannot remove {where}: {error.strerror}") from None
-    name = which.name or name_links.name_of(paths, which.id)
+    name = which.name
+    if not name or name_links.holder_of(paths, name) != which.id:  # it was renamed while it ran
+        name = name_links.name_of(paths, which.id)
     if name:
         name_links.release(paths, name, which.id)
     try:

@@ -45,6 +45,7 @@ CREATE_FLAGS = (
     Flag("cap-drop", metavar="CAPABILITY", help="take a capability away, or ALL", repeat=True, group=SECURITY),
     Flag("privileged", help="all capabilities and devices, no filter: as good as no isolation", group=SECURITY),
     Flag("name", metavar="NAME", help="the container's name; one is made up otherwise", group=IMAGE),
+    Flag("replace", help="remove the container that has the name first", group=IMAGE),
     Flag("label", "l", "KEY=VALUE", "keep a word with the container", repeat=True, group=IMAGE),
     Flag("rm", help="remove the container when it ends", group=IMAGE),
     Flag("cidfile", metavar="FILE", help="write the container's ID into a new file", completes="file", group=IMAGE),
@@ -60,7 +61,7 @@ LATER_FLAGS = (
     "cpu-rt-period", "cpu-rt-runtime",
     "device", "device-cgroup-rule", "gpus",
     "group-add",
-    "annotation", "label-file", "link", "runtime", "storage-opt", "volumes-from",
+    "annotation", "pidfile", "label-file", "link", "runtime", "storage-opt", "volumes-from",
     "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout", "no-healthcheck",
     "restart",
     "a/attach",
@@ -180,7 +181,8 @@ def main(words: Words) -> int:
     try:
         containers = open_engine(words).containers
         pull = words.text("pull") or "missing"
-        container = containers.create(config, pull=pull, progress=progress, cidfile=words.text("cidfile"))
+        cidfile, replace = words.text("cidfile"), words.yes("replace")
+        container = containers.create(config, pull=pull, progress=progress, cidfile=cidfile, replace=replace)
     finally:
         progress.close()
     print(container.id)

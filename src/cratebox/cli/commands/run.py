@@ -64,6 +64,7 @@ def main(words: Words) -> int:
             sig_proxy=words.yes("sig-proxy"),
             detach_keys=None if keys is None else parse_detach_keys(keys),
             cidfile=words.text("cidfile"),
+            replace=words.yes("replace"),
         )
     finally:
         progress.close()

@@ -1,0 +1,37 @@
+"""`rename`: another name for a container that is there, running or not.
+
+    under edit.lock:  names/NEW -> ID      the name is taken, or a Conflict raised
+                      container.json       says NEW: from here on it has that name
+    then:             names/OLD goes
+
+A crash before the second step leaves a name too many, and so does one after it: such a name still leads to the container, and whoever
+wants it takes it (`name_links.claim`), for the container's record does not say it.
+"""
+
+from __future__ import annotations
+
+from cratebox.engine import events, name_links
+from cratebox.engine.config import check_name
+from cratebox.engine.edit import edit
+from cratebox.engine.records import Container
+from cratebox.errors import Conflict
+from cratebox.paths import Paths
+
+
+def rename(paths: Paths, container: Container, name: str) -> Container:
+    """Give the container the new name; return what it is now. Raises InvalidValue, Conflict where another has the name."""
+    name = check_name(name.removeprefix("/"))
+    old = []
+
+    def change(now: Container) -> Container:
+        if now.name == name:
+            raise Conflict(f"{name} has that name already")
+        old.append(now.name)
+        if name_links.holder_of(paths, name) != now.id:  # it does where an earlier rename was killed
+            name_links.claim(paths, name, now.id)
+        return now.replace(name=name)
+
+    renamed = edit(paths, container.id, change)
+    name_links.release_old(paths, old[0], renamed.id)
+    events.emit(paths, "container", "rename", renamed.id, {**events.of_container(renamed), "oldName": "/" + old[0]})
+    return renamed
