@@ -154,7 +154,7 @@ def executed(runtime: Lifecycle, *words: str) -> tuple[spec.Process, dict[str, A
 def test_exec_is_the_containers_own_process_with_another_command(runtime: Lifecycle) -> None:
     process, settings = executed(runtime, "box", "--", "ls", "-l")
     assert process == OWN.replace(args=("ls", "-l"), terminal=False, capabilities=None)
-    assert (settings["tty"], settings["detach"], settings["cgroup"]) == (False, False, "")
+    assert (settings["tty"], settings["detach"], settings["cgroup"]) == (False, False, {})
 
 
 def test_execs_flags_change_the_process(runtime: Lifecycle) -> None:
@@ -180,7 +180,7 @@ def test_execs_flags_change_the_process(runtime: Lifecycle) -> None:
     assert process.user == spec.User(uid=1000, gid=50, additional_gids=(7, 8))
     assert process.capabilities == spec.Capabilities(*[("CAP_KILL",)] * 2, permitted=("CAP_KILL",))
     assert (process.cwd, process.no_new_privileges, process.apparmor_profile, process.selinux_label) == ("/x", False, "p", "l")
-    assert (settings["tty"], settings["detach"], settings["cgroup"]) == (True, True, "c")
+    assert (settings["tty"], settings["detach"], settings["cgroup"]) == (True, True, {"": "c"})
 
 
 def test_a_user_without_a_group_keeps_the_containers(runtime: Lifecycle) -> None:
@@ -204,7 +204,7 @@ def test_exec_reads_a_process(runtime: Lifecycle, tmp_path: pathlib.Path) -> Non
         (["--process", "/nope", "box"], "cannot read /nope: no such file or directory"),
         (["--process", "/nope", "-e", "A=1", "box"], "--process says all about the process: --env cannot be added"),
         (["--process", "/nope", "box", "ls"], "--process says all about the process: ls cannot be added"),
-        (["--cgroup", "cpu:x", "box", "ls"], "--cgroup cpu:x: a cgroup of its own for one controller is not done"),
+        (["--cgroup", ",cpu:x", "box", "ls"], "--cgroup ,cpu:x: a controller is missing"),
     ],
 )
 def test_a_wrong_exec_ends_with_255(

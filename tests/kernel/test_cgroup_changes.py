@@ -436,11 +436,13 @@ def test_a_cgroup_below_is_found_or_said_not_to_be_there(create):
     cgroup = create()
     for directory in cgroup.directories.values():
         os.mkdir(f"{directory}/deep")
-    assert cgroup.below("deep").directories == {name: f"{path}/deep" for name, path in cgroup.directories.items()}
+    assert cgroup.below({"": "deep"}).directories == {name: f"{path}/deep" for name, path in cgroup.directories.items()}
     with pytest.raises(NotFound, match="cgroup shallow does not exist"):
-        cgroup.below("shallow")
+        cgroup.below({"": "shallow"})
     with pytest.raises(InvalidValue):
-        cgroup.below("../one")
+        cgroup.below({"": "../one"})
+    with pytest.raises(InvalidValue, match="no cgroup of a controller 'junk' alone"):
+        cgroup.below({"junk": "deep"})
 
 
 def test_a_manager_of_cgroups_is_chosen_by_name():

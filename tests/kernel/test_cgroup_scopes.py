@@ -104,6 +104,7 @@ def test_a_scope_is_asked_for_filled_changed_and_stopped(fake, victim, path):
     assert driver.needs_pid
     allowed = {"allow": True, "type": "c", "major": 1, "minor": 5, "access": "rwm"}
     asked = {"devices": [{"allow": False, "access": "rwm"}, allowed]}
+    driver.heed({"org.systemd.property.TimeoutStopSec": "uint64 7", "other": "x"})
     if not driver.v2:
         asked |= {"pids": {"limit": 9}, "cpu": {"shares": 300, "cpus": "0"}}
     cgroup = driver.create(path, model.decode(asked), victim.pid)
@@ -112,6 +113,7 @@ def test_a_scope_is_asked_for_filled_changed_and_stopped(fake, victim, path):
     properties = {key: value for key, (_signature, value) in listed}
     assert (name, mode) == (unit, "fail")
     wanted = {"Slice": path.split(":")[0], "PIDs": [victim.pid], "Delegate": True, "DefaultDependencies": False,
+              "TimeoutStopUSec": 7_000_000,
               "DevicePolicy": "strict", "DeviceAllow": [["/dev/char/1:5", "rwm"]]}  # fmt: skip
     assert {key: properties[key] for key in wanted} == wanted
     assert all(directory.endswith(f"/{path.split(':')[0]}/{unit}") for directory in cgroup.directories.values())

@@ -340,6 +340,19 @@ def test_a_cgroup_below_the_containers_is_joined(oci, running):
                 (directory / file).write_text((directory.parent / file).read_text())
     said = oci.ok("exec", "--cgroup", "inner", running, "/bin/cat", "/proc/self/cgroup")
     assert ":pids:/inner" in said
+    said = oci.ok("exec", "--cgroup", "pids,memory:inner", running, "/bin/cat", "/proc/self/cgroup")
+    assert (":pids:/inner" in said, ":memory:/inner" in said, ":freezer:/\n" in said) == (True, True, True)
+
+
+def test_a_cgroup_that_is_none_is_said(oci, running):
+    for flags, said in (
+        (("--cgroup", "junk:x"), "no cgroup of a controller 'junk' alone"),
+        (("--cgroup", "x", "--cgroup", "y"), "must be CONTROLLER:PATH"),
+        (("--cgroup", "pids:x", "--cgroup", "cpu,pids:y"), "the controller pids has a path already"),
+        (("--cgroup", ",pids:x"), "a controller is missing"),
+        (("--cgroup", "../x"), "not a path of a cgroup"),
+    ):
+        assert said in oci.fails("exec", *flags, running, "/bin/true", code=255)
 
 
 def test_an_unknown_capability_is_warned_of(oci, running):

@@ -163,6 +163,15 @@ def test_parameters_of_a_joined_namespace_that_is_the_runtimes_own_are_refused()
     sysctl.check_joined({"kernel.msgmax": "1"}, (spec.Namespace(type="network", path="/proc/self/ns/net"),))
 
 
+def test_a_namespace_that_turned_out_to_be_the_runtimes_own_is_not_written_to():
+    """Whatever was found at its path before: what counts is where the process that writes is."""
+    wanted = {"net.ipv4.ip_default_ttl": "33", "kernel.domainname": "x"}
+    callers = sysctl.namespaces_of(wanted)
+    assert callers.keys() == {"net", "uts"}
+    with pytest.raises(RuntimeFailure, match="namespace is the runtime's own"):
+        sysctl.apply(wanted, callers)
+
+
 def test_a_container_that_joins_the_machines_own_namespace_changes_nothing_there(root_oci):
     bundle = root_oci.bundle("/bin/true")
     for one in bundle.linux["namespaces"]:

@@ -87,3 +87,23 @@ def test_what_is_gone_already_is_no_error_to_remove(tmp_path):
     (tmp_path / "a").mkdir()
     rdt.remove((str(tmp_path / "a"), str(tmp_path / "b")))
     assert os.listdir(tmp_path) == []
+
+
+def test_an_update_writes_the_schemata_of_the_class_and_makes_one_where_there_is_none(resctrl):
+    rdt.join(IntelRdt(clos_id="gold", schemata=("L3:0=f",)), "box", 7, str(resctrl))
+    assert rdt.change(IntelRdt(clos_id="gold", l3_cache_schema="L3:0=3"), "box", 7, str(resctrl)) == ()
+    assert written(resctrl / "gold/schemata") == "L3:0=3\n"
+    assert rdt.change(IntelRdt(mem_bw_schema="MB:0=20"), "other", 8, str(resctrl)) == (str(resctrl / "other"),)
+    assert written(resctrl / "other/schemata") == "MB:0=20\n"
+    assert written(resctrl / "other/tasks") == "8"
+
+
+def test_an_update_without_resctrl_says_so(oci):
+    try:
+        rdt.find()
+    except Unsupported:
+        pass
+    else:
+        pytest.skip("this machine has resctrl")
+    name = oci.create(oci.bundle("/bin/true"))
+    assert "no resctrl file system is mounted" in oci.fails("update", "--l3-cache-schema", "L3:0=f", name)

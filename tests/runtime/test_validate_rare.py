@@ -8,6 +8,7 @@ import pytest
 from test_validate import changed
 
 from cratebox.errors import InvalidValue, Unsupported
+from cratebox.linux import caps
 from cratebox.runtime import spec, validate
 
 NEW_TIME = {"type": "time"}
@@ -153,10 +154,19 @@ def test_what_the_specification_allows_is_taken(where, value):
 def test_a_capability_that_is_none_is_a_warning():
     names = ["CAP_JUNK", "CAP_KILL"]
     document = changed("process.capabilities", {"bounding": names, "ambient": ["CAP_\n"]})
-    assert validate.passed_over(spec.decode(document).process) == [
+    assert validate.passed_over(spec.decode(document).process, None) == [
         r"process.capabilities has 'CAP_\n', which is no capability",
         "process.capabilities has 'CAP_JUNK', which is no capability",
     ]
+
+
+def test_a_capability_that_the_caller_lacks_is_a_warning_but_for_a_user_namespace(monkeypatch):
+    monkeypatch.setattr(caps, "get", lambda: (0, caps.mask(("CAP_KILL",)), 0))
+    document = spec.decode(changed("process.capabilities", {"bounding": ["CAP_KILL", "CAP_SYS_ADMIN", "CAP_CHOWN"]}))
+    assert validate.passed_over(document.process, document.linux) == [
+        "process.capabilities: CAP_CHOWN, CAP_SYS_ADMIN: not given, for the caller does not have them"
+    ]
+    assert validate.passed_over(document.process, spec.Linux(namespaces=(spec.Namespace(type="user"),))) == []
 
 
 def test_a_process_of_its_own_is_looked_at_by_the_same_rules():

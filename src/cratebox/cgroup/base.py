@@ -17,7 +17,7 @@ import os
 import time
 
 from cratebox.cgroup import tree
-from cratebox.errors import NotFound, RuntimeFailure, Unsupported
+from cratebox.errors import InvalidValue, NotFound, RuntimeFailure, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,12 +61,24 @@ class Cgroup:
         """Return what `from_paths` takes, for the state file: the directories, and what else a driver must know again."""
         return dict(self.directories)
 
-    def below(self, path: str) -> Cgroup:
-        """Return the cgroup `path` in this one. Raises InvalidValue for what could leave it, NotFound where there is none."""
-        path = tree.checked_path(path)
-        found = {controllers: f"{directory}/{path}" for controllers, directory in self.directories.items()}
-        if not found or not all(os.path.isdir(directory) for directory in found.values()):
-            raise NotFound(f"cgroup {path} does not exist in the container")
+    def below(self, paths: dict[str, str]) -> Cgroup:
+        """Return the cgroups in this one that `paths` name by controller, "" for all of them; other controllers stay at this one.
+
+        Raises InvalidValue for what could leave it and for a controller that it has not, NotFound where there is none.
+        """
+        found = dict(self.directories)
+        for controller, path in paths.items():
+            path = tree.checked_path(path)
+            moved = [names for names in found if not controller or controller in names.split(",")]
+            if not moved or (controller and "unified" in moved):
+                raise InvalidValue(
+                    f"--cgroup {controller}:{path}: the container has no cgroup of a controller {controller!a} alone",
+                    "cgroup v2 has one for all: give the path alone",
+                )
+            for names in moved:
+                found[names] = f"{self.directories[names]}/{path}"
+                if not os.path.isdir(found[names]):
+                    raise NotFound(f"cgroup {path} does not exist in the container")
         return from_paths(found)
 
     def beside(self, pid: int) -> Cgroup:  # noqa: ARG002  v2 needs it
@@ -147,6 +159,9 @@ class Driver:
     def check_path(self, path: str) -> None:
         """Raise InvalidValue unless `create` can take `path`, a linux.cgroupsPath. Before anything exists."""
         tree.checked_path(path)
+
+    def heed(self, annotations: dict[str, str]) -> None:
+        """Take what a spec's annotations say to this driver, before anything exists. Raises InvalidValue."""
 
     def create(self, path: str, resources: Resources | None = None, pid: int = 0) -> Cgroup:
         """Make the cgroup `path` ("crate/<id>") with limits and device rules. `pid` is for drivers that need it: it is inside then.

@@ -38,6 +38,7 @@ class Systemd(base.Driver):
         if not os.path.isdir(BOOTED):
             raise Unsupported("systemd does not run this machine: there is no " + BOOTED, "use the cgroupfs driver")
         self.rootless = rootless
+        self.wished: list[Property] = []
         try:
             self.hierarchies, self.unified = mounts.find()
         except OSError as error:
@@ -54,12 +55,18 @@ class Systemd(base.Driver):
         """Raise InvalidValue unless `path` is "slice:prefix:name"."""
         units.parse(path, self.rootless)
 
+    def heed(self, annotations: dict[str, str]) -> None:
+        """Take what org.systemd.property.NAME says about the scopes that are made from now on."""
+        from cratebox.cgroup import properties
+
+        self.wished = properties.of_annotations(annotations)
+
     def create(self, path: str, resources: Resources | None = None, pid: int = 0) -> SystemdCgroup:
         """Start the scope around process `pid`, and write what systemd does not know to its files."""
         unit = units.parse(path, self.rootless)
         if pid <= 0:
             raise RuntimeFailure(f"cannot make {unit.name}: systemd's scopes begin with a process")
-        properties = units.of_scope(unit, pid, self.v2)
+        properties = units.of_scope(unit, pid, self.v2) + self.wished
         if resources:
             from cratebox.cgroup.resources import check
 

@@ -57,12 +57,13 @@ def create(root: str, name: str, bundle: str, settings: Settings, detached: bool
     place.check_id(name)
     document = read(settings.config, pipe=True) if settings.config else read(bundle + "/config.json")
     validate.validate(document)
-    for text in validate.passed_over(document.process):
+    for text in validate.passed_over(document.process, document.linux):
         warnings.tell(text)
     _check(document, settings, detached)
     driver = place.driver(settings.rootless, settings.cgroup_manager)
     cgroup = (document.linux.cgroups_path if document.linux else "") or driver.default_path(name)
     driver.check_path(cgroup)
+    driver.heed(document.annotations or {})
     blank = _blank(name, bundle, document, cgroup).replace(
         manager=driver.name if driver.name in {"systemd", "disabled"} else ""
     )

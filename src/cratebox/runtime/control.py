@@ -99,6 +99,29 @@ def update(root: str, name: str, resources: Any) -> None:
         os.close(lock)
 
 
+def update_rdt(root: str, name: str, cache: str, bandwidth: str) -> None:
+    """Change the schemata of the container's class of service: `cache` (L3:...), `bandwidth` (MB:...), "" leaves what is.
+
+    Raises NotFound, Conflict, Unsupported where there is no resctrl, RuntimeFailure where the kernel refuses.
+    """
+    from cratebox.runtime import rdt
+    from cratebox.runtime.spec import IntelRdt
+
+    mounted = rdt.find()
+    directory = place.directory_of(root, name)
+    lock = place.lock(directory)
+    try:
+        found = _alive(directory, "created", "running", "paused")[0]
+        linux = saved.load_spec(directory).linux
+        own = (linux.intel_rdt if linux else None) or IntelRdt()
+        wanted = IntelRdt(clos_id=own.clos_id, l3_cache_schema=cache, mem_bw_schema=bandwidth)
+        made = rdt.change(wanted, name, found.pid, mounted)
+        if made:
+            saved.save(directory, found.replace(resctrl=(*made, *found.resctrl)))
+    finally:
+        os.close(lock)
+
+
 def stats(root: str, name: str) -> dict[str, Any]:
     """Return what a container uses, as "data" of runc's `events --stats`. Raises NotFound, Conflict, Unsupported."""
     return _alive(place.directory_of(root, name), "created", "running", "paused")[1].stats()

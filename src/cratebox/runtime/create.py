@@ -72,9 +72,7 @@ def begin(wish: Wish) -> Created:
     if wish.spec.process and wish.spec.process.rlimits:
         import resource  # noqa: F401  init cannot import any more
     if wish.spec.hooks:
-        import cratebox.runtime.hooks  # as above
-    if wish.spec.linux and wish.spec.linux.sysctl:
-        import cratebox.runtime.sysctl  # noqa: F401  as above
+        import cratebox.runtime.hooks  # noqa: F401  as above
     if wish.filter and program.listens(wish.filter) and not wish.listener:
         raise Unsupported("seccomp: SCMP_ACT_NOTIFY: nobody would answer")
     ours, theirs = fdpass.pair()
@@ -122,6 +120,10 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
             trees = sources.open_sources(wish.spec)
         order = _order(wish, theirs, report, (stub_fd, hook_stub), trees).replace(given=given)
         order = order.replace(program=order.program.replace(label=label)) if label else order
+        if wish.spec.linux and wish.spec.linux.sysctl:
+            from cratebox.runtime import sysctl
+
+            order = order.replace(callers=sysctl.namespaces_of(wish.spec.linux.sysctl))
 
         def become() -> None:
             ours.close()

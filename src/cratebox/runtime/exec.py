@@ -35,7 +35,7 @@ _INHERITED = ("capabilities", "rlimits", "oom_score_adj", "apparmor_profile", "s
 
 
 class Settings(Record):
-    """What the caller of exec chooses beside the process. `cgroup` is a path below the container's cgroup."""
+    """What the caller of exec chooses beside the process. `cgroup` are paths below the container's cgroup, by controller, "" for all."""
 
     pid_file: str | None = None
     pidfd_socket: str | None = None
@@ -43,7 +43,7 @@ class Settings(Record):
     detach: bool = False
     tty: bool = False
     preserve_fds: int = 0  # descriptors 3 and up that the program inherits
-    cgroup: str = ""
+    cgroup: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
     ignore_paused: bool = False
 
 
@@ -130,7 +130,7 @@ def _completed(wanted: Process, document: Spec, chosen: Settings) -> Process:
     taken = {name: getattr(own, name) for name in _INHERITED if not getattr(wanted, name) and getattr(own, name)}
     whole = wanted.replace(terminal=wanted.terminal or chosen.tty, **taken)
     validate.check_process(whole)
-    for text in validate.passed_over(whole):
+    for text in validate.passed_over(whole, document.linux):
         warnings.tell(text)
     if whole.terminal and chosen.detach and not chosen.console_socket:
         raise InvalidValue("cannot detach from a terminal without --console-socket: it must say where to send it")
@@ -234,7 +234,7 @@ def _open(state: saved.State) -> int:
         raise Conflict("cannot exec in a stopped container: container not running") from None
 
 
-def _cgroup(state: saved.State, below: str) -> cgroups.Cgroup:
+def _cgroup(state: saved.State, below: dict[str, str]) -> cgroups.Cgroup:
     group = cgroups.from_paths(state.cgroup)
     return group.below(below) if below else group.beside(state.pid)
 

@@ -44,6 +44,7 @@ class RootOrder(Record):
     no_pivot: bool = False
     new_userns: bool = False
     hook_state: dict[str, Any] | None = None
+    callers: dict[str, tuple[int, int]] = {}  # noqa: RUF012  the parent's namespaces that linux.sysctl must not reach
     hook_stub: int = -1  # a stub for the hooks startContainer
 
 
@@ -122,7 +123,7 @@ def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tu
     if linux.sysctl:
         from cratebox.runtime import sysctl  # whoever forked us has loaded it: see create.py
 
-        sysctl.apply(linux.sysctl)
+        sysctl.apply(linux.sysctl, order.callers)
     mounter.finish()
     masks.make_readonly(root, mounter.places, linux.readonly_paths)
     masks.hide(root, mounter.places, linux.masked_paths, null)

@@ -12,7 +12,7 @@ from cratebox.errors import Conflict, CrateError, NotFound, RuntimeFailure
 from cratebox.linux import process
 from cratebox.runtime import place
 from cratebox.runtime import state as saved
-from cratebox.runtime.control import pause, processes, resume, stats, update, watch_events
+from cratebox.runtime.control import pause, processes, resume, stats, update, update_rdt, watch_events
 from cratebox.runtime.ending import delete, end, kill, wait_for_end
 from cratebox.runtime.listing import list_containers, state
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "create", "delete", "execute", "kill", "list_containers", "own_process", "pause", "processes", "resume", "run", "start",
-    "state", "stats", "update", "watch_events",
+    "state", "stats", "update", "update_rdt", "watch_events",
 )  # fmt: skip
 
 

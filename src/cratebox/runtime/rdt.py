@@ -54,6 +54,21 @@ def join(wanted: IntelRdt, name: str, pid: int, mounted: str) -> tuple[str, ...]
     return tuple(made)
 
 
+def change(wanted: IntelRdt, name: str, pid: int, mounted: str) -> tuple[str, ...]:
+    """Write the schemata of `wanted` to the class of service of the container `name`, whose process `pid` gets one if it has none.
+
+    Return the directory that was made for it. Raises RuntimeFailure.
+    """
+    group = f"{mounted}/{wanted.clos_id or name}"
+    try:
+        if not os.path.isdir(group):
+            return join(wanted, name, pid, mounted)
+        _write_schemata(group, wanted)
+    except OSError as error:
+        raise RuntimeFailure(f"cannot change linux.intelRdt: {error.strerror}{_last_status(mounted)}") from None
+    return ()
+
+
 def follow(wanted: IntelRdt, name: str, pid: int, mounted: str) -> None:
     """Put a further process of the container `name` where its first one is. Raises OSError."""
     group = f"{mounted}/{wanted.clos_id or name}"
@@ -76,14 +91,18 @@ def _make(group: str, wanted: IntelRdt, configured: bool) -> bool:
         )
     os.mkdir(group)
     try:
-        for text in (_combined(wanted), "\n".join(wanted.schemata)):
-            if text:
-                _write(f"{group}/schemata", text + "\n")
+        _write_schemata(group, wanted)
     except OSError as error:
         said = _last_status(os.path.dirname(group))
         os.rmdir(group)
         raise RuntimeFailure(f"cannot write the schemata of linux.intelRdt: {error.strerror}{said}") from None
     return True
+
+
+def _write_schemata(group: str, wanted: IntelRdt) -> None:
+    for text in (_combined(wanted), "\n".join(wanted.schemata)):
+        if text:
+            _write(f"{group}/schemata", text + "\n")
 
 
 def _combined(wanted: IntelRdt) -> str:

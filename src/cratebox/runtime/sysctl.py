@@ -69,13 +69,31 @@ def _is_ours(path: str, kind: str) -> bool:
         return False  # whoever joins it says what is wrong with it
 
 
-def apply(wanted: dict[str, str]) -> None:
+def namespaces_of(wanted: dict[str, str]) -> dict[str, tuple[int, int]]:
+    """Return device and inode of this process's namespaces that `wanted` is about, by the kernel's name. Raises OSError."""
+    kinds = {_namespace(".".join(_parts(name))) for name in wanted}
+    names = {"net" if kind == "network" else kind for kind in kinds if kind}
+    return {name: (info.st_dev, info.st_ino) for name in names for info in (os.stat(f"/proc/self/ns/{name}"),)}
+
+
+def _check_left(proc: int, callers: dict[str, tuple[int, int]]) -> None:
+    for name, before in callers.items():
+        info = os.stat(f"self/ns/{name}", dir_fd=proc)
+        if (info.st_dev, info.st_ino) == before:
+            raise RuntimeFailure(
+                f"cannot set linux.sysctl: the {name} namespace is the runtime's own, it would change the host"
+            )
+
+
+def apply(wanted: dict[str, str], callers: dict[str, tuple[int, int]]) -> None:
     """Write the parameters, in this process's namespaces. Raises RuntimeFailure that names the parameter.
 
-    Through a procfs that nobody can have mounted anything on: a write of ours must not end elsewhere (CVE-2025-52881).
+    None of them may be one of `callers`, the runtime's own: what was found at the path of a namespace when it was looked at need not
+    be what was joined. Through a procfs that nobody can have mounted anything on: a write of ours must not end elsewhere (CVE-2025-52881).
     """
     proc = beneath.trusted_procfs()
     try:
+        _check_left(proc, callers)
         for name, value in wanted.items():
             try:
                 parts = _parts(name)

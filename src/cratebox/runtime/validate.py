@@ -91,12 +91,19 @@ def _check_process(process: Process) -> None:
         validate_rare.check_process(process)
 
 
-def passed_over(process: Process | None) -> list[str]:
-    """Return a warning for each capability that no kernel knows: the process runs without (config.md, Process)."""
+def passed_over(process: Process | None, linux: Linux | None) -> list[str]:
+    """Return a warning for each capability that no kernel knows, and one for those that the caller does not have itself and so
+    cannot give: the process runs without (config.md, Process). In a user namespace there are all.
+    """
     if not process or not process.capabilities:
         return []
     named = {name for names in process.capabilities.as_dict().values() for name in names}
-    return [f"process.capabilities has {name!a}, which is no capability" for name in sorted(named.difference(caps.NAMES))]
+    found = [f"process.capabilities has {name!a}, which is no capability" for name in sorted(named.difference(caps.NAMES))]
+    lacking = caps.mask(frozenset(named)) & ~caps.get()[1]
+    if lacking and not (linux and any(one.type == "user" for one in linux.namespaces)):
+        names = ", ".join(name for number, name in enumerate(caps.NAMES) if lacking >> number & 1)
+        found.append(f"process.capabilities: {names}: not given, for the caller does not have them")
+    return found
 
 
 def _check_limits(limits: tuple[Rlimit, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cratebox.cli.oci.words import CONSOLE_SOCKET, ID, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS
 from cratebox.cli.options import Command, Flag, Words
 from cratebox.engine.words import number
-from cratebox.errors import InvalidValue, Unsupported
+from cratebox.errors import InvalidValue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,12 @@ COMMAND = Command(
         PID_FILE.replace(help="write the pid of the process into it"),
         PIDFD_SOCKET,
         PRESERVE_FDS,
-        Flag("cgroup", metavar="PATH", help="a cgroup below the container's, which is there already"),
+        Flag(
+            "cgroup",
+            metavar="[CONTROLLER[,...]:]PATH",
+            help="a cgroup below the container's, which is there already",
+            repeat=True,
+        ),
         Flag("ignore-paused", help="also in a paused container: it runs when that is resumed"),
         Flag("no-subreaper", help="adopt no processes that it orphans: crate-oci never does"),
     ),
@@ -72,18 +77,26 @@ def main(words: Words, who: Caller) -> int:
         "detach": words.yes("detach"),
         "tty": words.yes("tty"),
         "preserve_fds": words.number("preserve-fds"),
-        "cgroup": _cgroup(words.text("cgroup") or ""),
+        "cgroup": _cgroup(words.all("cgroup")),
         "ignore_paused": words.yes("ignore-paused"),
     }
     return int(lifecycle.execute(who.root, name, wanted, **settings))
 
 
-def _cgroup(path: str) -> str:
-    if ":" in path:
-        raise Unsupported(
-            f"--cgroup {path}: a cgroup of its own for one controller is not done", "a path alone is for all of them"
-        )
-    return path
+def _cgroup(given: tuple[str, ...]) -> dict[str, str]:
+    """Return the paths by controller, "" for all; several controllers of one path have commas between. Raises InvalidValue."""
+    found: dict[str, str] = {}
+    for one in given:
+        controllers, colon, path = one.partition(":")
+        if not colon and len(given) > 1:
+            raise InvalidValue(f"--cgroup {one}: beside another it must be CONTROLLER:PATH")
+        for controller in controllers.split(",") if colon else ("",):
+            if colon and not controller:
+                raise InvalidValue(f"--cgroup {one}: a controller is missing")
+            if controller in found:
+                raise InvalidValue(f"--cgroup {one}: the controller {controller} has a path already")
+            found[controller] = path if colon else one
+    return found
 
 
 def _read(path: str, words: Words, command: list[str]) -> Process:

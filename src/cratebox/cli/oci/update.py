@@ -54,11 +54,12 @@ COMMAND = Command(
         Flag("memory-reservation", metavar="BYTES", help="memory that is left to it where memory is scarce"),
         Flag("memory-swap", metavar="BYTES", help="most memory and swap together, -1 for any"),
         Flag("pids-limit", metavar="N", help="most processes, -1 for any"),
+        Flag("l3-cache-schema", metavar="SCHEMA", help="its part of the L3 cache, as L3:0=f;1=f0 (resctrl)"),
+        Flag("mem-bw-schema", metavar="SCHEMA", help="its part of the memory bandwidth, as MB:0=20;1=70 (resctrl)"),
     ),
     least=1,
     most=1,
     completes="container",
-    later=("l3-cache-schema", "mem-bw-schema"),
     description="Change limits of a container that is there. With --resources the other flags do not count.",
     examples=(
         ("crate-oci update --memory 64m --memory-swap -1 box", "64 MiB of memory and any swap"),
@@ -72,8 +73,13 @@ def main(words: Words, who: Caller) -> int:
     """Change them."""
     from cratebox.runtime import lifecycle
 
-    path = words.text("resources")
-    lifecycle.update(who.root, words.arguments[0], _read(path) if path else _of_flags(words))
+    name, path = words.arguments[0], words.text("resources")
+    resources = _read(path) if path else _of_flags(words)
+    cache, bandwidth = (words.text(flag) or "" for flag in ("l3-cache-schema", "mem-bw-schema"))
+    if cache or bandwidth:
+        lifecycle.update_rdt(who.root, name, cache, bandwidth)
+    if resources or not (cache or bandwidth):
+        lifecycle.update(who.root, name, resources)
     return 0
 
 
