@@ -119,15 +119,15 @@ def _waits(paths: Paths, container: Container) -> bool:
 
 def thaw(paths: Paths, container: Container) -> None:
     """Let a paused container go on: what is frozen by cgroup v1 does not even die of SIGKILL."""
-    state = records.running_state(paths, container.id)
-    if state is None or not state.cgroup:
-        return
-    group = cgroups.from_paths(state.cgroup)
     try:
+        state = records.running_state(paths, container.id)
+        if state is None or not state.cgroup:
+            return
+        group = cgroups.from_paths(state.cgroup)
         if group.is_frozen():
             group.thaw()
     except CrateError:
-        pass  # it has ended meanwhile, or will not: whoever waits for that says so
+        pass  # its state is damaged, it has ended meanwhile, or will not: whoever waits for that says so
 
 
 def kill_and_wait(paths: Paths, container: Container, pidfd: int) -> None:
