@@ -381,7 +381,7 @@ def test_ps_is_dockers_table(crate: Callable[..., Said], engine: type[Engine]) -
     engine.containers.answers["list"] = [Status(created=now - 200, started_at=now - 190)]
     assert crate("ps").out == (
         "CONTAINER ID   IMAGE     COMMAND                  CREATED         STATUS         PORTS     NAMES\n"
-        'c144672a8e04   alpine    "/bin/sh -c echo hel…"   3 minutes ago   Up 3 minutes             web\n'
+        'c144672a8e04   alpine    "/bin/sh -c \'echo he…"   3 minutes ago   Up 3 minutes             web\n'
     )
 
 

@@ -22,6 +22,7 @@ def limits_of(config: ContainerConfig) -> dict[str, Any]:
         **_memory(limits),
         **_disks(limits),
         "PidsLimit": limits.pids,
+        **dict.fromkeys(("CpuCount", "CpuPercent", "IOMaximumIOps", "IOMaximumBandwidth"), 0),  # of other systems
         "Ulimits": [_ulimit(one) for one in config.ulimits] or None,
         "CgroupConf": dict(sorted(limits.unified.items())) if limits.unified else {},
     }

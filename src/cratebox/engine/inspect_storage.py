@@ -25,8 +25,8 @@ def graph_driver_of(where: str, layers: Sequence[str]) -> dict[str, Any]:
 
 
 def mounts_of(config: ContainerConfig) -> list[dict[str, Any]]:
-    """Return the section: what was asked for with -v, --mount and --tmpfs."""
-    return [_mount(one) for one in config.mounts]
+    """Return the section: what was asked for with -v and --mount; a --tmpfs stands in HostConfig, as with Docker."""
+    return [_mount(one) for one in config.mounts if one.kind != "tmpfs"]
 
 
 def _mount(one: Any) -> dict[str, Any]:

@@ -71,7 +71,13 @@ def _mounts(status: ContainerStatus) -> list[str]:
 
 
 def _command(status: ContainerStatus) -> str:
-    return safe(" ".join(status.command))
+    """An argument with a space in it is in quotes, as with Docker."""
+    program, arguments = status.command[:1], status.command[1:]
+    return safe(" ".join([*program, *(f"'{word}'" if " " in word else word for word in arguments)]))
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '\\"') + '"'
 
 
 def _label(status: ContainerStatus) -> Callable[[str], str]:
@@ -79,7 +85,7 @@ def _label(status: ContainerStatus) -> Callable[[str], str]:
 
 
 _FIELDS: dict[str, Callable[[ContainerStatus], Any]] = {
-    "Command": lambda one: f'"{render.ellipsis(_command(one), 20)}"',
+    "Command": lambda one: _quoted(render.ellipsis(_command(one), 20)),
     "CreatedAt": lambda one: render.local_time(one.created),
     "ID": lambda one: render.short_id(one.id),
     "Image": lambda one: one.image,
@@ -97,7 +103,7 @@ _FIELDS: dict[str, Callable[[ContainerStatus], Any]] = {
     "Status": lambda one: status_text(one, time.time()),
 }
 _WHOLE: dict[str, Callable[[ContainerStatus], Any]] = {
-    "Command": lambda one: f'"{_command(one)}"',
+    "Command": lambda one: _quoted(_command(one)),
     "ID": lambda one: one.id,
     "Mounts": lambda one: ",".join(_mounts(one)),
 }

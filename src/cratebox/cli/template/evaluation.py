@@ -136,9 +136,15 @@ class _Walk:
             return self.call(command, first.name, rest, dot, piped)
         value = self.value(first, dot)
         if callable(value):  # a method, as .Label of `ps`
-            return self.called(command, first.source, value, [self.value(one, dot) for one in rest])
+            return self.called(command, first.source, value, [*(self.value(one, dot) for one in rest), *piped])
         if rest or piped:
-            raise self.wrong(first, f"can't give argument to non-function {first.source}")
+            field = getattr(first, "names", ())[-1:]
+            what = (
+                f"{field[0]} is not a method but has arguments"
+                if field
+                else f"can't give argument to non-function {first.source}"
+            )
+            raise self.wrong(first, what)
         if isinstance(first, nodes.Literal) and first.value is None:
             raise self.wrong(first, "nil is not a command")
         return value
@@ -196,7 +202,7 @@ class _Walk:
         if value is None:
             raise self.wrong(operand, f"nil data; no entry for key {_quoted(name)}")
         if not isinstance(value, dict):
-            raise self.wrong(operand, f"can't evaluate field {name} in type {kind_of(value)}")
+            raise self.wrong(operand, f"can't evaluate field {name} in type interface {{}}")
         if name in value:
             return value[name]
         if isinstance(value, Map):

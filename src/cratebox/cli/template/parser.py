@@ -125,7 +125,8 @@ class _Reader:
         while self.peek().kind == "|":
             self.take()
             commands.append(self.command("command"))
-            if not isinstance(commands[-1].operands[0], nodes.Word):
+            first = commands[-1].operands[0]
+            if isinstance(first, nodes.Literal) or (isinstance(first, nodes.Field) and not first.names):
                 raise self.wrong(f"non executable command in pipeline stage {len(commands)}")
         if declares:
             self.variables += names
