@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cratebox.engine.config import ContainerConfig, Limits
+from cratebox.engine.config import ContainerConfig
 from cratebox.engine.inspect import HIDDEN, container_document
 from cratebox.engine.records import Container, ContainerStatus
 from cratebox.paths import Paths
@@ -44,23 +45,31 @@ def document(config: ContainerConfig) -> dict[str, Any]:
     return container_document(PATHS, container, status)
 
 
-def changed(base: ContainerConfig, field: str, cls: type[Record]) -> Any:
-    value = sample(annotations(cls)[field], cls.__module__)
-    return (not getattr(base, field)) if isinstance(value, bool) and hasattr(base, field) else value
+def wishes(cls: type[Record], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The fields of a container's configuration, and of the records in it: ("limits", "memory")."""
+    for name, kind in annotations(cls).items():
+        inner = getattr(sys.modules[cls.__module__], kind.removesuffix(" | None"), None)
+        if isinstance(inner, type) and issubclass(inner, Record):
+            yield from wishes(inner, (*before, name))
+        else:
+            yield (*before, name)
 
 
-@pytest.mark.parametrize("field", [name for name in ContainerConfig._fields if name not in ("image", *HIDDEN)])
-def test_every_wish_is_shown(field: str) -> None:
+def wished(base: Record, path: tuple[str, ...]) -> Any:
+    """Return `base` with one field changed to what no default is."""
+    name, *rest = path
+    kind = annotations(type(base))[name]
+    if rest:
+        inner = getattr(base, name) or getattr(sys.modules[type(base).__module__], kind.removesuffix(" | None"))()
+        return base.replace(**{name: wished(inner, tuple(rest))})
+    value = sample(kind, type(base).__module__)
+    return base.replace(**{name: not getattr(base, name) if isinstance(value, bool) else value})
+
+
+@pytest.mark.parametrize("path", [path for path in wishes(ContainerConfig) if path[0] not in ("image", *HIDDEN)], ids=".".join)
+def test_every_wish_is_shown(path: tuple[str, ...]) -> None:
     base = ContainerConfig(image="alpine")
-    assert document(base.replace(**{field: changed(base, field, ContainerConfig)})) != document(base)
-
-
-@pytest.mark.parametrize("field", Limits._fields)
-def test_every_limit_is_shown(field: str) -> None:
-    base = ContainerConfig(image="alpine", limits=Limits())
-    assert base.limits
-    limits = base.limits.replace(**{field: sample(annotations(Limits)[field], Limits.__module__)})
-    assert document(base.replace(limits=limits)) != document(base)
+    assert document(wished(base, path)) != document(base), "show it in engine/inspect_*.py, or name it in inspect.HIDDEN"
 
 
 def test_what_is_hidden_is_a_field_and_has_a_reason() -> None:

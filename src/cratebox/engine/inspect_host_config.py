@@ -56,15 +56,16 @@ def bind_of(one: Any) -> str:
 
 
 def _namespaces(config: ContainerConfig) -> dict[str, Any]:
+    joined = config.namespaces
     return {
         "NetworkMode": config.network,
-        "IpcMode": "private",
-        "PidMode": "",
-        "UTSMode": "",
-        "UsernsMode": "",
-        "CgroupnsMode": "private",
+        "IpcMode": joined.ipc or "private",
+        "PidMode": joined.pid,
+        "UTSMode": joined.uts,
+        "UsernsMode": joined.user,
+        "CgroupnsMode": joined.cgroup or "private",
         "Cgroup": "",
-        "Sysctls": {},
+        "Sysctls": dict(sorted(config.sysctl.items())),
     }
 
 
