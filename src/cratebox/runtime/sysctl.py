@@ -71,7 +71,7 @@ def _is_ours(path: str, kind: str) -> bool:
 
 def namespaces_of(wanted: dict[str, str]) -> dict[str, tuple[int, int]]:
     """Return device and inode of this process's namespaces that `wanted` is about, by the kernel's name. Raises OSError."""
-    kinds = {_namespace(".".join(_parts(name))) for name in wanted}
+    kinds = {namespace_of(name) for name in wanted}
     names = {"net" if kind == "network" else kind for kind in kinds if kind}
     return {name: (info.st_dev, info.st_ino) for name in names for info in (os.stat(f"/proc/self/ns/{name}"),)}
 
