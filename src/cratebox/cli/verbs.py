@@ -8,8 +8,8 @@ words are (`crate system df`): the second word, the module, and flags that are m
 from __future__ import annotations
 
 CONTAINERS = (
-    "run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "update", "rename", "exec", "ps", "top", "port",
-    "logs", "inspect", "rm", "diff", "export", "commit",
+    "run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "update", "rename", "exec", "ps", "top",
+    "stats", "port", "logs", "inspect", "rm", "diff", "export", "commit",
 )  # fmt: skip
 IMAGES = ("pull", "images", "rmi")
 ITSELF = ("events", "info", "version", "completion")
@@ -64,7 +64,6 @@ LATER = (
     "push",
     "save",
     "search",
-    "stats",
     "tag",
     "volume",
     "system check",

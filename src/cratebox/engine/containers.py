@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cratebox.engine.log_reading import Entry
     from cratebox.engine.processes import Running
     from cratebox.engine.pruning import Filters, Pruned
+    from cratebox.engine.stats import Usage
     from cratebox.image.progress import Progress
     from cratebox.image.store import StoredImage
 
@@ -182,6 +183,15 @@ class Containers:
             return self.images.layer_directories(container)
         except (NotFound, StorageError):
             return ()
+
+    def stats(self, identities: Sequence[str] = (), all: bool = False) -> Iterator[Sequence[Usage]]:  # noqa: A002  Docker's word
+        """Yield what these containers use (none named: those that run, or all), again and again, a second apart.
+
+        Raises StorageError.
+        """
+        from cratebox.engine import stats
+
+        return stats.watch(lambda: stats.named(self.paths, identities) if identities else self.list(all=all), self.paths)
 
     def logs(
         self, reference: str, follow: bool = False, tail: int | None = None, since: int | None = None, until: int | None = None
