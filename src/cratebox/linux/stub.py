@@ -90,7 +90,7 @@ def build(
     image = code.ljust(written - _HEADERS, b"\0") + data
     if filter:
         image += struct.pack("<HxxxxxxQ", len(filter) // 8, _BASE + program + 16) + filter
-    return _headers(_ELF_MACHINE[machine], len(image)) + image
+    return elf(image, machine)
 
 
 def _label_data(label: LabelWrite, at: int) -> tuple[bytes, tuple[int, int, int, int, int]]:
@@ -104,14 +104,17 @@ def _label_data(label: LabelWrite, at: int) -> tuple[bytes, tuple[int, int, int,
     return data + bytes(-len(data) % 8), (label.procfs, at + len(how), at, at + len(how) + len(path), len(text))
 
 
-def _headers(machine: int, size: int) -> bytes:
-    """Return the ELF header and its two program headers: PT_LOAD of the whole file, PT_GNU_STACK without PF_X."""
-    total, read_execute, read_write = _HEADERS + size, 5, 6
+def elf(image: bytes, machine: str) -> bytes:
+    """Return a program of the code and data `image`: with the ELF header and its two program headers, PT_LOAD of the whole file
+    and PT_GNU_STACK without PF_X.
+    """
+    total, read_execute, read_write = _HEADERS + len(image), 5, 6
     ident = b"\x7fELF\x02\x01\x01" + bytes(9)
-    header = struct.pack("<16sHHIQQQIHHHHHH", ident, 2, machine, 1, _BASE + _HEADERS, 64, 0, 0, 64, 56, 2, 64, 0, 0)
+    number = _ELF_MACHINE[machine]
+    header = struct.pack("<16sHHIQQQIHHHHHH", ident, 2, number, 1, _BASE + _HEADERS, 64, 0, 0, 64, 56, 2, 64, 0, 0)
     # 64 KiB: the largest page an arm64 kernel may have.
     load = struct.pack("<IIQQQQQQ", 1, read_execute, 0, _BASE, _BASE, total, total, 0x10000)
-    return header + load + struct.pack("<IIQQQQQQ", 0x6474E551, read_write, 0, 0, 0, 0, 0, 16)
+    return header + load + struct.pack("<IIQQQQQQ", 0x6474E551, read_write, 0, 0, 0, 0, 0, 16) + image
 
 
 def _x86_64(fd: int, program: int, flags: int, label: tuple[int, int, int, int, int]) -> bytes:
