@@ -58,6 +58,10 @@ def _main_of(command: str) -> "Callable[[list[str]], int]":
         from cratebox.cli.oci.main import main as oci
 
         return oci
+    if command == "crate-supervisor":  # executed by a guardian alone, see engine/guardian.py
+        from cratebox.engine.takeover import main as supervisor
+
+        return supervisor
     from cratebox.cli.main import main as crate
 
     return crate
@@ -208,7 +212,7 @@ def _use_bundle(package: str, command: str) -> None:
     """Not where the sources are being worked on: a checkout or an editable installation, which the launcher tells of."""
     global _to_bundle, _bundle  # noqa: PLW0603
     debugging = os.environ.get("CRATE_DEBUG") or not {"-D", "--debug"}.isdisjoint(sys.argv[2:4])
-    if debugging or "cratebox-site" in sys._xoptions or not package.endswith("-packages/cratebox"):  # noqa: SLF001
+    if command not in _STARTING or debugging or "cratebox-site" in sys._xoptions or not package.endswith("-packages/cratebox"):  # noqa: SLF001
         return
     path = f"{package}/__pycache__/{command}.{sys.implementation.cache_tag}.bundle"
     _to_bundle = (package, command, path)

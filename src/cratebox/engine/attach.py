@@ -170,11 +170,15 @@ class _Client:
                         fdpass.send(self.how.sock, dialogue.DETACH)
                         return None
                 else:
-                    message = fdpass.receive(self.how.sock)[0]
+                    message, fds = fdpass.receive(self.how.sock)
+                    for spare in fds:
+                        os.close(spare)
                     if message[:1] == dialogue.EXITED:
                         return int(message[1:])
                     if message[:1] == dialogue.ERROR:
                         raise dialogue.unpack_error(message)
+                    if message[:1] == dialogue.STARTED:
+                        continue  # from one who took over, and does not know whether it was said
                     if message == dialogue.BROKEN:
                         return _PIPE_CLOSED
                     raise RuntimeFailure("the container's supervisor died", "crate ps -a tells what became of the container")
@@ -235,10 +239,6 @@ class _Client:
         if not self.how.tty and self.stdin >= 0:
             os.close(self.stdin)
             self.stdin = self.target = -1
-            try:
-                fdpass.send(self.how.sock, dialogue.STDIN_ENDED)
-            except OSError:
-                pass
 
     def _without_keys(self, data: bytes) -> tuple[bytes, bool]:
         """Take the detach keys out of what was typed; a beginning of them is held back until it is clear what follows."""

@@ -11,6 +11,7 @@ from cratebox.linux import fdpass
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable, Mapping
 
     from cratebox.engine.running import Run
 
@@ -18,14 +19,22 @@ if TYPE_CHECKING:
 class Client:
     """One client: the socket of the dialogue and, where he is attached, the descriptors `output` for the container's streams.
 
-    Whatever he does, and wherever he is killed, the container goes on.
+    Whatever he does, and wherever he is killed, the container goes on. `left` is called when he has gone.
     """
 
-    def __init__(self, sock: _socket.socket, output: dict[str, int], attached: bool) -> None:
-        self.output, self.attached = output, attached
+    def __init__(self, sock: _socket.socket, output: Mapping[str, int], attached: bool) -> None:
+        self.output, self.attached = dict(output), attached
+        self.left: Callable[[Client], None] = _nothing
         self._sock: _socket.socket | None = sock
         self._sinks: list[Sink] = []
-        self._run: Run
+        self._run: Run | None = None
+
+    @property
+    def descriptors(self) -> dict[str, int]:
+        """What another supervisor would need to go on with him, by name."""
+        if not self._sock:
+            return {}
+        return {"socket" if self.attached else "waiting": self._sock.fileno(), **self.output}
 
     def join(self, run: Run) -> None:
         """Tell him that the container runs; one who stays hears of its end, and its output is his from here on."""
@@ -34,7 +43,6 @@ class Client:
             sink = Sink(fd, self._broken)
             self._sinks.append(sink)
             run.pump.attach(name, sink)
-        self.output = {}
         self.say(dialogue.STARTED, (run.console,) if run.console >= 0 and self.attached else ())
         if self._sock and self.attached:
             run.loop.watch(self._sock.fileno(), self._hear)
@@ -51,20 +59,23 @@ class Client:
 
     def close(self) -> None:
         """Let him go: pass nothing on to him, and hear him no more."""
-        for fd in self.output.values():
-            os.close(fd)
-        self.output = {}
-        for sink in self._sinks:
-            self._run.pump.detach(sink)
-        self._sinks = []
-        if self._sock:
-            if self.attached and hasattr(self, "_run"):
-                self._run.loop.unwatch(self._sock.fileno())
-            self._sock.close()
-            self._sock = None
+        if not self._sock:
+            return
+        if self._run:
+            self._run.loop.unwatch(self._sock.fileno())
+            for sink in self._sinks:
+                self._run.pump.detach(sink)
+        else:
+            for fd in self.output.values():
+                os.close(fd)
+        self._sinks, self.output = [], {}
+        self._sock.close()
+        self._sock = None
+        self.left(self)
 
     def _hear(self) -> None:
         assert self._sock
+        assert self._run
         try:
             message = fdpass.receive(self._sock)[0]
         except OSError:
@@ -75,11 +86,13 @@ class Client:
                 self._run.signal(int(rest))
             except (OSError, ValueError):
                 pass  # it has just ended
-        elif kind == dialogue.STDIN_ENDED:
-            self._run.end_stdin()
         elif kind in {dialogue.DETACH, b""}:
             self.close()
 
     def _broken(self) -> None:
         self.say(dialogue.BROKEN)
         self.close()
+
+
+def _nothing(_client: Client) -> None:
+    """Nobody asks."""

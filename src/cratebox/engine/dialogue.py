@@ -25,7 +25,7 @@ from cratebox.record import Record
 from cratebox.runtime.wish import Wish
 
 STARTED, EXITED, ERROR, BROKEN = b"S", b"X", b"E", b"P"
-DETACH, SIGNAL, STDIN_ENDED = b"D", b"K", b"I"
+DETACH, SIGNAL = b"D", b"K"
 
 
 class Watch(Record):
@@ -38,6 +38,7 @@ class Watch(Record):
     remove: bool  # --rm: it goes when it has ended
     lock: int  # held
     stdin: int  # the write end of the container's standard input: somebody may attach later
+    output: tuple[int, int]  # the read ends of its standard output and error
     attached: bool
     log: LogWish | None = LogWish()  # None: nowhere
 

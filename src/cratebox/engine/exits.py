@@ -27,6 +27,7 @@ class Exit(Record):
     boot_id: str = ""
 
 
+LOST = 255  # the code of a container whose own nobody knows, as Docker's
 _RESERVED = 4096
 _LONGEST_ERROR = 300  # characters: each may take twelve bytes of JSON
 

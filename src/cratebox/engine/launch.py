@@ -15,12 +15,14 @@ from cratebox.engine import (
     records,
     root_parts,
     specgen,
+    streams,
     supervisor,
     syscall_filter,
 )
 from cratebox.engine.config import ContainerConfig, Namespaces
 from cratebox.engine.dialogue import Watch
 from cratebox.engine.idmaps import Identity
+from cratebox.engine.streams import Streams
 from cratebox.engine.vanishing import Removal, vanish
 from cratebox.errors import CommandNotFound, Conflict, InvalidValue, OverlayRefused, RuntimeFailure, StorageError, Unsupported
 from cratebox.linux import caps, fdpass
@@ -115,16 +117,17 @@ def prepare_mounts(config: ContainerConfig) -> None:
 
 
 class Prepared(Record):
-    """What is ready to be handed to a supervisor. `stdin_write` is the write end of the container's standard input, or -1."""
+    """What is ready to be handed to a supervisor."""
 
     wish: Wish
-    stdin_write: int
+    streams: Streams
 
 
 def _launch(start: Start, prepared: Prepared) -> int | None:
     """Hand over to a supervisor, which starts the container and has its lock from here on; stay, or leave when it runs."""
     if start.attach:
         events.emit(start.paths, "container", "attach", start.container.id, events.of_container(start.container))
+    there = prepared.streams
     before = attach.block_signals()
     try:
         ours = _fork_supervisor(_watch(start, prepared))
@@ -134,15 +137,12 @@ def _launch(start: Start, prepared: Prepared) -> int | None:
     finally:
         os.close(start.lock)
         wish = prepared.wish
-        for fd in (wish.stdio[0], *wish.held, *wish.trees.values()):
-            if fd >= 0:
-                os.close(fd)
+        streams.close(*wish.stdio, *there.output, *wish.held, *wish.trees.values())
     try:
         if start.attach:
             return attach.stay(_attachment(start, prepared, ours, before))
         attach.restore_signals(before)
-        if prepared.stdin_write >= 0:
-            os.close(prepared.stdin_write)
+        streams.close(there.stdin)
         attach.wait_started(ours)
         return None
     finally:
@@ -185,7 +185,8 @@ def _watch(start: Start, prepared: Prepared) -> Watch:
         wish=prepared.wish,
         remove=config.remove,
         lock=start.lock,
-        stdin=prepared.stdin_write if config.interactive and not start.attach else -1,
+        stdin=-1 if start.attach else prepared.streams.stdin,
+        output=prepared.streams.output,
         attached=start.attach,
         log=logs.wish_of(start.container),
     )
@@ -203,7 +204,7 @@ def renewed(watch: Watch) -> Watch:
     images = Images(which.paths, which.owner)
     start = Start(which.paths, which.owner, images, container, watch.lock)
     prepare_mounts(container.config)
-    prepared = _prepare(start.replace(layers=images.layer_directories(container)))
+    prepared = _prepare(start.replace(layers=images.layer_directories(container)), streams.same(watch.stdin, watch.output))
     return _watch(start, prepared)
 
 
@@ -217,7 +218,7 @@ def _not_forked(start: Start, error: OSError) -> RuntimeFailure:
 def _attachment(start: Start, prepared: Prepared, sock: _socket.socket, mask: Any) -> attach.Attachment:
     return attach.Attachment(
         sock=sock,
-        stdin=prepared.stdin_write,
+        stdin=prepared.streams.stdin,
         tty=start.container.config.tty,
         interactive=start.interactive,
         forward_signals=start.forward_signals and attach.is_main_thread(),
@@ -232,8 +233,8 @@ def _make_state_directory(paths: Paths, identity: str) -> None:
     private_directory(f"{paths.running}/{identity}")
 
 
-def _prepare(start: Start) -> Prepared:
-    """Return what the runtime is to create, and the write end of the container's standard input."""
+def _prepare(start: Start, there: Streams | None = None) -> Prepared:
+    """Return what the runtime is to create, with new streams or those that there are."""
     container, config = start.container, start.container.config
     where = records.directory(start.paths, container.id)
     if start.command:
@@ -246,8 +247,8 @@ def _prepare(start: Start) -> Prepared:
         if joined:
             joined.close()
         raise
-    stdin_read, stdin_write = _stdin(start, config)
-    return Prepared(wish.replace(stdio=(stdin_read, -1, -1)), stdin_write)
+    there = there or streams.of(config, open_to_write=config.interactive and (start.interactive or not start.attach))
+    return Prepared(wish.replace(stdio=there.stdio), there)
 
 
 def _joined(start: Start, config: ContainerConfig) -> Joined | None:
@@ -330,11 +331,3 @@ def _overlay(start: Start, where: str) -> tuple[Overlay | None, str]:
     elif start.container.config.remove:
         overlay = overlay.replace(options=(*overlay.options, "volatile"))  # what is removed anyway need not reach the disk
     return overlay, ""
-
-
-def _stdin(start: Start, config: ContainerConfig) -> tuple[int, int]:
-    if config.tty:
-        return -1, -1
-    if config.interactive and (start.interactive or not start.attach):
-        return os.pipe()
-    return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import time
 
-from cratebox.engine import dialogue, events, exits
+from cratebox.engine import dialogue, events, exits, guardian
 from cratebox.engine.loop import Loop
 from cratebox.engine.running import Run
 from cratebox.engine.vanishing import vanish
 from cratebox.errors import CrateError
-from cratebox.linux import lock
+from cratebox.linux import lock, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.engine.client import Client
+    from cratebox.engine.custody import Custody
     from cratebox.engine.dialogue import Watch
+    from cratebox.engine.pump import Stream
+    from cratebox.runtime.state import State
+
+_SIGKILL = 9
 
 
 class Part:
@@ -25,6 +31,10 @@ class Part:
 
     def begun(self, run: Run) -> None:
         """The container's program runs."""
+
+    def resumed(self, run: Run) -> None:
+        """The supervisor before this one was killed; its run goes on."""
+        self.begun(run)
 
     def ended(self, run: Run, ended: exits.Exit) -> None:
         """The run is over, and its exit is written down."""
@@ -42,56 +52,94 @@ def parts_of(watch: Watch) -> tuple[Part, ...]:  # noqa: ARG001  there are none 
 class Life:
     """All runs of one container under this supervisor. `clients` are those who are attached, or wait for the start."""
 
-    def __init__(self, watch: Watch, client: Client) -> None:
-        self.watch = watch
+    def __init__(self, watch: Watch, custody: Custody, clients: list[Client]) -> None:
+        self.watch, self.custody = watch, custody
         self.loop = Loop()
-        self.clients = [client]
+        self.clients = clients
         self.before: exits.Exit | None = None  # how it ended the last time
-        self.parts: tuple[Part, ...] = ()
+        self.parts = parts_of(watch)
+        self._run: Run | None = None
+        self._guardian = -1  # a pidfd
+        for client in clients:
+            client.left = self._left
+
+    # Run after run
 
     def live(self) -> None:
         """Run the container as often as it is to run. Raises what kept it from starting."""
-        self.parts = parts_of(self.watch)
+        self._go_on(self._begin())
+
+    def resume(self, state: State, console: int) -> None:
+        """Go on with a run whose supervisor was killed, and with those that follow it. Raises as `live`."""
+        run = self._new_run()
+        run.resume(state, console)
+        self._welcome(run)
+        for part in self.parts:
+            part.resumed(run)
+        self._go_on(run)
+
+    def follow(self, ended: exits.Exit) -> None:
+        """Go on after a run whose end is written down already. Raises as `live`."""
+        if self._again(ended):
+            self.live()
+
+    def _go_on(self, run: Run) -> None:
         while True:
-            run = self._begin()
             ended = run.stay()
             self._tell("die", exitCode=str(ended.code), execDuration=str(int(time.time() - run.started_at)))
             exits.tell(self.watch.directory, ended.code)
             if self.watch.remove:
                 self._vanish(run, ended)
                 return
-            delay = self._end(run, ended)
-            if delay is None:
-                lock.release(self.watch.lock)  # before the clients hear of it: they may start or remove it at once
-                self._say_goodbye(ended)
+            self._write_down(run, ended)
+            if not self._again(ended):
                 return
-            self._say_goodbye(ended)
-            self._rest(delay)
-            self._renew()
+            run = self._begin()
+
+    def _new_run(self) -> Run:
+        self._run = Run(self.watch, self.loop, self._unheard)
+        return self._run
 
     def _begin(self) -> Run:
         if not self.watch.remove:
             self.before = exits.begin(self.watch.directory)  # first: whatever fails, it is known that it has run before
-        run = Run(self.watch, self.loop)
-        run.begin()
+        run = self._new_run()
+        run.begin(self._entrust)
         self._tell("start")
-        for client in self.clients:
-            client.join(run)
+        self._welcome(run)
         for part in self.parts:
             part.begun(run)
         return run
 
-    def _end(self, run: Run, ended: exits.Exit) -> float | None:
-        """Write down how the run ended and take away what it had; return in how many seconds the next one begins."""
+    def _welcome(self, run: Run) -> None:
+        for client in self.clients[:]:
+            client.join(run)
+        if self._guardian < 0:
+            self._watch_guardian()
+        self._hear_reports()
+
+    def _write_down(self, run: Run, ended: exits.Exit) -> None:
         try:
             exits.write(self.watch.directory, ended)  # before the state is forgotten: it is never unknown how it is
         except OSError:
             pass  # who is attached hears the code; to others it is lost, as after a crash
         run.clean()
+        self.custody.drop_report()
         for part in self.parts:
             part.ended(run, ended)
-        wanted = (part.after(ended) for part in self.parts)
-        return next((delay for delay in wanted if delay is not None), None)
+
+    def _again(self, ended: exits.Exit) -> bool:
+        """Let the clients go; wait until the container is to run again, with all made ready for it. False: it is not to."""
+        delays = (part.after(ended) for part in self.parts)
+        delay = next((delay for delay in delays if delay is not None), None)
+        if delay is None:
+            lock.release(self.watch.lock)  # before the clients hear of it: they may start or remove it at once
+            self._say_goodbye(ended)
+            return False
+        self._say_goodbye(ended)
+        self._rest(delay)
+        self._renew()
+        return True
 
     def _vanish(self, run: Run, ended: exits.Exit) -> None:
         """Keep --rm. Nobody waits for more than its name: it is no container any more, and its ID never comes again."""
@@ -105,10 +153,11 @@ class Life:
             pass  # files that cannot be deleted stay, hidden, until the next `rm`
 
     def _say_goodbye(self, ended: exits.Exit) -> None:
-        for client in self.clients:
+        clients, self.clients = self.clients, []
+        self.custody.hold({})
+        for client in clients:
             client.say(dialogue.EXITED + str(ended.code).encode())
             client.close()
-        self.clients = []
 
     def _rest(self, seconds: float) -> None:
         """Wait for the next run."""
@@ -126,3 +175,62 @@ class Life:
     def _tell(self, action: str, **more: str) -> None:
         who = self.watch.container
         events.emit(who.paths, "container", action, who.id, {**who.attributes, **more})
+
+    # What outlives this supervisor
+
+    def _entrust(self) -> None:
+        """Have the guardian keep what it cannot have inherited: a terminal, and those who are attached."""
+        named = {"console": self._run.console} if self._run and self._run.console >= 0 else {}
+        for number, client in enumerate(self.clients):
+            named |= {f"{number}.{name}": fd for name, fd in client.descriptors.items()}
+        self.custody.hold(named)
+
+    def _left(self, client: Client) -> None:
+        if client in self.clients:
+            self.clients.remove(client)
+            self._entrust()
+
+    def _watch_guardian(self) -> None:
+        """Where there is none (any more), the container does without."""
+        parent = os.getppid()
+        try:
+            if guardian.is_one(parent):
+                self._guardian = os.pidfd_open(parent)
+                self.loop.watch(self._guardian, self._divide)
+        except OSError:
+            pass
+
+    def _divide(self) -> None:
+        """The guardian was killed: become one, and go on in a child."""
+        self.loop.unwatch(self._guardian)
+        os.close(self._guardian)
+        self._guardian = -1
+        if guardian.divide(guardian.ward_of(self.watch), self.custody):
+            if self._run:
+                self._run.orphan(os.getppid())
+            self._watch_guardian()
+
+    def _hear_reports(self) -> None:
+        self.loop.unwatch(self.custody.ours.fileno())
+        self.loop.watch(self.custody.ours.fileno(), self._hear_report)
+
+    def _hear_report(self) -> None:
+        report = self.custody.report()
+        if report and self._run and self._run.told(*report):
+            self.loop.unwatch(self.custody.ours.fileno())  # it stays there until its end is written down
+        else:
+            self.custody.drop_report()
+
+    def _unheard(self, stream: Stream) -> None:
+        """Nobody listens to a stream any more. Where the log goes with the container, nobody ever will: its pipe is closed for
+        the container as well, which ends as it would behind a shell's pipe. The guardian has it open too, and is replaced.
+        """
+        if not self.watch.remove or self._run is None or self._run.console >= 0:
+            return
+        self._run.pump.end(stream)
+        number = ("stdout", "stderr").index(stream.name)
+        os.close(self.watch.output[number])
+        output = tuple(-1 if at == number else fd for at, fd in enumerate(self.watch.output))
+        self.watch = self._run.watch = self.watch.replace(output=output)
+        if self._guardian >= 0:
+            process.send_signal(self._guardian, _SIGKILL)

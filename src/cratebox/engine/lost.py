@@ -7,11 +7,11 @@ import os
 from cratebox.errors import CrateError
 from cratebox.linux.procfs import read_text
 
-_SUPERVISOR = b"crate-superviso"  # as the kernel cuts it
+_SUPERVISORS = (b"crate-superviso", b"crate-guardian")  # as the kernel cuts them
 
 
 def first_process(where: str) -> int | None:
-    """Return the pid of the container whose directory is `where`, found through its supervisor; None where there is none.
+    """Return the pid of the container whose directory is `where`, found through its supervisor or guardian; None where there is none.
 
     A supervisor is told by the container's lock, which it has open: by device and inode, for a path can be made up.
     """
@@ -19,17 +19,15 @@ def first_process(where: str) -> int | None:
         lock = os.stat(where + "/lock")
     except OSError:
         return None
-    for name in os.listdir("/proc"):
-        if name.isdigit() and _holds(name, lock):
-            children = read_text(f"/proc/{name}/task/{name}/children").split()
-            return int(children[0]) if children else None
-    return None
+    holders = [name for name in os.listdir("/proc") if name.isdigit() and _holds(name, lock)]
+    children = [child for name in holders for child in read_text(f"/proc/{name}/task/{name}/children").split()]
+    return next((int(child) for child in children if child not in holders), None)
 
 
 def _holds(pid: str, lock: os.stat_result) -> bool:
     try:
         with open(f"/proc/{pid}/comm", "rb") as file:
-            if file.read().strip() != _SUPERVISOR:
+            if file.read().strip() not in _SUPERVISORS:
                 return False
         return any(os.path.samestat(os.stat(f"/proc/{pid}/fd/{fd}"), lock) for fd in os.listdir(f"/proc/{pid}/fd"))
     except OSError:

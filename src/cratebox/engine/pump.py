@@ -52,15 +52,16 @@ class Stream:
 class Pump:
     """Streams and their log, turned by a supervisor's loop.
 
-    `nobody_else`: the log goes with the container, so what the attached side does not read any more, nobody will. Its pipe
-    is then closed for the container as well, which ends as it would behind a shell's pipe.
+    `unheard` is called with a stream whose last sink has been closed by whoever was attached.
     """
 
-    def __init__(self, loop: waiting.Loop, streams: list[Stream], log: LogWriter | None, nobody_else: bool = False) -> None:
+    def __init__(
+        self, loop: waiting.Loop, streams: list[Stream], log: LogWriter | None, unheard: Callable[[Stream], None]
+    ) -> None:
         self.streams = streams
         self._loop = loop
         self._log = log
-        self._nobody_else = nobody_else
+        self._unheard = unheard
         for stream in streams:
             self._watch(stream)
 
@@ -89,9 +90,10 @@ class Pump:
             if stream.sinks:
                 self._pass(stream, data)
         if not data or stream.left == 0:
-            self._end(stream)
+            self.end(stream)
 
-    def _end(self, stream: Stream) -> None:
+    def end(self, stream: Stream) -> None:
+        """Read no more of a stream, and close its source."""
         if stream.source >= 0:
             self._loop.unwatch(stream.source)
             os.close(stream.source)
@@ -106,7 +108,7 @@ class Pump:
             if stream.source >= 0 and stat.S_ISFIFO(os.fstat(stream.source).st_mode):
                 stream.left = int.from_bytes(fcntl.ioctl(stream.source, _FIONREAD, bytes(4)), sys.byteorder)
                 if not stream.left and not stream.held_up:
-                    self._end(stream)
+                    self.end(stream)
 
     @property
     def waiting(self) -> bool:
@@ -156,8 +158,8 @@ class Pump:
             return
         except BrokenPipeError:  # he does not listen any more
             self._drop(stream, sink)
-            if self._nobody_else and not stream.sinks:
-                self._end(stream)
+            if not stream.sinks:
+                self._unheard(stream)
             sink.broken()
             return
         except OSError:  # EIO, ENOSPC: it cannot be written there, whoever listens
@@ -192,7 +194,7 @@ class Pump:
     def close(self) -> None:
         """End the log and let go of all who are attached."""
         for stream in self.streams:
-            self._end(stream)
+            self.end(stream)
             for sink in stream.sinks[:]:
                 self._drop(stream, sink)
         if self._log:

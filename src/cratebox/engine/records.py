@@ -26,7 +26,7 @@ import os
 from cratebox.cgroup import base as cgroups
 from cratebox.engine import record_file
 from cratebox.engine.config import ContainerConfig
-from cratebox.engine.exits import Exit
+from cratebox.engine.exits import LOST, Exit
 from cratebox.engine.name_links import holder_of
 from cratebox.engine.specgen import ImageDefaults
 from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError
@@ -227,9 +227,6 @@ def _ended(where: str, base: ContainerStatus, ended: Exit, told: Watching | None
     )
 
 
-_LOST = 255  # the code of a container whose own nobody knows, as Docker's
-
-
 def _untold(where: str, base: ContainerStatus) -> ContainerStatus:
     """A container that neither runs nor has told how it ended was never started, is about to start or to end, or its
     supervisor was killed: then nobody holds its lock.
@@ -242,7 +239,7 @@ def _untold(where: str, base: ContainerStatus) -> ContainerStatus:
         return base.replace(status="running", started_at=begun)
     return base.replace(
         status="exited",
-        exit_code=_LOST,
+        exit_code=LOST,
         started_at=begun,
         finished_at=begun,
         error="its supervisor was killed, or the machine stopped",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from cratebox.cgroup import base as cgroups
 from cratebox.cgroup import detect
 from cratebox.engine import exits
 from cratebox.engine.logs import LogWriter
@@ -16,6 +17,8 @@ from cratebox.runtime import state as runtime_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cratebox.cgroup.base import Cgroup, Driver
     from cratebox.engine.dialogue import Watch
     from cratebox.engine.loop import Loop
@@ -23,20 +26,21 @@ if TYPE_CHECKING:
     from cratebox.runtime.wish import Wish
 
 _SIGKILL = 9
+_SECONDS_TO_TELL, _PAUSE = 1.0, 0.02
 _SECONDS_AFTER_EXIT = 2.0  # for output on its way through a terminal, which a descriptor elsewhere could keep open for ever
 
 
 class Run:
     """The container's first process, held by `pid` and `pidfd` (-1 once it has been reaped), its output and its cgroup.
 
-    `console` is the master of its terminal and `stdin` the write end of its standard input, or -1.
+    `console` is the master of its terminal, or -1; the pump's to close.
     """
 
-    def __init__(self, watch: Watch, loop: Loop) -> None:
+    def __init__(self, watch: Watch, loop: Loop, unheard: Callable[[Stream], None]) -> None:
         self.watch, self.loop = watch, loop
+        self._unheard = unheard
         self.pid, self.pidfd, self.console = 0, -1, -1
-        self.stdin = watch.stdin
-        self.status: int | None = None  # as of wait(2)
+        self.code: int | None = None  # its exit code, as a shell counts
         self.cgroup: Cgroup | None = None
         self.started_at = time.time()
         self.pump: Pump
@@ -49,20 +53,38 @@ class Run:
 
     # Beginning
 
-    def begin(self) -> None:
-        """Create and start the container. Raises what kept it from running; nothing of it is left then."""
+    def begin(self, before: Callable[[], None]) -> None:
+        """Create and start the container; call `before` when all is ready. Raises what kept it from running; nothing of it is
+        left then.
+        """
         try:
-            created = self._create()
+            created = self._create(before)
         except BaseException:
             self._remove_cgroup()
             self._forget_state()
             raise
         created.sock.close()
         self.pid, self.pidfd = created.pid, created.pidfd
-        self.loop.watch(self.pidfd, self._reap)
+        self.loop.watch(self.pidfd, self._look)
 
-    def _create(self) -> runtime.Created:
-        wish, sources = self._with_output(self._with_cgroup(self.watch.wish))
+    def resume(self, state: runtime_state.State, console: int) -> None:
+        """Go on with a run that another supervisor has begun. Its process may have ended."""
+        self.pid, self.started_at, self.console = state.pid, state.started_at or state.created, console
+        self.cgroup = cgroups.from_paths(state.cgroup)
+        self._turn_pump(self._log())
+        try:
+            self.pidfd = os.pidfd_open(self.pid)  # its number is nobody else's: it was not reaped, or that is still to be heard
+        except ProcessLookupError:
+            self.loop.after(_SECONDS_TO_TELL, self._is_lost)
+            return
+        parent = process.parent(self.pid)
+        if parent == os.getpid():
+            self.loop.watch(self.pidfd, self._look)
+        elif parent != os.getppid():
+            self._be_strange()
+
+    def _create(self, before: Callable[[], None]) -> runtime.Created:
+        wish = self._with_cgroup(self.watch.wish)
         who = wish.spec.process
         assert who
         created = runtime.begin(wish)
@@ -74,16 +96,23 @@ class Run:
             self._save_state(created)  # while it mounts
             log = self._log()
             runtime.await_ready(created)
-            if who.terminal:
-                self.console = created.console
-                sources = (("stdout", created.console),)
-            streams = [Stream(name, source) for name, source in sources]
-            self.pump = Pump(self.loop, streams, log, nobody_else=self.watch.remove and not who.terminal)
+            self.console = created.console
+            self._turn_pump(log)
+            before()
             runtime.start(created, who.args[0])
         except BaseException:
             runtime.end(created)
             raise
         return created
+
+    def _turn_pump(self, log: LogWriter | None) -> None:
+        if self.console >= 0:
+            streams = [Stream("stdout", self.console)]
+        else:
+            # The pipes stay, for the next run and in the guardian; what the pump has is its own to close.
+            pipes = zip(("stdout", "stderr"), self.watch.output, strict=True)
+            streams = [Stream(name, os.dup(fd)) for name, fd in pipes if fd >= 0]
+        self.pump = Pump(self.loop, streams, log, self._unheard)
 
     def _with_cgroup(self, wish: Wish) -> Wish:
         """Being born in a cgroup of v2 saves a lock over all processes; in v1 joining is cheap, making is not."""
@@ -92,13 +121,6 @@ class Run:
             self.cgroup = _make_cgroup(driver, wish.spec)
             return wish.replace(cgroup=self.cgroup)
         return wish.replace(make_cgroup=lambda _pid: _make_cgroup(driver, wish.spec))
-
-    def _with_output(self, wish: Wish) -> tuple[Wish, tuple[tuple[str, int], ...]]:
-        """Return the wish with pipes for its output, and their other ends: (stream, descriptor). A terminal needs none."""
-        if wish.spec.process and wish.spec.process.terminal:
-            return wish, ()
-        (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
-        return wish.replace(stdio=(wish.stdio[0], out_write, err_write)), (("stdout", out_read), ("stderr", err_read))
 
     def _log(self) -> LogWriter | None:
         try:
@@ -130,50 +152,89 @@ class Run:
         """Stay until the container has ended and all that it said is passed on; return how it ended."""
         failed = ""
         try:
-            while self.status is None or self.pump.open:
+            while self.code is None or self.pump.open:
                 self.loop.turn()
         except Exception as error:  # noqa: BLE001  nobody would be there for its output, its exit code and its end
             self._kill()
             failed = f"its supervisor failed: {type(error).__name__}: {error}"
         self.pump.close()
-        code = process.waited_status(self.status or 0)
-        return exits.Exit(code, self.started_at, time.time(), failed or self.pump.log_error)
+        return exits.Exit(self.code or 0, self.started_at, time.time(), failed or self.pump.log_error)
 
     def signal(self, number: int) -> None:
         """Send a signal to the container's first process; nothing where that has ended. Raises OSError, ValueError."""
         if self.pidfd >= 0:
             process.send_signal(self.pidfd, number)
 
-    def end_stdin(self) -> None:
-        """Close the container's standard input, for which nobody has more."""
-        if self.stdin >= 0:
-            os.close(self.stdin)
-            self.stdin = -1
+    def _look(self) -> None:
+        """The container's process has ended. It is reaped when that is written down: until then it can be asked again."""
+        how = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
+        assert how
+        self._ended(how.si_status if how.si_code == os.CLD_EXITED else 128 + how.si_status)
 
-    def _reap(self) -> None:
-        self.status = os.waitpid(self.pid, 0)[1]
+    def told(self, pid: int, status: int) -> bool:
+        """Hear from the guardian, whose child the process may be, how a process ended; tell whether it is this run's."""
+        if pid != self.pid:
+            return False
+        if self.code is None:
+            self._ended(process.waited_status(status))
+        return True
+
+    def _ended(self, code: int) -> None:
+        self.code = code
         self._let_go()
         self.pump.writers_are_gone()
         if self.pump.waiting:
             self.loop.after(_SECONDS_AFTER_EXIT, self.pump.wait_no_more)
 
+    def orphan(self, guardian: int) -> None:
+        """The container's process is no child of this process any more. Where it is the guardian's, he tells how it ended."""
+        if self.pidfd >= 0:
+            self.loop.unwatch(self.pidfd)
+            if process.parent(self.pid) != guardian:
+                self._be_strange()
+
+    def _be_strange(self) -> None:
+        """The process is somebody else's child: what remains is to ask the kernel how it ended, which since 6.15 it tells."""
+        self._questions = int(_SECONDS_TO_TELL / _PAUSE)
+        self.loop.watch(self.pidfd, self._ask)
+
+    def _ask(self) -> None:
+        self.loop.unwatch(self.pidfd)
+        status = process.reaped_status(self.pidfd)
+        if status is not None:
+            self._ended(process.waited_status(status))
+        elif self._questions:
+            self._questions -= 1
+            self.loop.after(_PAUSE, self._ask)  # its parent has not reaped it yet
+        else:
+            self._is_lost()
+
+    def _is_lost(self) -> None:
+        if self.code is None:
+            self._ended(exits.LOST)
+
     def _kill(self) -> None:
         """End the container, whose PID namespace ends with its first process."""
-        if self.status is None:
-            process.send_signal(self.pidfd, _SIGKILL)
-            self.status = os.waitpid(self.pid, 0)[1]
+        if self.code is None:
+            if self.pidfd >= 0:
+                process.send_signal(self.pidfd, _SIGKILL)
+            self.code = 128 + _SIGKILL
             self._let_go()
 
     def _let_go(self) -> None:
-        self.loop.unwatch(self.pidfd)
-        os.close(self.pidfd)
-        self.pidfd = -1
+        if self.pidfd >= 0:
+            self.loop.unwatch(self.pidfd)
+            os.close(self.pidfd)
+            self.pidfd = -1
 
     # Ending
 
     def clean(self) -> None:
-        """Take away what the run had on the machine: its cgroup and the state of its process."""
-        self.end_stdin()
+        """Take away what the run had on the machine: its process, its cgroup and the state of both."""
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            pass  # the guardian's
         self._remove_cgroup()
         self._forget_state()
 

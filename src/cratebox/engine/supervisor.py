@@ -15,7 +15,7 @@ import gc
 import os
 import time
 
-from cratebox.engine import exits
+from cratebox.engine import custody, exits, guardian
 from cratebox.engine.client import Client
 from cratebox.engine.dialogue import ERROR, Watch, pack_error
 from cratebox.engine.life import Life
@@ -26,11 +26,14 @@ from cratebox.linux import fdpass, lock, process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
     from typing import NoReturn
 
 
 def fork(watch: Watch, sock: _socket.socket, client_sock: _socket.socket) -> int:
-    """Fork the supervisor; return its pid. `sock` is its end of the dialogue, the other one the client's."""
+    """Fork the supervisor and its guardian; return the guardian's pid. `sock` is the supervisor's end of the dialogue, the other
+    one the client's.
+    """
     pid = os.fork()
     if pid == 0:
         try:
@@ -42,13 +45,14 @@ def fork(watch: Watch, sock: _socket.socket, client_sock: _socket.socket) -> int
 
 
 def _leave_caller() -> None:
-    """Let go of what the caller of a start has: his session, his directory, his handlers of signals.
-
-    Signals that he had blocked or taken over must find the container's processes as execve(2) expects them. Raises OSError.
-    """
-    os.setsid()
+    """Let go of what the caller of a start has: his directory and his handlers of signals. His session is left already."""
     os.chdir("/")  # it could not be unmounted
     process.set_name("crate-supervisor")
+    restore_signals()
+
+
+def restore_signals() -> None:
+    """Signals that the caller had blocked or taken over must find the container's processes as execve(2) expects them."""
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGQUIT):
         _signal.signal(number, _signal.SIG_DFL)
     _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
@@ -60,10 +64,19 @@ def _serve(watch: Watch, sock: _socket.socket) -> NoReturn:
     code = 125
     try:
         wish = watch.wish
-        ours = (sock.fileno(), watch.lock, watch.stdin, *wish.stdio, *wish.held, *wish.trees.values())
-        output = _output(watch.attached, ours)
+        os.setsid()
+        kept = custody.new()
+        guardian.divide(guardian.ward_of(watch), kept)
+        given = (*wish.stdio, *wish.held, *wish.trees.values())
+        ours = (sock.fileno(), watch.lock, watch.stdin, *watch.output, *given, *kept.descriptors)
+        output = _output(watch.attached)
+        guardian.let_go_of_standard_streams(ours)
         _close_others((*ours, *output.values()))
-        code = _main(watch, Client(sock, output, watch.attached))
+        client = Client(sock, output, watch.attached)
+        life = Life(watch, kept, [client])
+        _leave_caller()
+        gc.enable()  # a long life from here on
+        code = keep(life, life.live)
     except BaseException as error:  # noqa: BLE001  there is nobody above: say it and end
         try:
             fdpass.send(sock, ERROR + f"{type(error).__name__}\0the supervisor failed: {error!r}\0".encode())
@@ -73,11 +86,8 @@ def _serve(watch: Watch, sock: _socket.socket) -> NoReturn:
         os._exit(code)
 
 
-def _output(attached: bool, ours: tuple[int, ...]) -> dict[str, int]:
-    """Return where the client wants the container's streams: each a descriptor of its own, since poll(2) tells them apart.
-
-    The standard streams that he was given are held no longer: a pipe's reader waits for its end.
-    """
+def _output(attached: bool) -> dict[str, int]:
+    """Return where the client wants the container's streams: each a descriptor of its own, since poll(2) tells them apart."""
     output = {}
     if attached:
         for name, number in (("stdout", 1), ("stderr", 2)):
@@ -85,10 +95,6 @@ def _output(attached: bool, ours: tuple[int, ...]) -> dict[str, int]:
                 output[name] = os.dup(number)
             except OSError:
                 continue  # it is closed
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    for number in {0, 1, 2}.difference(ours):
-        os.dup2(null, number)
-    os.close(null)
     return output
 
 
@@ -102,17 +108,17 @@ def _close_others(ours: tuple[int, ...]) -> None:
     process.close_from(3, ours)
 
 
-def _main(watch: Watch, client: Client) -> int:
-    gc.enable()  # a long life from here on
-    life = Life(watch, client)
+def keep(life: Life, go_on: Callable[[], None]) -> int:
+    """Call `go_on`, which lives that life. Where a start fails, write down why, and tell who waits for it. Return an exit code."""
     try:
-        _leave_caller()
-        life.live()
+        go_on()
     except (CrateError, OSError, MemoryError) as failed:
         error = failed if isinstance(failed, CrateError) else RuntimeFailure(f"the container's supervisor failed: {failed}")
-        watch_failed(watch, error, life.before)
-        lock.release(watch.lock)  # before the client hears of it: it may start or remove the container at once
-        client.say(pack_error(error))
+        watch_failed(life.watch, error, life.before)
+        lock.release(life.watch.lock)  # before the client hears of it: it may start or remove the container at once
+        life.custody.hold({})
+        for client in life.clients:
+            client.say(pack_error(error))
         return error.exit_code
     return 0
 

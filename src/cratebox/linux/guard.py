@@ -17,7 +17,6 @@ program finds itself with the same pid, and so with these children, all signals 
 
 from __future__ import annotations
 
-import os
 import struct
 
 from cratebox.linux import const, stub
@@ -48,8 +47,7 @@ def execute(program_fd: int, child: int, argv: Sequence[str], env: Sequence[str]
     raise failure("execveat(crate-guardian)")
 
 
-# Code is a list of instructions, of names (what a jump can go to) and of jumps: (bytes of the instruction, name).
-_Code = "list[bytes | str | tuple[bytes, str]]"
+# Code is a list of instructions, of names (what a jump can go to) and of jumps: (the instruction, name).
 
 
 def _linked(code: list[bytes | str | tuple[bytes, str]]) -> bytes:

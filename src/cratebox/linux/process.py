@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import _signal
+import fcntl
 import os
 import struct
+import sys
 
 from cratebox.linux import const
 from cratebox.linux._libc import checked, pinned, syscall
 from cratebox.linux.procfs import read_text
+
+_PIDFD_INFO_SIZE = 64  # bytes of struct pidfd_info, PIDFD_INFO_SIZE_VER0
 
 
 def prctl(what: str, option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
@@ -111,6 +115,29 @@ def set_domainname(name: str) -> None:
     """Set the NIS domain name of this UTS namespace. Raises OSError."""
     raw = os.fsencode(name)
     checked(f"setdomainname({name})", const.SYS_setdomainname, raw, len(raw))
+
+
+def parent(pid: int) -> int:
+    """Return the pid of the parent of process `pid` (proc(5), field 4 of stat); 0 where there is no such process."""
+    try:
+        text = read_text(f"/proc/{pid}/stat")
+    except OSError:
+        return 0
+    return int(text[text.rindex(")") + 2 :].split()[1])
+
+
+def reaped_status(pidfd: int) -> int | None:
+    """Return the wait status of a process that its parent, whoever that is, has reaped; None where it is not yet, or where the
+    kernel does not tell (before Linux 6.15): PIDFD_GET_INFO with PIDFD_INFO_EXIT, linux/pidfd.h.
+    """
+    info = bytearray(const.PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder) + bytes(_PIDFD_INFO_SIZE - 8))
+    try:
+        fcntl.ioctl(pidfd, const.PIDFD_GET_INFO, info)
+    except OSError:
+        return None
+    if not int.from_bytes(info[:8], sys.byteorder) & const.PIDFD_INFO_EXIT:
+        return None
+    return int.from_bytes(info[-4:], sys.byteorder, signed=True)
 
 
 def waited_status(status: int) -> int:

@@ -1,0 +1,121 @@
+"""A supervisor in place of one that was killed: `_entry.py crate-supervisor ROOT STATE CONFIG ID FD...`, executed by its guardian.
+
+It finds the container's lock held, the pipes of its output open, the rest in custody, and on the disk what was going on:
+
+    the container's directory is gone (--rm)   its files are deleted
+    state.json, and no exit.json of that run   it runs, or has ended and nobody has written down how: go on with it
+    exit.json                                  the run is over: clean up, and go on with what follows it
+    neither                                    it was about to start: that has failed
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from cratebox.engine import events, exits, guardian, idmaps, logs, lost, record_file, records, supervisor
+from cratebox.engine.client import Client
+from cratebox.engine.custody import Custody
+from cratebox.engine.dialogue import Watch
+from cratebox.engine.guardian import Ward
+from cratebox.engine.life import Life
+from cratebox.engine.vanishing import Removal, delete_tree
+from cratebox.errors import NotFound, RuntimeFailure, StorageError
+from cratebox.linux import process
+from cratebox.linux.procfs import read_text
+from cratebox.paths import Paths
+from cratebox.runtime import state as runtime_state
+from cratebox.runtime.spec import Spec
+from cratebox.runtime.wish import Wish
+
+_SIGKILL = 9
+
+
+def main(words: list[str]) -> int:
+    """Go on with the container that the words of the guardian name, until there is nothing more to do."""
+    root, state, config, identity, *numbers = words
+    ours, kept, lock, stdout, stderr, stdin = map(int, numbers)
+    ward = Ward(Paths(root, state, config), identity, lock, (stdout, stderr), stdin)
+    held = Custody.of(ours, kept)
+    process.close_on_exec_from(3)
+    guardian.divide(ward, held)  # where that cannot be, the container's process stays a child of this one
+    process.set_name("crate-supervisor")
+    supervisor.restore_signals()
+    if not os.path.isdir(records.directory(ward.paths, identity)):
+        _finish_removal(ward)
+        return 0
+    return _go_on(ward, held)
+
+
+def _finish_removal(ward: Ward) -> None:
+    """The container has vanished (--rm); what its supervisor was about to delete is still there."""
+    gone = f"{ward.paths.containers}/.removing-{ward.id}"
+    owner = idmaps.own()
+    lost.remove_cgroup(gone, ward.id, owner.rootless)
+    delete_tree(owner, gone)
+
+
+def _go_on(ward: Ward, held: Custody) -> int:
+    fds = held.take()
+    console = fds.pop("console", -1)
+    life = Life(_watch(ward), held, _clients(fds))
+    where = life.watch.directory
+    ended, state = record_file.read(where + "/exit.json", exits.Exit), _state(life.watch)
+    if state and not (ended and ended.started_at == state.started_at):
+        return supervisor.keep(life, lambda: life.resume(state, console))
+    if ended:
+        lost.remove_cgroup(where, ward.id, life.watch.container.owner.rootless)
+        runtime_state.forget(life.watch.state_directory)
+        return supervisor.keep(life, lambda: life.follow(ended))
+    return supervisor.keep(life, lambda: _was_starting(life.watch))
+
+
+def _watch(ward: Ward) -> Watch:
+    container = records.load(ward.paths, ward.id)
+    where = records.directory(ward.paths, ward.id)
+    spec = record_file.read(where + "/config.json", Spec)
+    return Watch(
+        container=Removal(ward.paths, idmaps.own(), container.id, container.name, events.of_container(container)),
+        directory=where,
+        state_directory=f"{ward.paths.running}/{container.id}",
+        wish=Wish(spec or Spec("1.0.0"), where, (-1, -1, -1)),
+        remove=container.config.remove,
+        lock=ward.lock,
+        stdin=ward.stdin,
+        output=ward.output,
+        attached=False,
+        log=logs.wish_of(container),
+    )
+
+
+def _clients(fds: dict[str, int]) -> list[Client]:
+    """Return those who were attached or waited: of each there is N.socket or N.waiting, and N.stdout, N.stderr."""
+    found: dict[str, dict[str, int]] = {}
+    for name, fd in fds.items():
+        number, _, what = name.partition(".")
+        found.setdefault(number, {})[what] = fd
+    clients = []
+    for one in found.values():
+        attached = "socket" in one
+        sock = _socket.socket(fileno=one.pop("socket" if attached else "waiting"))
+        clients.append(Client(sock, one, attached))
+    return clients
+
+
+def _state(watch: Watch) -> runtime_state.State | None:
+    """Return the state of the run that was going on, None where there was none (yet)."""
+    try:
+        state = runtime_state.load(watch.state_directory)
+    except (NotFound, StorageError):
+        return None
+    return state if state.pid and state.boot_id == process.boot_id() else None
+
+
+def _was_starting(watch: Watch) -> None:
+    """End what was being made: the first process, which may be a child of the guardian's by now, and the cgroup."""
+    for pid in read_text(f"/proc/{os.getppid()}/task/{os.getppid()}/children").split():
+        if int(pid) != os.getpid():
+            os.kill(int(pid), _SIGKILL)
+    lost.remove_cgroup(watch.directory, watch.container.id, watch.container.owner.rootless)
+    runtime_state.forget(watch.state_directory)
+    raise RuntimeFailure("the container's supervisor was killed while it started")

@@ -1,0 +1,211 @@
+"""A supervisor or its guardian is killed: neither the container nor its exit code, its output or --rm is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from cratebox.engine import lost
+
+NAMES = ("crate-superviso", "crate-guardian")  # as the kernel cuts them
+
+
+def kin(box, reference: str) -> dict[str, int]:  # type: ignore[no-untyped-def]
+    """Return the pids of a container's supervisor and guardian, by those names: both have its lock open."""
+    lock = os.stat(box.crate.root / "containers" / identity_of(box, reference) / "lock")
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            if name in NAMES and any(os.path.samestat(os.stat(fd), lock) for fd in Path(f"/proc/{pid}/fd").iterdir()):
+                found[name] = int(pid)
+        except OSError:
+            continue
+    return found
+
+
+def identity_of(box, reference: str) -> str:  # type: ignore[no-untyped-def]
+    return str(box.crate.json("inspect", reference)[0]["Id"])
+
+
+def kill(box, reference: str, name: str, until) -> None:  # type: ignore[no-untyped-def]
+    """Kill the supervisor or the guardian, and wait until there are both again."""
+    before = kin(box, reference)
+    os.kill(before[name], signal.SIGKILL)
+    until(lambda: len(now := kin(box, reference)) == 2 and before[name] not in now.values())
+
+
+def exit_of(box, reference: str) -> tuple[str, int]:  # type: ignore[no-untyped-def]
+    state = box.crate.json("inspect", reference)[0]["State"]
+    return state["Status"], state["ExitCode"]
+
+
+def ends(box, reference: str, until) -> int:  # type: ignore[no-untyped-def]
+    until(lambda: exit_of(box, reference)[0] == "exited")
+    return exit_of(box, reference)[1]
+
+
+GO = "trap g=1 USR1; until [ $g ]; do sleep 0.05; done; "
+
+
+def go(box, reference: str) -> None:  # type: ignore[no-untyped-def]
+    """Let a container that waits for it go on."""
+    box.crate.ok("kill", "-s", "USR1", reference)
+
+
+@pytest.mark.parametrize("which", [NAMES[:1], NAMES[1:], NAMES[::-1], NAMES[:1] * 3])
+def test_the_exit_code_survives(box, until, which: tuple[str, ...]) -> None:
+    box.detached("--name", "web", "@", "sh", "-c", GO + "exit 42")
+    for name in which:
+        kill(box, "web", name, until)
+        assert exit_of(box, "web")[0] == "running"
+    go(box, "web")
+    assert ends(box, "web", until) == 42
+    box.crate.ok("start", "web")
+    box.crate.ok("rm", "-f", "web")
+
+
+def test_where_both_were_killed_in_turn_the_kernel_tells_the_exit_code_or_nobody_knows(box, until) -> None:
+    """The process is a child of init then, and its code can be asked for since Linux 6.15, once init has reaped it."""
+    box.detached("--name", "web", "@", "sh", "-c", GO + "exit 42")
+    for name in NAMES:
+        kill(box, "web", name, until)
+    go(box, "web")
+    assert ends(box, "web", until) in {42, 255}
+
+
+def test_the_signal_that_killed_it_survives(box, until) -> None:
+    box.detached("--name", "web", "@", "sh", "-c", "exec sleep 1000")
+    kill(box, "web", "crate-superviso", until)
+    box.crate.ok("kill", "web")
+    assert ends(box, "web", until) == 137
+
+
+def test_a_container_that_ends_while_nobody_looks_tells_its_code(box, until) -> None:
+    box.detached("--name", "web", "@", "sh", "-c", GO + "exit 9")
+    guardian, supervisor = kin(box, "web")["crate-guardian"], kin(box, "web")["crate-superviso"]
+    os.kill(guardian, signal.SIGSTOP)
+    os.kill(supervisor, signal.SIGKILL)
+    pid = box.crate.json("inspect", "web")[0]["State"]["Pid"]
+    go(box, "web")
+    until(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
+    os.kill(guardian, signal.SIGCONT)
+    assert ends(box, "web", until) == 9
+
+
+def test_what_waits_for_it_hears_its_code(box, until) -> None:
+    box.detached("--name", "web", "@", "sh", "-c", GO + "exit 5")
+    waiting = box.crate.start("wait", "web", stdout=-1)
+    kill(box, "web", "crate-superviso", until)
+    go(box, "web")
+    assert waiting.communicate(timeout=20)[0].strip() == b"5"
+
+
+def test_the_log_goes_on(box, until) -> None:
+    box.detached("--name", "web", "@", "sh", "-c", "echo before; " + GO + "echo after; echo error >&2")
+    until(lambda: box.crate.ok("logs", "web") == "before")
+    kill(box, "web", "crate-superviso", until)
+    kill(box, "web", "crate-guardian", until)
+    go(box, "web")
+    ends(box, "web", until)
+    assert box.crate("logs", "web").stdout.split() == ["before", "after"]
+    assert box.crate("logs", "web").stderr.split() == ["error"]
+
+
+def test_a_terminal_goes_on(box, until) -> None:
+    box.detached("-t", "--name", "web", "@", "sh", "-c", GO + "tty; test -t 1 && exit 3")
+    kill(box, "web", "crate-superviso", until)
+    go(box, "web")
+    assert ends(box, "web", until) == 3
+    assert box.crate.ok("logs", "web") == "/dev/pts/0"
+
+
+def test_who_is_attached_notices_nothing(box, until) -> None:
+    words = box.words("--name", "web", "@", "sh", "-c", "echo before; " + GO + "echo after; exit 6")
+    client = box.crate.start("run", "--rm", *words, stdout=-1)
+    until(lambda: box.crate("inspect", "web").returncode == 0 and len(kin(box, "web")) == 2)
+    until(lambda: box.status("web") == "running")
+    kill(box, "web", "crate-superviso", until)
+    go(box, "web")
+    assert client.communicate(timeout=20)[0] == b"before\nafter\n"
+    assert client.returncode == 6
+
+
+def test_rm_is_kept(box, until) -> None:
+    box.detached("--rm", "--name", "web", "@", "sh", "-c", GO)
+    where = box.crate.root / "containers" / identity_of(box, "web")
+    kill(box, "web", "crate-superviso", until)
+    go(box, "web")
+    until(lambda: not where.exists() and not list(where.parent.glob(".removing-*")))
+    assert box.crate.ok("ps", "-aq") == ""
+
+
+def test_a_client_that_is_killed_leaves_rm_to_the_supervisor(box, until) -> None:
+    client = box.start("--name", "web", "@", "sh", "-c", GO)
+    until(lambda: box.crate("inspect", "web").returncode == 0 and box.status("web") == "running")
+    client.kill()
+    client.wait()
+    assert box.status("web") == "running"
+    go(box, "web")
+    until(lambda: os.listdir(box.crate.root / "containers") == [], 5)
+
+
+def test_a_container_that_has_lost_both_runs_on_and_can_be_removed(box, until) -> None:
+    box.detached("--name", "web", "@", "sleep", "1000")
+    for pid in kin(box, "web").values():
+        os.kill(pid, signal.SIGSTOP)
+    for pid in kin(box, "web").values():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not kin(box, "web"))
+    assert box.status("web") == "running"
+    box.crate.ok("stop", "-t", "0", "web")
+    assert exit_of(box, "web") == ("exited", 255)
+    box.crate.ok("rm", "web")
+
+
+def test_a_supervisor_that_is_killed_anywhere_leaves_what_it_says(box, until) -> None:
+    """Killed a moment later each time: while it starts, while it runs, while it ends."""
+    for milliseconds in range(0, 120, 6):
+        client = box.crate.start("run", "--name", "web", *box.words("sh", "-c", "sleep 0.02; exit 3"), stdout=-1, stderr=-1)
+        begun = time.monotonic()
+        while time.monotonic() - begun < milliseconds / 1000:
+            pass
+        supervisors = [pid for pid in _descendants(client.pid) if _name(pid) == "crate-superviso"]
+        for pid in supervisors:
+            os.kill(pid, signal.SIGKILL)
+        output = client.communicate(timeout=30)
+        assert client.returncode in {3, 125}, output
+        if box.crate("inspect", "web").returncode == 0:
+            status = exit_of(box, "web")
+            assert status[0] in {"created", "exited"}, (status, output)
+            assert client.returncode == 125 or status == ("exited", 3)
+            box.crate.ok("rm", "-f", "web")
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [int(child) for child in children] + [one for child in children for one in _descendants(int(child))]
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def test_the_first_process_is_found_below_a_guardian_too(box, until) -> None:
+    box.detached("--name", "web", "@", "sleep", "1000")
+    pid = box.crate.json("inspect", "web")[0]["State"]["Pid"]
+    where = box.crate.root / "containers" / identity_of(box, "web")
+    assert lost.first_process(str(where)) == pid
+    kill(box, "web", "crate-superviso", until)
+    assert lost.first_process(str(where)) == pid
+    box.crate.ok("rm", "-f", "web")
