@@ -91,7 +91,7 @@ class Engine:
         Engine.paths = paths
 
     def info(self) -> dict[str, Any]:
-        return {"Networks": ["none", "host"], "Rootless": False, "Store": {"Root": "/x"}}
+        return {"Networks": ["none", "host"], "Rootless": False, "CrateRootDir": "/x"}
 
     def version(self) -> dict[str, Any]:
         return {"Version": "0.1.0", "KernelVersion": "6.1"}
@@ -492,13 +492,14 @@ def test_what_is_no_time_is_told(crate: Callable[..., Said], engine: type[Engine
 
 
 def test_global_flags_say_where_state_lives(crate: Callable[..., Said], engine: type[Engine], tmp_path: pathlib.Path) -> None:
-    crate("--root", str(tmp_path / "r"), "--state=" + str(tmp_path / "s"), "info")
+    crate("--root", str(tmp_path / "r"), "--state=" + str(tmp_path / "s"), "info", "-f", "json")
     assert (engine.paths.root, engine.paths.state) == (str(tmp_path / "r"), str(tmp_path / "s"))
 
 
-def test_info_is_for_people_or_for_programs(crate: Callable[..., Said]) -> None:
-    assert crate("info").out == "Networks: none host\nRootless: false\nStore:\n  Root: /x\n"
-    assert json.loads(crate("info", "-f", "json").out)["Store"] == {"Root": "/x"}
+def test_info_is_for_programs_too(crate: Callable[..., Said]) -> None:
+    assert json.loads(crate("info", "-f", "json").out)["CrateRootDir"] == "/x"
+    assert crate("info", "-f", "{{.Rootless}} {{len .Networks}}").out == "false 2\n"
+    assert crate("system", "info", "-f", "{{.Rootless}}").out == "false\n"
     assert crate("version", "--format", "{{.Version}}").out == "0.1.0\n"
 
 

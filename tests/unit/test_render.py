@@ -144,8 +144,3 @@ def test_a_listing_names_the_fields_it_has(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(InvalidValue, match=r'at <\.Nmae>: map has no entry for key "Nmae"') as caught:
         render.listing(ROWS, HEADERS, ("ID", "Names"), "{{.Nmae}}")
     assert caught.value.hint == "there are: ID, Names"
-
-
-def test_info_is_names_and_values(capsys: pytest.CaptureFixture[str]) -> None:
-    render.tree({"A": 1, "B": {"C": True, "D": ["x", "y"]}, "E": None, "F": "a\x1b"})
-    assert capsys.readouterr().out == "A: 1\nB:\n  C: true\n  D: x y\nE:\nF: a\\x1b\n"

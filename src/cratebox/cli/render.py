@@ -175,20 +175,3 @@ def listing(rows: Iterable[Mapping[str, Any]], headers: Mapping[str, str], colum
     else:
         for row in rows:
             line(wanted.show(row), keep="\n\t")
-
-
-def tree(values: Mapping[str, Any], indent: str = "") -> None:
-    """Write names and values for people, what is inside two spaces deeper."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            line(f"{indent}{name}:")
-            tree(value, indent + "  ")
-        elif isinstance(value, (list, tuple)):
-            inside = [entry for entry in value if isinstance(entry, (str, int, float))]
-            line(f"{indent}{name}: {' '.join(map(str, inside))}".rstrip())
-        else:
-            line(f"{indent}{name}: {_plain(value)}".rstrip())
-
-
-def _plain(value: object) -> str:
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,13 +6,18 @@ from cratebox.cli.commands import open_engine
 from cratebox.cli.commands.info import FORMAT, show
 from cratebox.cli.options import Command, Words
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 COMMAND = Command(
     name="version",
     arguments="",
     summary="Show the versions of crate, Python and the kernel",
     flags=(FORMAT,),
-    description="Show the versions of crate and of what it stands on.",
-    examples=(("crate version -f '{{.Version}}'", "crate's own"),),
+    description="""Show the versions of crate and of what it stands on. There is no daemon, so that .Client and .Server, which scripts
+ask docker for, are the same.""",
+    examples=(("crate version -f '{{.Server.Version}}'", "crate's own"),),
     exit_codes=(("0", "always"),),
 )
 
@@ -37,5 +42,16 @@ def crate_version() -> str:
 
 def main(words: Words) -> int:
     """Print it."""
-    show(open_engine(words).version(), words.text("format"))
+    values = open_engine(words).version()
+    form = words.text("format")
+    show(values, form, () if form else _lines(values["Server"]))
     return 0
+
+
+def _lines(server: dict[str, Any]) -> list[str]:
+    return [
+        f"Version: {server['Version']}",
+        f"OS/Arch: {server['Os']}/{server['Arch']}",
+        f"Kernel Version: {server['KernelVersion']}",
+        *(f"{one['Name']}: {one['Version']}" for one in server["Components"]),
+    ]
