@@ -280,20 +280,39 @@ def test_other_networks_are_not_there_yet(text: str) -> None:
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [
-        ([], (False, "default")),
-        (["no-new-privileges"], (True, "default")),
-        (["no-new-privileges:true", "seccomp=unconfined"], (True, "unconfined")),
-        (["no-new-privileges=false"], (False, "default")),
-        (["seccomp=/p.json"], (False, "/p.json")),
-        (["seccomp:p.json"], (False, "/home/me/p.json")),
-        (["label=disable", "apparmor=unconfined"], (False, "default")),
+        ([], {}),
+        (["no-new-privileges"], {"no_new_privileges": True}),
+        (["no-new-privileges:true", "seccomp=unconfined"], {"no_new_privileges": True, "seccomp": "unconfined"}),
+        (["no-new-privileges=false"], {"no_new_privileges": False}),
+        (["seccomp=/p.json"], {"seccomp": "/p.json"}),
+        (["seccomp:p.json"], {"seccomp": "/home/me/p.json"}),
+        (["label=disable", "apparmor=unconfined"], {"apparmor": ""}),
+        (["apparmor=docker-default"], {"apparmor": "docker-default"}),
+        (["systempaths=unconfined"], {"unmasked": ("ALL",)}),
+        (
+            ["mask=/proc/a:/sys/b", "mask=/c/", "unmask=/proc/acpi"],
+            {"masked": ("/proc/a", "/sys/b", "/c"), "unmasked": ("/proc/acpi",)},
+        ),
     ],
 )
-def test_security_options_are_read(texts: list[str], expected: tuple[bool, str]) -> None:
+def test_security_options_are_read(texts: list[str], expected: dict[str, object]) -> None:
     assert security_options.parse_security_opt(texts, CWD) == expected
 
 
-@pytest.mark.parametrize("text", ["seccomp", "seccomp=", "apparmor=profile", "label=type:x", "no-new-privileges=maybe", "x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seccomp",
+        "seccomp=",
+        "apparmor=",
+        "mask=relative",
+        "unmask=/",
+        "mask=/a/../b",
+        "label=type:x",
+        "no-new-privileges=maybe",
+        "x",
+    ],
+)
 def test_security_options_that_crate_does_not_do_are_refused(text: str) -> None:
     with pytest.raises(CrateError):
         security_options.parse_security_opt([text], CWD)

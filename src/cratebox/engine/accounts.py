@@ -53,6 +53,12 @@ def resolve(user: str, directories: tuple[str, ...]) -> Account:
     return Account(uid=uid, gid=gid, groups=member_of, home=home)
 
 
+def groups(names: tuple[str, ...], directories: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the IDs of the groups of --group-add, by name or number. Raises InvalidValue for one that is not there."""
+    rows = _rows(read(directories, "etc/group"), 4)
+    return tuple(_group(rows, name) for name in names)
+
+
 def _find_user(passwd: list[list[str]], name: str) -> list[str] | None:
     """A number is a number: a user of the image whose name is "1000" does not get to be whom `--user 1000` means."""
     valid = [row for row in passwd if _number(row[2]) is not None and _number(row[3]) is not None]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "ContainerConfig", "DeviceLimit", "Limits", "MountWish", "Namespaces", "Ulimit", "check_capability", "check_hostname", "check_name", "check_network", "nearest",
+    "ContainerConfig", "DeviceLimit", "DeviceWish", "Limits", "MountWish", "Namespaces", "Ulimit", "check_capability", "check_hostname", "check_name", "check_network", "nearest",
     "parse_detach_keys", "parse_label", "parse_mount", "parse_signal", "parse_size", "parse_tmpfs", "parse_volume",
 ]  # fmt: skip
 
@@ -72,6 +72,14 @@ class Limits(Record):
     unified: dict[str, str] | None = None
 
 
+class DeviceWish(Record):
+    """A device of the machine, or all below the directory `source`, that the container has at `target`; `access` is made of r, w, m."""
+
+    source: str
+    target: str
+    access: str = "rwm"
+
+
 class Namespaces(Record):
     """Whose namespaces the container is in: "" for its own, "host", or "container:ID". `ipc` is also "private" and "shareable",
     which say whether others may join it, and "none": no /dev/shm. `user` is also "auto[:size=N]" and "keep-id[:uid=N,gid=N]".
@@ -88,7 +96,8 @@ class ContainerConfig(Record):
     """What the user asked for; what was not said is None or empty and comes from the image.
 
     `env`: KEY=VALUE, later ones win. `entrypoint`: () runs the command alone. `seccomp`: "default", "unconfined" or the
-    absolute path of a profile. `stop_timeout`: seconds. `shm_size`: bytes of /dev/shm.
+    absolute path of a profile. `cdi_devices`: VENDOR/CLASS=NAME. `timezone`: the name of a zone, or "local". `unset_env`: names
+    of the image's variables. `masked`, `unmasked`: paths hidden beyond the usual ones, and of those not hidden ("ALL"). `stop_timeout`: seconds. `shm_size`: bytes of /dev/shm.
     """
 
     image: str
@@ -118,6 +127,19 @@ class ContainerConfig(Record):
     oom_score_adj: int | None = None
     namespaces: Namespaces = Namespaces()
     sysctl: dict[str, str] = {}  # noqa: RUF012  as `labels`
+    devices: tuple[DeviceWish, ...] = ()
+    device_rules: tuple[str, ...] = ()
+    cdi_devices: tuple[str, ...] = ()
+    group_add: tuple[str, ...] = ()
+    annotations: dict[str, str] = {}  # noqa: RUF012  as `labels`
+    timezone: str = ""
+    umask: int | None = None
+    unset_env: tuple[str, ...] = ()
+    init_path: str = ""
+    volumes_from: tuple[str, ...] = ()
+    apparmor: str = ""
+    masked: tuple[str, ...] = ()
+    unmasked: tuple[str, ...] = ()
     init: bool = False
     platform: str | None = None
     stop_signal: str | None = None

@@ -22,7 +22,7 @@ def parse_env(text: str, host: Mapping[str, str]) -> str | None:
     return f"{key}={host[key]}" if key in host else None
 
 
-def read_env_file(path: str, host: Mapping[str, str]) -> tuple[str, ...]:
+def read_env_file(path: str, host: Mapping[str, str], keep_bare: bool = False) -> tuple[str, ...]:
     """Return the KEY=VALUE lines of an --env-file (`parse_env_file`). Raises InvalidValue, also where it cannot be read."""
     try:
         with open(path, "rb") as file:
@@ -32,14 +32,14 @@ def read_env_file(path: str, host: Mapping[str, str]) -> tuple[str, ...]:
         raise InvalidValue(f"cannot read the environment file {shown(path)}: {reason}") from None
     if len(raw) > _ENV_FILE_LIMIT:
         raise InvalidValue(f"the environment file {shown(path)} is larger than 1 MiB")
-    return parse_env_file(raw, path, host)
+    return parse_env_file(raw, path, host, keep_bare)
 
 
-def parse_env_file(raw: bytes, path: str, host: Mapping[str, str]) -> tuple[str, ...]:
+def parse_env_file(raw: bytes, path: str, host: Mapping[str, str], keep_bare: bool = False) -> tuple[str, ...]:
     """Read the lines of an --env-file by Docker's rules: `path` is for messages.
 
     A line is KEY=VALUE, or KEY for the host's value; what stands after = is taken as it is, quotes and trailing space
-    included. Empty lines and those that begin with # do not count, nor does a byte order mark.
+    included. With `keep_bare`, as for a --label-file, KEY alone stays as it is. Empty lines and those that begin with # do not count, nor does a byte order mark.
     """
     found = []
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
@@ -54,7 +54,7 @@ def parse_env_file(raw: bytes, path: str, host: Mapping[str, str]) -> tuple[str,
         if not key or "\0" in text or any(character.isspace() for character in key):
             why = "a NUL byte" if "\0" in text else "a space in the variable's name" if key else "no name before ="
             raise InvalidValue(f"{where}: {why}: {shown(text)}", "write KEY=VALUE; there is no `export` here")
-        variable = parse_env(text, host)
+        variable = text if keep_bare else parse_env(text, host)
         if variable is not None:
             found.append(variable)
     return tuple(found)

@@ -21,6 +21,9 @@ _REAPERS = ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit", "/usr/bin/tin
 _OWN = ("/dev/pts", "/dev/shm", "/dev/mqueue")  # noqa: S108  file systems that a container has for itself
 
 
+_NOTHING = specgen.Additions()
+
+
 def facts(
     identity: Identity, container: Container, config: ContainerConfig, attached: bool, joined: Joined | None = None
 ) -> specgen.Host:
@@ -34,7 +37,8 @@ def facts(
         gids=identity.gids,
         cgroup=specgen.cgroup_path(container.id, config.cgroup_parent),
         device_rules=not identity.rootless,
-        init=find_reaper() if config.init else "",
+        init=find_reaper(config.init_path) if config.init else "",
+        added=_added(config, identity.rootless),
         devices=_all_devices() if config.privileged else (),
         console=_terminal_size() if config.tty and attached else None,
         joined=joined.namespaces if joined else (),
@@ -42,6 +46,14 @@ def facts(
         thermal=_thermal(),
     )
     return _with_limits(found, config.limits) if config.limits else found
+
+
+def _added(config: ContainerConfig, rootless: bool) -> specgen.Additions:
+    if not (config.devices or config.device_rules or config.cdi_devices or config.timezone):
+        return _NOTHING
+    from cratebox.engine import host_devices
+
+    return host_devices.additions(config, rootless)
 
 
 def _with_limits(found: specgen.Host, limits: Limits) -> specgen.Host:
@@ -68,8 +80,12 @@ def _files(identity: Identity, container: Container) -> tuple[str, ...]:
     return tuple(name for name in hostfiles.NAMES if os.path.lexists(f"{container.rootfs}/etc/{name}"))
 
 
-def find_reaper() -> str:
-    """Return the path of a small init for --init. Raises Unsupported where none is installed."""
+def find_reaper(wanted: str = "") -> str:
+    """Return the path of a small init for --init: `wanted`, or the first that is installed. Raises Unsupported where there is none."""
+    if wanted and not os.access(wanted, os.X_OK):
+        raise Unsupported(f"--init-path {wanted} is no program that can be executed")
+    if wanted:
+        return wanted
     for path in _REAPERS:
         if os.access(path, os.X_OK):
             return path

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from cratebox.engine.sizes import ContainerSize
 
 # Fields of ContainerConfig that `inspect` does not show, and why.
-HIDDEN = {"name": "the container's own name counts, which `rename` changes", "platform": "it chose the image, which is shown"}
+HIDDEN = {
+    "name": "the container's own name counts, which `rename` changes",
+    "platform": "it chose the image, which is shown",
+    "unset_env": "it shows in what Env does not have",
+}
 
 
 def container_document(

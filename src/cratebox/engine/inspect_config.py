@@ -37,10 +37,16 @@ def config_of(container: Container) -> dict[str, Any]:
     }
     if config.stop_timeout is not None:
         document["StopTimeout"] = config.stop_timeout
+    if config.timezone:
+        document["Timezone"] = config.timezone
+    if config.umask is not None:
+        document["Umask"] = f"{config.umask:04o}"
     return document
 
 
 def environment(container: Container) -> list[str]:
     """Return the variables of the image and of the user; of one name the last counts, in the place of the first."""
-    found = {entry.partition("=")[0]: entry for entry in (*container.defaults.env, *container.config.env)}
+    config = container.config
+    of_image = [entry for entry in container.defaults.env if entry.partition("=")[0] not in config.unset_env]
+    found = {entry.partition("=")[0]: entry for entry in (*of_image, *config.env)}
     return list(found.values())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from cratebox.engine.config import ContainerConfig
+from cratebox.engine.device_words import GPU
 from cratebox.engine.inspect_limits import limits_of
 from cratebox.engine.records import Container
-from cratebox.engine.specgen import MASKED, READONLY
+from cratebox.engine.specgen import MASKED, READONLY, still_hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def _life(config: ContainerConfig) -> dict[str, Any]:
         "ContainerIDFile": "",
         "ConsoleSize": [0, 0],
         "Init": config.init,
+        "InitPath": config.init_path,
+        "Annotations": dict(sorted(config.annotations.items())),
         "Runtime": "crate-oci",
         "Isolation": "",
     }
@@ -44,7 +47,7 @@ def _files(config: ContainerConfig) -> dict[str, Any]:
         "Binds": [bind_of(one) for one in config.mounts if one.kind == "bind"] or None,
         "Tmpfs": {one.target: ",".join(one.options) for one in config.mounts if one.kind == "tmpfs"},
         "VolumeDriver": "",
-        "VolumesFrom": None,
+        "VolumesFrom": list(config.volumes_from) or None,
         "ReadonlyRootfs": config.read_only,
     }
 
@@ -73,15 +76,18 @@ def _security(config: ContainerConfig) -> dict[str, Any]:
     options = [
         *(["no-new-privileges"] if config.no_new_privileges else []),
         *([f"seccomp={config.seccomp}"] if config.seccomp != "default" else []),
+        *([f"apparmor={config.apparmor}"] if config.apparmor else []),
+        *(f"mask={path}" for path in config.masked),
+        *(f"unmask={path}" for path in config.unmasked),
     ]
     return {
         "Privileged": config.privileged,
         "CapAdd": list(config.cap_add) or None,
         "CapDrop": list(config.cap_drop) or None,
         "SecurityOpt": options or None,
-        "GroupAdd": None,
-        "MaskedPaths": None if config.privileged else list(MASKED),
-        "ReadonlyPaths": None if config.privileged else list(READONLY),
+        "GroupAdd": list(config.group_add) or None,
+        "MaskedPaths": None if config.privileged else [*still_hidden(MASKED, config.unmasked), *config.masked],
+        "ReadonlyPaths": None if config.privileged else list(still_hidden(READONLY, config.unmasked)),
     }
 
 
@@ -97,5 +103,21 @@ def _network(_config: ContainerConfig) -> dict[str, Any]:
     }
 
 
-def _devices(_config: ContainerConfig) -> dict[str, Any]:
-    return {"Devices": [], "DeviceCgroupRules": None, "DeviceRequests": None}
+def _devices(config: ContainerConfig) -> dict[str, Any]:
+    requests = [
+        {
+            "Driver": "cdi",
+            "Count": 0,
+            "DeviceIDs": [name],
+            "Capabilities": [["gpu"]] if name.startswith(GPU) else [],
+            "Options": {},
+        }
+        for name in config.cdi_devices
+    ]
+    return {
+        "Devices": [
+            {"PathOnHost": one.source, "PathInContainer": one.target, "CgroupPermissions": one.access} for one in config.devices
+        ],
+        "DeviceCgroupRules": list(config.device_rules) or None,
+        "DeviceRequests": requests or None,
+    }

@@ -318,7 +318,19 @@ def _spec(start: Start, config: ContainerConfig, where: str, facts: specgen.Host
     defaults = start.container.defaults
     directories = (where + "/copy",) if os.path.isdir(where + "/copy") else (where + "/rw/upper", *reversed(start.layers))
     account = accounts.resolve(config.user if config.user is not None else defaults.user, directories)
+    if config.group_add:
+        account = account.replace(groups=(*account.groups, *_added_groups(config, directories, facts)))
     return specgen.build(config, defaults, facts, account, where)
+
+
+def _added_groups(config: ContainerConfig, directories: tuple[str, ...], facts: specgen.Host) -> tuple[int, ...]:
+    """Return the groups of --group-add. Raises InvalidValue, Unsupported for one that the container's user namespace does not have."""
+    found = accounts.groups(config.group_add, directories)
+    if facts.gids and specgen.mapped(found, facts.gids) != found:
+        raise Unsupported(
+            f"--group-add {' '.join(config.group_add)}: the container does not have that many group IDs", "crate info tells why"
+        )
+    return found
 
 
 def _overlay(start: Start, where: str) -> tuple[Overlay | None, str]:

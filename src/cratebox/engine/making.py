@@ -38,6 +38,10 @@ def make(
     config = _checked(config)
     if config.namespaces != Namespaces() or config.sysctl:
         config = _checked_namespaces(paths, config, images.identity.rootless)
+    if config.volumes_from:
+        from cratebox.engine import volumes_from
+
+        config = volumes_from.resolved(paths, config)
     if config.limits:
         _check_limits(config.limits, images.identity.rootless)
     images.tell_notice(progress)

@@ -17,6 +17,7 @@ from cratebox.runtime.spec import (
     Capabilities,
     ConsoleSize,
     Device,
+    Hooks,
     IDMapping,
     Linux,
     Mount,
@@ -70,6 +71,23 @@ class ImageDefaults(Record):
     labels: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
 
 
+class Additions(Record):
+    """What devices and their like add to a spec: see host_devices.py."""
+
+    devices: tuple[Device, ...] = ()
+    rules: tuple[DeviceRule, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    env: tuple[str, ...] = ()
+    hooks: Hooks = Hooks()
+    groups: tuple[int, ...] = ()
+
+    def plus(self, other: Additions) -> Additions:
+        """Return both."""
+        hooks = {name: getattr(self.hooks, name) + getattr(other.hooks, name) for name in Hooks._fields}
+        rest = {name: getattr(self, name) + getattr(other, name) for name in Additions._fields if name != "hooks"}
+        return Additions(hooks=Hooks(**hooks), **rest)
+
+
 class Host(Record):
     """The facts about the machine that a spec depends on."""
 
@@ -84,6 +102,7 @@ class Host(Record):
     thermal: tuple[str, ...] = ()  # directories of /sys that tell the heat of each processor, and so what others compute
     init: str = ""  # the path of the reaper for --init
     devices: tuple[Device, ...] = ()  # all of the machine's, for --privileged
+    added: Additions = Additions()
     joined: tuple[Namespace, ...] = ()  # those of other containers, see joined.py
     console: tuple[int, int] | None = None  # rows and columns of the user's terminal
     files: tuple[str, ...] = ("resolv.conf", "hostname", "hosts")  # of /etc, bound in from the container's directory
@@ -137,6 +156,7 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
         args = (INIT_PLACE, "--", *args)
         mounts.append(Mount(INIT_PLACE, "bind", host.init, ("bind", "ro", "nosuid", "nodev")))
     mounts += _file_mounts(config, host, directory)
+    mounts += host.added.mounts
     mounts += sorted((user_mount(one) for one in config.mounts), key=lambda one: one.destination.count("/"))
     names = capabilities_of(config)
     return Spec(
@@ -150,13 +170,15 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
             env=_environment(config, image, host, account),
             terminal=config.tty,
             console_size=ConsoleSize(*host.console) if host.console and config.tty else None,
-            user=User(account.uid, account.gid, 0o022, mapped(account.groups, host.gids)),
+            user=User(account.uid, account.gid, 0o022 if config.umask is None else config.umask, _groups(account, host)),
             capabilities=capabilities_for(names, account),
             rlimits=tuple(_rlimit(one.name, one.soft, one.hard) for one in config.ulimits),
             no_new_privileges=config.no_new_privileges,
             oom_score_adj=config.oom_score_adj,
+            apparmor_profile=config.apparmor,
         ),
-        annotations=config.labels or None,
+        annotations={**config.labels, **config.annotations} or None,
+        hooks=host.added.hooks if host.added.hooks != Hooks() else None,
         linux=_linux(config, host),
     )
 
@@ -173,6 +195,10 @@ def mapped(groups: tuple[int, ...], gids: tuple[IDMap, ...]) -> tuple[int, ...]:
     return tuple(gid for gid in groups if any(one.inside <= gid < one.inside + one.size for one in gids))
 
 
+def _groups(account: Account, host: Host) -> tuple[int, ...]:
+    return (*mapped(account.groups, host.gids), *host.added.groups)
+
+
 def capabilities_for(names: tuple[str, ...], account: Account) -> Capabilities:
     """Only root has them at once; others find them in the bounding set. Inheritable stays empty (CVE-2022-24769)."""
     held = names if account.uid == 0 else ()
@@ -185,8 +211,10 @@ def _environment(config: ContainerConfig, image: ImageDefaults, host: Host, acco
     if config.tty:
         entries.append("TERM=xterm")
     found: dict[str, str] = {}
-    for entry in (*entries, *image.env, *config.env):
+    for entry in (*entries, *image.env, *host.added.env, *config.env):
         name, equals, _ = entry.partition("=")
+        if name in config.unset_env and entry not in config.env:
+            continue
         if name and equals:  # an image's "NAME" alone never pulls in the host's value (CVE-2020-14370)
             found[name] = entry
     found.setdefault("HOME", "HOME=" + account.home)
@@ -274,12 +302,24 @@ def _linux(config: ContainerConfig, host: Host) -> Linux:
         uid_mappings=_mappings(host.uids) if new_user else (),
         gid_mappings=_mappings(host.gids) if new_user else (),
         sysctl=config.sysctl or None,
-        devices=host.devices if config.privileged else (),
+        devices=_devices(host),
         cgroups_path=host.cgroup,
         resources=resources_of(config, host),
-        masked_paths=() if config.privileged else MASKED + host.thermal,
-        readonly_paths=() if config.privileged else READONLY,
+        masked_paths=() if config.privileged else (*still_hidden(MASKED + host.thermal, config.unmasked), *config.masked),
+        readonly_paths=() if config.privileged else still_hidden(READONLY, config.unmasked),
     )
+
+
+def _devices(host: Host) -> tuple[Device, ...]:
+    named = {one.path for one in host.added.devices}
+    return (*(one for one in host.devices if one.path not in named), *host.added.devices)
+
+
+def still_hidden(paths: tuple[str, ...], unmasked: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the paths that stay hidden, or read-only: not those that --security-opt unmask names, nor what is below them."""
+    if "ALL" in unmasked:
+        return ()
+    return tuple(path for path in paths if not any(path == one or path.startswith(one + "/") for one in unmasked))
 
 
 def shares(word: str) -> bool:
@@ -308,10 +348,10 @@ def resources_of(config: ContainerConfig, host: Host) -> Resources | None:
         from cratebox.engine import limits
 
         found = limits.resources(config.limits, host.disks, host.counts_swap)
-    return (found or Resources()).replace(devices=_device_rules(config)) if host.device_rules else found
+    return (found or Resources()).replace(devices=_device_rules(config, host)) if host.device_rules else found
 
 
-def _device_rules(config: ContainerConfig) -> tuple[DeviceRule, ...]:
+def _device_rules(config: ContainerConfig, host: Host) -> tuple[DeviceRule, ...]:
     if config.privileged:
         return (DeviceRule(allow=True),)
-    return (DeviceRule(allow=False), *(DeviceRule(True, *rule) for rule in _ALLOWED_DEVICES))
+    return (DeviceRule(allow=False), *(DeviceRule(True, *rule) for rule in _ALLOWED_DEVICES), *host.added.rules)

@@ -55,13 +55,11 @@ CREATE_FLAGS = (
     Flag("quiet", "q", help="show nothing of a pull", group=IMAGE),
 )  # fmt: skip
 
-MORE_FLAGS = tuple(f"cratebox.cli.commands.flags_{theme}" for theme in ("limits", "logging", "namespaces", "security"))
+MORE_FLAGS = tuple(f"cratebox.cli.commands.flags_{theme}" for theme in ("limits", "logging", "namespaces", "security", "words"))
 
 LATER_FLAGS = (
     "cpu-rt-period", "cpu-rt-runtime",
-    "device", "device-cgroup-rule", "gpus",
-    "group-add",
-    "annotation", "pidfile", "label-file", "link", "runtime", "storage-opt", "volumes-from",
+    "link", "pidfile", "runtime", "storage-opt",
     "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout", "no-healthcheck",
     "restart",
     "a/attach",
