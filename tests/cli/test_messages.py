@@ -14,6 +14,7 @@ import pytest
 from cratebox import errors
 from cratebox.cli.main import main
 from cratebox.image.manifest import ImageConfig
+from cratebox.image.store import StoredImage
 from cratebox.record import Record
 
 TYPE_CHECKING = False
@@ -47,14 +48,14 @@ class Status(Record):
     mounts: tuple[Any, ...] = ()
 
 
-class Image(Record):
+class Image(StoredImage):
     id: str = "sha256:" + "34" * 32
     manifest_digest: str = "sha256:" + "56" * 32
     names: tuple[str, ...] = ("docker.io/library/alpine:latest",)
     repo_digests: tuple[str, ...] = ()
     created: str = "2024-01-01T00:00:00Z"
     size: int = 7_833_000
-    config: ImageConfig | None = None
+    config: ImageConfig = ImageConfig(architecture="amd64", os="linux")
     layers: tuple[str, ...] = ()
 
 
@@ -364,11 +365,10 @@ def test_an_image_without_a_name_is_none(crate: Callable[..., Said], engine: typ
     assert crate("images", "--format", "{{.Repository}}:{{.Tag}}").out == "<none>:<none>\n"
 
 
-def test_images_of_one_repository_are_each_of_its_tags(crate: Callable[..., Said], engine: type[Engine]) -> None:
-    names = ("docker.io/library/alpine:1", "docker.io/library/alpine:2", "quay.io/a/b:1")
-    engine.images.answers["list"] = [Image(names=names)]
-    assert crate("images", "alpine", "--format", "{{.Tag}}").out == "1\n2\n"
-    assert crate("images", "alpine:2", "--format", "{{.Tag}}").out == "2\n"
+def test_images_asks_for_what_its_words_say(crate: Callable[..., Said], engine: type[Engine]) -> None:
+    engine.images.answers["list"] = [Image()]
+    crate("images", "-f", "dangling=true", "--filter", "label=x", "alpine")
+    assert engine.images.calls[0][1] == (("dangling=true", "label=x", "reference=alpine"),)
 
 
 def test_an_image_with_two_names_has_one_id(crate: Callable[..., Said], engine: type[Engine]) -> None:

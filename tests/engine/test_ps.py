@@ -46,3 +46,11 @@ def test_a_damaged_container_is_dead_and_has_its_name(root_box) -> None:
     identity = root_box.create("--name", "broken", "@", "true")
     (root_box.crate.root / "containers" / identity / "container.json").write_text("{")
     assert root_box.crate.ok("ps", "-a", "--format", "{{.Names}} {{.State}} {{.Status}}") == "broken dead Dead"
+
+
+def test_sizes_are_measured_where_they_are_asked_for(box) -> None:
+    box.crate.ok("run", "--name", "big", box.image, "dd", "if=/dev/zero", "of=/big", "bs=1000", "count=100")
+    size = r"100kB \(virtual [\d.]+MB\)"
+    assert "SIZE" not in box.crate.ok("ps", "-a")
+    assert re.search(size + "$", box.crate.ok("ps", "-as"))
+    assert re.fullmatch(size, box.crate.ok("ps", "-a", "--format", "{{.Size}}"))

@@ -83,23 +83,6 @@ def test_ages_look_as_docker_prints_them(seconds: float, expected: str) -> None:
     assert render.duration(seconds) == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("1970-01-01T00:01:00Z", 60),
-        ("1970-01-01T00:00:01.123456789Z", 1.123456),
-        ("1970-01-01T01:00:02+01:00", 2),
-        (5.5, 5.5),
-        ("", None),
-        ("yesterday", None),
-        (None, None),
-        ("0001-01-01T00:00:00Z", None),
-    ],
-)
-def test_times_are_read_in_every_form(text: str | float | None, seconds: float | None) -> None:
-    assert render.timestamp(text) == seconds
-
-
 def test_a_log_time_has_nanoseconds() -> None:
     assert render.rfc3339(1_000_000_005) == "1970-01-01T00:00:01.000000005Z"
 

@@ -94,26 +94,6 @@ def short_id(identifier: str) -> str:
     return identifier.rpartition(":")[2][:12]
 
 
-def timestamp(text: str | float | None) -> float | None:
-    """Return seconds since 1970 for an RFC 3339 time, or for such seconds; None where it says nothing."""
-    if isinstance(text, str):
-        from datetime import UTC, datetime
-
-        try:
-            when = datetime.fromisoformat(_microseconds(text))
-            text = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            return None
-    return text if text and text > 0 else None
-
-
-def _microseconds(text: str) -> str:
-    """Go writes nanoseconds; Python reads six digits of them."""
-    head, dot, tail = text.partition(".")
-    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
-    return head + (dot + digits[:6].ljust(6, "0") if dot else "") + tail[len(digits) :]
-
-
 def local_time(seconds: float) -> str:
     """Return a time as Docker's CreatedAt: 2024-05-01 12:00:00 +0200 CEST."""
     import time

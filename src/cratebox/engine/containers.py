@@ -13,6 +13,7 @@ from cratebox.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cratebox.engine.sizes import ContainerSize
     from collections.abc import Iterator, Sequence
     from typing import Any
 
@@ -164,16 +165,21 @@ class Containers:
 
         return listing.select(self.paths, self.images, all, filters, last)
 
+    def sizes(self, containers: Sequence[Container | ContainerStatus]) -> dict[str, ContainerSize]:
+        """Return what each container has written, what its log takes and how large its image is, by ID, in bytes.
+
+        What cannot be read, or is being removed, counts as nothing. Raises StorageError.
+        """
+        from cratebox.engine import sizes
+
+        return sizes.of_containers(self.paths, self.images, containers)
+
     def inspect(self, reference: str, size: bool = False) -> dict[str, Any]:
         """Return a container in Docker's form of `inspect`; with `size`, SizeRw and SizeRootFs in bytes. Raises as `get`."""
         from cratebox.engine.inspect import container_document
 
         container = self.get(reference)
-        measured = None
-        if size:
-            from cratebox.engine import sizes
-
-            measured = sizes.of_containers(self.paths, self.images, [container])[container.id]
+        measured = self.sizes([container])[container.id] if size else None
         status = records.status(self.paths, container)
         return container_document(self.paths, container, status, self._layers(container), measured)
 

@@ -229,9 +229,19 @@ class Images:
             self._directories[container.image_id] = self.store.layer_directories(self.store.find(container.image_id))
         return self._directories[container.image_id]
 
-    def list(self) -> Sequence[StoredImage]:
-        """Return the images in the store that are whole. Raises StorageError where its index is damaged."""
-        return self.store.images()
+    def list(self, filters: Sequence[str] = ()) -> Sequence[StoredImage]:
+        """Return the images in the store that are whole; those alone that `filters` let through, words as of `images --filter`:
+        "dangling=true", "label=KEY=VALUE", "reference=alpine*", "before=NAME", "since=NAME".
+
+        Raises StorageError where its index is damaged, InvalidValue for a filter, NotFound for an image of before and since.
+        """
+        if not filters:
+            return self.store.images()
+        from cratebox.engine import image_selection
+        from cratebox.engine.filters import parse
+
+        asked = parse(filters, image_selection.KEYS, image_selection.LATER)
+        return image_selection.select(self.store.images(), asked, self.store.find)
 
     def damaged(self) -> Sequence[tuple[str, StorageError]]:
         """Return (a name or a digest, what is wrong) of each image that is not whole. Raises as `list`."""

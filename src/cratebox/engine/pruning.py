@@ -6,8 +6,6 @@ of the store while a pull, a commit or the making of a container holds it.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from cratebox.engine import ending, events, leftovers, records, sizes
 from cratebox.engine.records import ContainerStatus
 from cratebox.errors import Conflict, NotFound, StorageError
@@ -100,7 +98,7 @@ def images(paths: Paths, images: Images, filters: Filters, every: bool) -> Prune
     _check_known(paths)
 
     def chosen(image: StoredImage) -> bool:
-        return (every or not image.names) and filters.take(_seconds(image.created), image.config.labels)
+        return (every or not image.names) and filters.take(image.made, image.config.labels)
 
     removed = images.store.prune(chosen, images.used)
     lines = (
@@ -124,15 +122,6 @@ def _check_known(paths: Paths) -> None:
                     f"the record of container {identity[:12]}, which runs, is damaged: nobody knows which image it needs",
                     f"crate rm -f {identity[:12]}",
                 ) from None
-
-
-def _seconds(created: str) -> float:
-    """Return seconds since 1970 for what an image says (RFC 3339); 0 where it says nothing, or what is no time."""
-    try:
-        when = datetime.fromisoformat(created)
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 def _familiar(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from cratebox.engine import records
-from cratebox.engine.records import Container
+from cratebox.engine.records import Container, ContainerStatus
 from cratebox.errors import CrateError
 from cratebox.image import across
 from cratebox.linux import const
@@ -39,7 +39,7 @@ class ContainerSize(Record):
         return self.written + self.image
 
 
-def of_containers(paths: Paths, images: Images, containers: Sequence[Container]) -> dict[str, ContainerSize]:
+def of_containers(paths: Paths, images: Images, containers: Sequence[Container | ContainerStatus]) -> dict[str, ContainerSize]:
     """Return the size of each container, by ID; what cannot be read, or is being removed, counts as nothing. Raises StorageError."""
     own = {one.id: _own(paths, one.id) for one in containers}
     written = _written(images, [own[one.id] for one in containers])

@@ -33,6 +33,17 @@ class StoredImage(Record):
     config: ImageConfig
     layers: tuple[str, ...]  # diff IDs, lowest first
 
+    @property
+    def made(self) -> float:
+        """When it was made, in seconds since 1970; 0 where the image does not say, or says what is no time."""
+        from datetime import UTC, datetime
+
+        try:
+            when = datetime.fromisoformat(self.created)
+            return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
+        except (ValueError, OverflowError):
+            return 0.0
+
 
 class Catalog:
     """The images below `directory`, as they are found there."""

@@ -30,6 +30,9 @@ COMMAND = Command(
     summary="List images",
     flags=(
         Flag("all", "a", help="all images (there are no hidden ones: for Docker's sake)"),
+        Flag(
+            "filter", "f", "KEY=VALUE", "only those for which this holds: dangling=true, label=KEY, reference=a*", repeat=True
+        ),
         Flag("digests", help="show the digests of their manifests"),
         Flag("no-trunc", help="do not shorten IDs"),
         Flag("quiet", "q", help="print IDs alone"),
@@ -38,8 +41,11 @@ COMMAND = Command(
     least=0,
     most=1,
     completes="image",
-    later=("f/filter", "tree"),
-    description="List the images in the store, the newest first, a line for each of their names.",
+    later=("tree",),
+    description="""List the images in the store, the newest first, a line for each of their names. REPOSITORY may be a pattern.
+
+Filters: dangling (true: without a name), label (KEY or KEY=VALUE), before and since (made before or after an image), reference (a
+name or a pattern). Values of reference are alternatives; keys must all hold.""",
     examples=(
         ("crate images alpine", "those of one name"),
         ("crate images --format '{{.ID}} {{.Size}}'", "as a script wants it"),
@@ -51,9 +57,9 @@ COMMAND = Command(
 def main(words: Words) -> int:
     """Print the list."""
     images = open_engine(words).images
-    found = sorted(images.list(), key=lambda image: render.timestamp(image.created) or 0, reverse=True)
-    wanted = words.arguments[0] if words.arguments else None
-    rows = [row for image in found for row in _rows(image, words.yes("no-trunc")) if wanted is None or _matches(row, wanted)]
+    filters = (*words.all("filter"), *(f"reference={name}" for name in words.arguments))
+    found = sorted(images.list(filters), key=lambda image: image.made, reverse=True)
+    rows = [row for image in found for row in _rows(image, words.yes("no-trunc"))]
     if words.yes("quiet") and not words.given("format"):
         for identifier in dict.fromkeys(row["ID"] for row in rows):
             render.line(identifier)
@@ -75,7 +81,7 @@ def _complain(images: Images) -> int:
 
 
 def _rows(image: StoredImage, whole: bool) -> Iterator[dict[str, Any]]:
-    created = render.timestamp(image.created)
+    created = image.made
     for repository, tag in names_of(image):
         yield {
             "Repository": repository,
@@ -112,16 +118,3 @@ def names_of(image: StoredImage) -> list[tuple[str, str]]:
         else:
             found.append((parsed.familiar_name, parsed.tag or _NONE))
     return found or [(_NONE, _NONE)]
-
-
-def _matches(row: dict[str, Any], wanted: str) -> bool:
-    """REPOSITORY alone means each of its tags; it may be a pattern of fnmatch(3)."""
-    from cratebox.image import reference
-
-    if set("*?[").intersection(wanted):
-        from fnmatch import fnmatchcase
-
-        return fnmatchcase(row["Repository"], wanted) or fnmatchcase(f"{row['Repository']}:{row['Tag']}", wanted)
-    parsed = reference.parse(wanted)
-    tagged = ":" in wanted.rpartition("/")[2]
-    return row["Repository"] == parsed.familiar_name and (not tagged or row["Tag"] == parsed.tag)

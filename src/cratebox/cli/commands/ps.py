@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.engine.records import ContainerStatus
+    from cratebox.engine.sizes import ContainerSize
 
 _HEADERS = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",
     "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS", "Mounts": "MOUNTS",
     "Networks": "NETWORKS", "LocalVolumes": "LOCAL VOLUMES", "ImageID": "IMAGE ID", "Pid": "PID",
+    "Size": "SIZE",
 }  # fmt: skip
 _COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 
@@ -34,9 +36,9 @@ COMMAND = Command(
         Flag("no-trunc", help="do not shorten IDs, commands and mounts"),
         Flag("last", "n", "N", "the N newest, in whatever state"),
         Flag("latest", "l", help="the newest, in whatever state"),
+        Flag("size", "s", help="measure what each has written, and with its image (takes time)"),
         Flag("format", metavar="FORMAT", help="table, json, TEMPLATE or 'table TEMPLATE', as '{{.Names}}: {{.Status}}'"),
     ),
-    later=("s/size",),
     description="""List the containers that run, or with -a all of them, the newest first.
 
 Filters: id (its beginning), name (a part, or a regular expression), label (KEY or KEY=VALUE), status (created, restarting, running,
@@ -54,16 +56,26 @@ none), network, volume (a source or a target), is-task. Values of one key are al
 def main(words: Words) -> int:
     """Print the list."""
     last = 1 if words.yes("latest") else words.number("last", -1) or 0
-    found = open_engine(words).containers.list(all=words.yes("all"), filters=words.all("filter"), last=max(last, 0))
+    containers = open_engine(words).containers
+    found = containers.list(all=words.yes("all"), filters=words.all("filter"), last=max(last, 0))
     fields = _FIELDS | _WHOLE if words.yes("no-trunc") else _FIELDS
     form = words.text("format")
     if words.yes("quiet") and not form:
         for one in found:
             render.line(fields["ID"](one))
         return 0
-    names = _COLUMNS if form in (None, "", "table") else tuple(fields)
-    render.listing([{name: fields[name](one) for name in names} for one in found], _HEADERS, _COLUMNS, form or None)
+    columns = _COLUMNS
+    if words.yes("size") or ".Size" in (form or ""):
+        sizes = containers.sizes(found)
+        columns = (*_COLUMNS, "Size")
+        fields = fields | {"Size": lambda one: _size(sizes[one.id])}
+    names = columns if form in (None, "", "table") else tuple(fields)
+    render.listing([{name: fields[name](one) for name in names} for one in found], _HEADERS, columns, form or None)
     return 0
+
+
+def _size(size: ContainerSize) -> str:
+    return f"{render.size(size.written)} (virtual {render.size(size.root)})"
 
 
 def _mounts(status: ContainerStatus) -> list[str]:
@@ -98,6 +110,7 @@ _FIELDS: dict[str, Callable[[ContainerStatus], Any]] = {
     "Networks": lambda one: one.network,
     "Pid": lambda one: one.pid,
     "Ports": lambda _: "",
+    "Size": lambda _: "N/A",
     "RunningFor": lambda one: f"{render.duration(time.time() - one.created)} ago",
     "State": lambda one: one.status,
     "Status": lambda one: status_text(one, time.time()),

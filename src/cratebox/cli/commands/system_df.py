@@ -100,7 +100,7 @@ def _document(usage: Usage) -> dict[str, Any]:
 def _images(images: Sequence[ImageUsage]) -> Iterator[dict[str, Any]]:
     now = time.time()
     for one in images:
-        created = render.timestamp(one.image.created)
+        created = one.image.made
         for repository, tag in names_of(one.image):
             yield {
                 "Repository": repository,
