@@ -13,7 +13,6 @@ from cratebox.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cratebox.engine.sizes import ContainerSize
     from collections.abc import Iterator, Sequence
     from typing import Any
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from cratebox.engine.log_reading import Entry
     from cratebox.engine.processes import Running
     from cratebox.engine.pruning import Filters, Pruned
+    from cratebox.engine.sizes import ContainerSize
     from cratebox.engine.stats import Usage
     from cratebox.image.progress import Progress
     from cratebox.image.store import StoredImage

@@ -64,7 +64,7 @@ def main(words: Words) -> int:
         for one in found:
             render.line(fields["ID"](one))
         return 0
-    columns = _COLUMNS
+    columns: tuple[str, ...] = _COLUMNS
     if words.yes("size") or ".Size" in (form or ""):
         sizes = containers.sizes(found)
         columns = (*_COLUMNS, "Size")
@@ -110,8 +110,8 @@ _FIELDS: dict[str, Callable[[ContainerStatus], Any]] = {
     "Networks": lambda one: one.network,
     "Pid": lambda one: one.pid,
     "Ports": lambda _: "",
-    "Size": lambda _: "N/A",
     "RunningFor": lambda one: f"{render.duration(time.time() - one.created)} ago",
+    "Size": lambda _: "N/A",
     "State": lambda one: one.status,
     "Status": lambda one: status_text(one, time.time()),
 }
