@@ -10,51 +10,7 @@ from pathlib import Path
 import pytest
 
 from cratebox.engine import lost
-
-NAMES = ("crate-superviso", "crate-guardian")  # as the kernel cuts them
-
-
-def kin(box, reference: str) -> dict[str, int]:  # type: ignore[no-untyped-def]
-    """Return the pids of a container's supervisor and guardian, by those names: both have its lock open."""
-    lock = os.stat(box.crate.root / "containers" / identity_of(box, reference) / "lock")
-    found = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
-            if name in NAMES and any(os.path.samestat(os.stat(fd), lock) for fd in Path(f"/proc/{pid}/fd").iterdir()):
-                found[name] = int(pid)
-        except OSError:
-            continue
-    return found
-
-
-def identity_of(box, reference: str) -> str:  # type: ignore[no-untyped-def]
-    return str(box.crate.json("inspect", reference)[0]["Id"])
-
-
-def kill(box, reference: str, name: str, until) -> None:  # type: ignore[no-untyped-def]
-    """Kill the supervisor or the guardian, and wait until there are both again."""
-    before = kin(box, reference)
-    os.kill(before[name], signal.SIGKILL)
-    until(lambda: len(now := kin(box, reference)) == 2 and before[name] not in now.values())
-
-
-def exit_of(box, reference: str) -> tuple[str, int]:  # type: ignore[no-untyped-def]
-    state = box.crate.json("inspect", reference)[0]["State"]
-    return state["Status"], state["ExitCode"]
-
-
-def ends(box, reference: str, until) -> int:  # type: ignore[no-untyped-def]
-    until(lambda: exit_of(box, reference)[0] == "exited")
-    return exit_of(box, reference)[1]
-
-
-GO = "trap g=1 USR1; until [ $g ]; do sleep 0.05; done; "
-
-
-def go(box, reference: str) -> None:  # type: ignore[no-untyped-def]
-    """Let a container that waits for it go on."""
-    box.crate.ok("kill", "-s", "USR1", reference)
+from support.kin import GO, NAMES, ends, exit_of, go, identity_of, kill, kin
 
 
 @pytest.mark.parametrize("which", [NAMES[:1], NAMES[1:], NAMES[::-1], NAMES[:1] * 3])

@@ -8,7 +8,7 @@ words are (`crate system df`): the second word, the module, and flags that are m
 from __future__ import annotations
 
 CONTAINERS = (
-    "run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "update", "rename", "exec", "ps", "top",
+    "run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "update", "rename", "exec", "attach", "ps", "top",
     "stats", "port", "logs", "inspect", "rm", "diff", "export", "commit",
 )  # fmt: skip
 IMAGES = ("pull", "images", "rmi")
@@ -50,7 +50,6 @@ ABOUT = {
 # What Docker and Podman have and crate does not: answered as such, and not as a word that nobody knows. One word is meant alone
 # and after `container` or `image`.
 LATER = (
-    "attach",
     "build",
     "commit",
     "compose",

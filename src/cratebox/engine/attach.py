@@ -39,6 +39,7 @@ class Attachment(Record):
     forward_signals: bool = True
     detach_keys: bytes = DETACH_KEYS
     mask: Any = ()  # the signals that the caller had blocked
+    late: bool = False  # it runs already: what is on its screen was drawn for another
 
 
 def block_signals() -> Any:
@@ -57,7 +58,9 @@ def is_main_thread() -> bool:
 
 
 def wait_started(sock: _socket.socket) -> int:
-    """Wait until the container's program runs; return its terminal's master, or -1. Raises what kept it from starting."""
+    """Wait until the container's program runs; return its terminal's master or the write end of its standard input, as far as
+    there is one to be given, else -1. Raises what kept it from starting.
+    """
     message, fds = fdpass.receive(sock)
     if message[:1] == dialogue.STARTED:
         return fds[0] if fds else -1
@@ -86,9 +89,12 @@ class _Client:
         try:
             if self.how.tty and self.how.interactive:
                 self._enter_raw_mode()  # before the program can say or be told anything
-            self.master = wait_started(self.how.sock)
-            if self.master >= 0:
-                self._pass_size()
+            given = wait_started(self.how.sock)
+            if self.how.tty:
+                self.master = given
+                self._pass_size(redraw=self.how.late)
+            elif given >= 0:
+                self.stdin = given
             return self._loop(wake)
         finally:
             self._leave_raw_mode()
@@ -143,9 +149,13 @@ class _Client:
                 pass  # the terminal is gone
             self.saved = None
 
-    def _pass_size(self) -> None:
+    def _pass_size(self, redraw: bool = False) -> None:
+        """Give the container's terminal the size of the user's; `redraw`: a program that draws is to hear of it in any case."""
         try:
-            tty.set_size(self.master, *tty.size(0))
+            rows, columns = tty.size(0)
+            if redraw:
+                tty.set_size(self.master, rows + 1, columns)
+            tty.set_size(self.master, rows, columns)
         except OSError:
             pass  # no terminal of our own, or the container's is closed
 

@@ -43,7 +43,8 @@ class Client:
             sink = Sink(fd, self._broken)
             self._sinks.append(sink)
             run.pump.attach(name, sink)
-        self.say(dialogue.STARTED, (run.console,) if run.console >= 0 and self.attached else ())
+        given = run.console if run.console >= 0 else run.watch.stdin
+        self.say(dialogue.STARTED, (given,) if given >= 0 and self.attached else ())
         if self._sock and self.attached:
             run.loop.watch(self._sock.fileno(), self._hear)
         else:

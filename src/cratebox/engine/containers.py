@@ -119,6 +119,17 @@ class Containers:
             return states.wrong(status, "stopped")
         return Conflict(f"{container.name} is running already", f"crate stop {container.name}, or crate logs {container.name}")
 
+    def attach(
+        self, reference: str, stdin: bool = True, sig_proxy: bool = True, detach_keys: bytes | None = None
+    ) -> int | None:
+        """Stay with a running container; return its exit code, None where the user detached.
+
+        `stdin`: pass standard input on, where the container has one. Raises NotFound, Conflict where it does not run.
+        """
+        from cratebox.engine import attaching
+
+        return attaching.attach_to(self.paths, self.get(reference), stdin, sig_proxy, detach_keys)
+
     def _start(self, container: Container, lock: int, **how: Any) -> int | None:
         from cratebox.engine import launch
 

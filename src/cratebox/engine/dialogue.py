@@ -11,6 +11,14 @@
          <------------------------------ EXITED code, after all is written
                                          with --rm: its files are deleted
 
+Whoever comes later finds the supervisor at a socket (control.py):
+
+    crate attach                        supervisor
+    ------------                        ----------
+    ATTACH (+ standard output, error) --> they get the container's output from here on
+         <------------------------------ STARTED (+ the terminal's master, or the write end of its standard input)
+    ... the rest is as above
+
 The client's standard output and error are written by the supervisor itself, through the descriptors that fork gave it, so
 nothing is copied twice. The client may die at any moment: the container goes on, `--rm` is still kept.
 """
@@ -25,7 +33,7 @@ from cratebox.record import Record
 from cratebox.runtime.wish import Wish
 
 STARTED, EXITED, ERROR, BROKEN = b"S", b"X", b"E", b"P"
-DETACH, SIGNAL = b"D", b"K"
+DETACH, SIGNAL, ATTACH = b"D", b"K", b"A"
 
 
 class Watch(Record):

@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 import time
 
-from cratebox.engine import dialogue, events, exits, guardian
+from cratebox.engine import dialogue, events, exits, guardian, streams
+from cratebox.engine.client import Client
 from cratebox.engine.loop import Loop
 from cratebox.engine.running import Run
 from cratebox.engine.vanishing import vanish
 from cratebox.errors import CrateError
-from cratebox.linux import lock, process
+from cratebox.linux import fdpass, lock, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cratebox.engine.client import Client
+    import _socket
+
     from cratebox.engine.custody import Custody
     from cratebox.engine.dialogue import Watch
+    from cratebox.engine.loop import Timer
     from cratebox.engine.pump import Stream
     from cratebox.runtime.state import State
 
 _SIGKILL = 9
+_SECONDS_TO_SETTLE = 0.01
 
 
 class Part:
@@ -60,6 +64,8 @@ class Life:
         self.parts = parts_of(watch)
         self._run: Run | None = None
         self._guardian = -1  # a pidfd
+        self._door: _socket.socket | None = None
+        self._settling: Timer | None = None
         for client in clients:
             client.left = self._left
 
@@ -114,15 +120,69 @@ class Life:
     def _welcome(self, run: Run) -> None:
         for client in self.clients[:]:
             client.join(run)
+        self._hear_reports()
+        self._settling = self.loop.after(_SECONDS_TO_SETTLE, self._settle)
+
+    def _settle(self) -> None:
+        """Do what a container that ends at once does without."""
         if self._guardian < 0:
             self._watch_guardian()
-        self._hear_reports()
+        self._open_door()
+
+    # Those who come later
+
+    def _leave(self) -> None:
+        self._run = None
+        self.loop.cancel(self._settling)
+        self._close_door()
+
+    def _open_door(self) -> None:
+        from cratebox.engine import control
+
+        self._close_door()
+        try:
+            self._door = control.listen(self.watch.state_directory)
+        except OSError:
+            return  # nobody can attach; that is told there
+        self.loop.watch(self._door.fileno(), self._let_in)
+
+    def _close_door(self) -> None:
+        if self._door:
+            self.loop.unwatch(self._door.fileno())
+            self._door.close()
+            self._door = None
+
+    def _let_in(self) -> None:
+        from cratebox.engine import control
+
+        assert self._door
+        sock = control.accept(self._door)
+        if sock:
+            self.loop.watch(sock.fileno(), lambda: self._meet(sock))
+
+    def _meet(self, sock: _socket.socket) -> None:
+        """Hear what somebody at the door wants; one who is attached is a client like the first."""
+        self.loop.unwatch(sock.fileno())
+        try:
+            message, fds = fdpass.receive(sock)
+        except OSError:
+            message, fds = b"", ()
+        if message != dialogue.ATTACH or len(fds) != 2 or not self._run:
+            streams.close(*fds)
+            sock.close()
+            return
+        client = Client(sock, dict(zip(("stdout", "stderr"), fds, strict=True)), attached=True)
+        client.left = self._left
+        self.clients.append(client)
+        client.join(self._run)
+        self._entrust()
 
     def _write_down(self, run: Run, ended: exits.Exit) -> None:
         try:
             exits.write(self.watch.directory, ended)  # before the state is forgotten: it is never unknown how it is
         except OSError:
             pass  # who is attached hears the code; to others it is lost, as after a crash
+        self._leave()
         run.clean()
         self.custody.drop_report()
         for part in self.parts:
@@ -143,6 +203,7 @@ class Life:
 
     def _vanish(self, run: Run, ended: exits.Exit) -> None:
         """Keep --rm. Nobody waits for more than its name: it is no container any more, and its ID never comes again."""
+        self._leave()
         run.forget()
         delete = vanish(self.watch.container)
         self._say_goodbye(ended)
