@@ -36,7 +36,14 @@ GROUPS = {
     "system": {"events": "events", "df": "system_df", "info": "info", "prune": "system_prune"},
     "healthcheck": {},
     "generate": {},
-    "secret": {},
+    "secret": {
+        "create": "secret_create",
+        "ls": "secret_ls",
+        "list": "secret_ls",
+        "inspect": "secret_inspect",
+        "rm": "secret_rm",
+        "remove": "secret_rm",
+    },
 }
 ABOUT = {
     "container": "commands for containers, by Docker's longer names",

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "ContainerConfig", "DeviceLimit", "DeviceWish", "Limits", "MountWish", "Namespaces", "Ulimit", "check_capability", "check_hostname", "check_name", "check_network", "nearest",
-    "parse_detach_keys", "parse_label", "parse_mount", "parse_signal", "parse_size", "parse_tmpfs", "parse_volume",
+    "ContainerConfig", "DeviceLimit", "DeviceWish", "Limits", "MountWish", "Namespaces", "SecretWish", "Ulimit",
+    "check_capability", "check_hostname", "check_name", "check_network", "nearest", "parse_detach_keys", "parse_label",
+    "parse_mount", "parse_signal", "parse_size", "parse_tmpfs", "parse_volume",
 ]  # fmt: skip
 
 NETWORKS = ("none", "host")
@@ -70,6 +71,17 @@ class Limits(Record):
     read_iops: tuple[DeviceLimit, ...] = ()
     write_iops: tuple[DeviceLimit, ...] = ()
     unified: dict[str, str] | None = None
+
+
+class SecretWish(Record):
+    """A secret that the container finds in the file `target`, or in the variable of that name where `kind` is "env"."""
+
+    name: str
+    kind: str = "mount"
+    target: str = ""
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o444
 
 
 class DeviceWish(Record):
@@ -130,6 +142,7 @@ class ContainerConfig(Record):
     devices: tuple[DeviceWish, ...] = ()
     device_rules: tuple[str, ...] = ()
     cdi_devices: tuple[str, ...] = ()
+    secrets: tuple[SecretWish, ...] = ()
     group_add: tuple[str, ...] = ()
     annotations: dict[str, str] = {}  # noqa: RUF012  as `labels`
     timezone: str = ""

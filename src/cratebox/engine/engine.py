@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cratebox.engine.containers import Containers
     from cratebox.engine.images import Images
     from cratebox.engine.pruning import Filters, Pruned
+    from cratebox.engine.secrets import Secrets
     from cratebox.engine.usage import Usage
 
 
@@ -48,6 +49,14 @@ class Engine:
 
             self._containers = Containers(self.paths, self.identity, self.images)
         return self._containers
+
+    @property
+    def secrets(self) -> Secrets:
+        """What containers may read and nobody else."""
+        self._trust()
+        from cratebox.engine.secrets import Secrets
+
+        return Secrets(self.paths)
 
     def _trust(self) -> None:
         """What lies in a store of somebody else's would be done with our rights: its containers, its processes to signal.

@@ -9,7 +9,7 @@ from cratebox.cgroup.model import DeviceRule
 from cratebox.engine.config import ContainerConfig, DeviceWish
 from cratebox.engine.device_words import parse_rule
 from cratebox.engine.specgen import Additions
-from cratebox.errors import InvalidValue
+from cratebox.errors import InvalidValue, Unsupported
 from cratebox.runtime.spec import Device, Mount
 
 _MOST = 4096  # nodes below one directory
@@ -18,8 +18,14 @@ _ZONES = "/usr/share/zoneinfo"
 
 def additions(config: ContainerConfig, rootless: bool) -> Additions:
     """Return what --device, --device-cgroup-rule, --gpus and --tz add to the spec. Raises InvalidValue, NotFound, Unsupported."""
+    if rootless and config.device_rules:
+        raise Unsupported("--device-cgroup-rule takes root: without it there are no such rules, and no nodes are made")
     found = Additions(rules=tuple(map(parse_rule, config.device_rules)))
     for wish in config.devices:
+        if rootless and not {"r", "w"} <= set(wish.access):
+            raise Unsupported(
+                f"--device {wish.source}: only root can keep a container from writing to it, or reading", "its mode can"
+            )
         nodes = _nodes(wish, rootless)
         found = found.plus(Additions(devices=nodes, rules=tuple(rule_of(node, wish.access) for node in nodes)))
     if config.cdi_devices:

@@ -37,6 +37,11 @@ def config_of(container: Container) -> dict[str, Any]:
     }
     if config.stop_timeout is not None:
         document["StopTimeout"] = config.stop_timeout
+    if config.secrets:
+        document["Secrets"] = [
+            {"Name": one.name, "Type": one.kind, "Target": one.target, "UID": one.uid, "GID": one.gid, "Mode": one.mode}
+            for one in config.secrets
+        ]
     if config.timezone:
         document["Timezone"] = config.timezone
     if config.umask is not None:

@@ -279,10 +279,16 @@ def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | No
         record_file.write(where + "/config.json", spec)  # last: it says that the container was started, see `status`
     except OSError as error:
         raise StorageError(f"cannot write to {where}: {error.strerror}", _full_hint(error)) from None
+    trees = dict(joined.trees) if joined else {}
+    if config.secrets:  # after the spec was written: they are never on the disk
+        from cratebox.engine import secret_mounts
+
+        spec, secrets = secret_mounts.give(start.paths, start.identity, config.secrets, spec, where + "/rootfs")
+        trees |= secrets
     return Wish(
         spec=spec,
         bundle=where,
-        trees=joined.trees if joined else {},
+        trees=trees,
         held=joined.fds if joined else (),
         overlay=overlay,
         filter=filter_,

@@ -38,6 +38,10 @@ def make(
     config = _checked(config)
     if config.namespaces != Namespaces() or config.sysctl:
         config = _checked_namespaces(paths, config, images.identity.rootless)
+    if config.secrets:
+        from cratebox.engine import secrets
+
+        config = secrets.resolved(paths, config)
     if config.volumes_from:
         from cratebox.engine import volumes_from
 

@@ -12,6 +12,7 @@
     ROOT/containers/ID/rootfs           where its root is mounted, in its own mount namespace alone
     ROOT/containers/ID/{hosts,hostname,resolv.conf}  made at each start, bound into its /etc
     ROOT/containers/.new-ID, .removing-ID            half made, half removed; garbage where nobody has the lock
+    ROOT/secrets/NAME                   not of any container, see secrets.py
     ROOT/names/NAME -> ID               a symlink: made by one, seen by all, never half there
     STATE/containers/ID/state.json      the process, see runtime/state.py
     STATE/containers/ID/watch.json      what its supervisor knows beyond that: restarts, health, see watching.py

@@ -48,6 +48,7 @@ MASKED = (
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 _SAFE = ("nosuid", "noexec", "nodev")
+_OF_SECRET = ("bind", "rprivate", "ro", *_SAFE)  # the file is made by made_mounts.py
 _PATH_MAX = 4096
 SHM = "/dev/shm"  # noqa: S108  the container's
 _SHM_SIZE = 64 << 20  # bytes
@@ -157,6 +158,7 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
         mounts.append(Mount(INIT_PLACE, "bind", host.init, ("bind", "ro", "nosuid", "nodev")))
     mounts += _file_mounts(config, host, directory)
     mounts += host.added.mounts
+    mounts += [Mount(one.target, "bind", "secret", _OF_SECRET) for one in config.secrets if one.kind == "mount"]
     mounts += sorted((user_mount(one) for one in config.mounts), key=lambda one: one.destination.count("/"))
     names = capabilities_of(config)
     return Spec(

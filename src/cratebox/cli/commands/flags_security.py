@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cratebox.cli.commands.create import FILES, PROCESS, SECURITY, working_directory
 from cratebox.cli.options import Flag, Words
-from cratebox.engine import device_words
+from cratebox.engine import device_words, secret_words
 from cratebox.engine.config import ContainerConfig, DeviceWish
 from cratebox.engine.security_options import parse_security_opt
 from cratebox.errors import InvalidValue, Unsupported
@@ -16,6 +16,8 @@ FLAGS = (
     Flag("device", metavar="PATH[:INSIDE][:rwm]", help="have a device of this machine, all below a directory, or one of CDI by its name: "
          "vendor.com/class=name", repeat=True, completes="file", group=FILES),
     Flag("device-cgroup-rule", metavar="RULE", help='let it open devices that it makes or finds, as "c 189:* rwm"', repeat=True, group=FILES),
+    Flag("secret", metavar="NAME[,OPTION=...]", help="have a secret in /run/secrets/NAME; type=env for a variable, target=, uid=, gid=, mode=",
+         repeat=True, group=FILES),
     Flag("gpus", metavar="all|N|device=...", help="have GPUs, by the CDI names nvidia.com/gpu=...", group=FILES),
 )  # fmt: skip
 
@@ -35,5 +37,6 @@ def wished(words: Words, config: ContainerConfig) -> ContainerConfig:
         group_add=words.all("group-add"),
         devices=tuple(one for one in devices if isinstance(one, DeviceWish)),
         cdi_devices=(*(one for one in devices if isinstance(one, str)), *(device_words.parse_gpus(gpus) if gpus else ())),
+        secrets=tuple(map(secret_words.parse, words.all("secret"))),
         device_rules=words.all("device-cgroup-rule"),
     )
