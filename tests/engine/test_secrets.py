@@ -56,7 +56,9 @@ def test_a_secret_is_nowhere_but_in_its_file(box, keep) -> None:
     keep("password")
     name = box.detached("--secret", "password", "--secret", "password,type=env,target=W", "@", "sleep", "100")
     try:
-        assert WORD not in box.crate.ok("inspect", name) + box.crate.ok("secret", "inspect", "password") + box.crate.ok("logs", name)
+        assert WORD not in box.crate.ok("inspect", name) + box.crate.ok("secret", "inspect", "password") + box.crate.ok(
+            "logs", name
+        )
         found = subprocess.run(["grep", "-rl", WORD, str(box.crate.root), str(box.crate.state)], capture_output=True, text=True)
         assert found.stdout.split() == [f"{box.crate.root}/secrets/password/data"]
         assert os.stat(found.stdout.strip()).st_mode & 0o777 == 0o600
@@ -82,7 +84,9 @@ def test_secrets_are_listed_told_of_and_deleted(box, keep) -> None:
     keep("a")
     assert box.crate.ok("secret", "ls", "--format", "{{.Name}}").split() == ["a", "b"]
     assert box.crate.ok("secret", "ls").split("\n")[0].split() == ["ID", "NAME", "DRIVER", "CREATED", "UPDATED"]
-    assert box.crate.ok("secret", "inspect", "-f", "{{.ID}} {{.Spec.Name}} {{.Spec.Labels.k}}", identity[:8]) == f"{identity} b v"
+    assert (
+        box.crate.ok("secret", "inspect", "-f", "{{.ID}} {{.Spec.Name}} {{.Spec.Labels.k}}", identity[:8]) == f"{identity} b v"
+    )
     assert box.crate.ok("secret", "rm", "b") == identity
     done = box.crate("secret", "rm", "b", "a")
     assert done.returncode == 1

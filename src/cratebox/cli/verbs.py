@@ -33,9 +33,16 @@ GROUPS = {
         "pull": "pull",
         "inspect": "inspect --type=image",
     },
-    "system": {"events": "events", "df": "system_df", "info": "info", "prune": "system_prune"},
+    "system": {
+        "df": "system_df",
+        "events": "events",
+        "info": "info",
+        "prune": "system_prune",
+        "start": "system_start",
+        "stop": "system_stop",
+    },
     "healthcheck": {},
-    "generate": {},
+    "generate": {"systemd": "generate_systemd"},
     "secret": {
         "create": "secret_create",
         "ls": "secret_ls",
@@ -73,7 +80,6 @@ LATER = (
     "tag",
     "volume",
     "system check",
-    "system start",
 )
 
 

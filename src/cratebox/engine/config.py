@@ -104,12 +104,27 @@ class Namespaces(Record):
     user: str = ""
 
 
+class HealthCheck(Record):
+    """Docker's HealthConfig: `test` is NONE, CMD and words, or CMD-SHELL and a line for the image's `shell`. Times in
+    nanoseconds; 0, and no `test`, for what comes from the image or is the default; an interval of -1: never by itself.
+    """
+
+    test: tuple[str, ...] = ()
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
+    shell: tuple[str, ...] = ()
+
+
 class ContainerConfig(Record):
     """What the user asked for; what was not said is None or empty and comes from the image.
 
     `env`: KEY=VALUE, later ones win. `entrypoint`: () runs the command alone. `seccomp`: "default", "unconfined" or the
     absolute path of a profile. `cdi_devices`: VENDOR/CLASS=NAME. `timezone`: the name of a zone, or "local". `unset_env`: names
     of the image's variables. `masked`, `unmasked`: paths hidden beyond the usual ones, and of those not hidden ("ALL"). `stop_timeout`: seconds. `shm_size`: bytes of /dev/shm.
+    `timeout`: seconds after which it is killed, 0 for never. `restart`: as restarts.py reads it.
     """
 
     image: str
@@ -159,6 +174,10 @@ class ContainerConfig(Record):
     stop_timeout: int | None = None
     log_driver: str = "json-file"
     log_options: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
+    restart: str = "no"
+    timeout: int = 0
+    health: HealthCheck | None = None
+    health_on_failure: str = "none"
 
 
 def check_name(text: str) -> str:

@@ -49,6 +49,8 @@ class Watch(Record):
     output: tuple[int, int]  # the read ends of its standard output and error
     attached: bool
     log: LogWish | None = LogWish()  # None: nowhere
+    accompanied: bool = False  # something goes along with its runs, see parts.py
+    record: tuple[int, int] = (0, 0)  # what tells this version of container.json from later ones, see `records.version`
 
 
 def pack_error(error: CrateError) -> bytes:

@@ -9,7 +9,6 @@ from cratebox.engine.config import ContainerConfig
 from cratebox.engine.records import Container
 from cratebox.engine.vanishing import Removal, vanish
 from cratebox.errors import Conflict, NotFound, StorageError
-from cratebox.linux import process
 from cratebox.paths import Paths
 
 TYPE_CHECKING = False
@@ -63,26 +62,25 @@ def _remove_cgroup_left(images: Images, identity: str, where: str) -> None:
 
 
 def _kill_for_removal(paths: Paths, container: Container) -> None:
+    stopped.mark(records.directory(paths, container.id))
     try:
-        pidfd = _pidfd_of_any(paths, container.id)
+        stopping.end(paths, container, stopping.SIGKILL, stopping.SECONDS_TO_DIE)
+    except StorageError:  # the state of its process is damaged
+        _kill_lost(paths, container)
+        stopping.wait_for_supervisor(paths, container)
+    except OSError as error:
+        raise Conflict(f"cannot kill {container.name or container.id[:12]}: {error.strerror}") from None
+
+
+def _kill_lost(paths: Paths, container: Container) -> None:
+    pid = lost.first_process(records.directory(paths, container.id))
+    if pid is None:
+        return
+    try:
+        pidfd = os.pidfd_open(pid)
         try:
-            stopped.mark(records.directory(paths, container.id))
             stopping.kill_and_wait(paths, container, pidfd)
         finally:
             os.close(pidfd)
     except ProcessLookupError:
         pass
-    except OSError as error:
-        raise Conflict(f"cannot kill {container.name or container.id[:12]}: {error.strerror}") from None
-    stopping.wait_for_supervisor(paths, container)
-
-
-def _pidfd_of_any(paths: Paths, identity: str) -> int:
-    """Return a pidfd of a container's process, also where its state is damaged. Raises ProcessLookupError, OSError."""
-    try:
-        state = records.running_state(paths, identity)
-    except StorageError:
-        return os.pidfd_open(lost.first_process(records.directory(paths, identity)) or 0x7FFFFFFF)
-    if state is None:
-        raise ProcessLookupError
-    return process.open_pidfd(state.pid, state.started)

@@ -7,6 +7,7 @@ import os
 from cratebox import document, jsontext
 from cratebox.engine import record_file
 from cratebox.errors import StorageError
+from cratebox.linux import process
 from cratebox.record import Record
 
 
@@ -53,8 +54,9 @@ def begin(where: str) -> Exit | None:
 
 
 def write(where: str, ended: Exit) -> None:
-    """Write down how a run ended, into the room that was reserved, and give it its name. Raises OSError."""
-    text = jsontext.dumps(document.encode(ended.replace(error=ended.error[:_LONGEST_ERROR]))).encode()
+    """Write down how a run ended and in which boot, into the room that was reserved, and give it its name. Raises OSError."""
+    ended = ended.replace(error=ended.error[:_LONGEST_ERROR], boot_id=process.boot_id())
+    text = jsontext.dumps(document.encode(ended)).encode()
     fd = os.open(where + "/exit.reserve", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.pwrite(fd, text.ljust(_RESERVED), 0)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any
 
+    from cratebox.engine.config import HealthCheck
     from cratebox.engine.pruning import Filters, Pruned
     from cratebox.engine.records import Container
+    from cratebox.image.manifest import ImageConfig
     from cratebox.image.progress import Progress
     from cratebox.image.store import Store, StoredImage
     from cratebox.image.transport import Source
@@ -111,6 +113,7 @@ class Images:
             working_dir=config.working_dir,
             user=config.user,
             stop_signal=config.stop_signal,
+            healthcheck=_healthcheck(config),
             volumes=config.volumes,
             labels=config.labels,
         )
@@ -274,3 +277,11 @@ def _directory(path: str) -> Provided:
     if not os.path.isdir(absolute):
         raise NotFound(f"image rootfs:{path}: there is no such directory")
     return Provided("", ImageDefaults(), (), absolute)
+
+
+def _healthcheck(config: ImageConfig) -> HealthCheck | None:
+    if not config.healthcheck:
+        return None
+    from cratebox.engine import healthcheck
+
+    return healthcheck.of_image(config.healthcheck, config.shell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cratebox.engine import healthcheck
 from cratebox.engine.records import Container
 
 TYPE_CHECKING = False
@@ -46,6 +47,12 @@ def config_of(container: Container) -> dict[str, Any]:
         document["Timezone"] = config.timezone
     if config.umask is not None:
         document["Umask"] = f"{config.umask:04o}"
+    if config.timeout:
+        document["Timeout"] = config.timeout  # Podman's; Docker has none
+    if config.health or defaults.healthcheck:
+        document["Healthcheck"] = healthcheck.document(container)
+    if config.health_on_failure != "none":
+        document["HealthcheckOnFailureAction"] = config.health_on_failure  # Podman's
     return document
 
 

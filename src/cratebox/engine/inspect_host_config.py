@@ -28,9 +28,10 @@ def host_config_of(container: Container) -> dict[str, Any]:
 
 
 def _life(config: ContainerConfig) -> dict[str, Any]:
+    policy, _, retries = config.restart.partition(":")
     return {
         "AutoRemove": config.remove,
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": {"Name": policy, "MaximumRetryCount": int(retries or 0)},
         "LogConfig": {"Type": config.log_driver, "Config": dict(sorted(config.log_options.items()))},
         "ContainerIDFile": "",
         "ConsoleSize": [0, 0],

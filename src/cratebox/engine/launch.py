@@ -189,7 +189,16 @@ def _watch(start: Start, prepared: Prepared) -> Watch:
         output=prepared.streams.output,
         attached=start.attach,
         log=logs.wish_of(start.container),
+        accompanied=_is_accompanied(start.container),
+        record=(0, 0) if config.remove else records.version(records.directory(start.paths, start.container.id)),
     )
+
+
+def _is_accompanied(container: records.Container) -> bool:
+    """Tell whether a supervisor has more to do for it than to keep its output and its exit code: then it loads parts.py."""
+    config = container.config
+    limited = config.limits is not None and bool(config.limits.memory)
+    return config.restart != "no" or bool(config.timeout or config.health or container.defaults.healthcheck) or limited
 
 
 def renewed(watch: Watch) -> Watch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from cratebox.engine import dialogue, events, exits, guardian, streams
+from cratebox.engine import dialogue, events, exits, guardian, records, streams
 from cratebox.engine.client import Client
 from cratebox.engine.loop import Loop
 from cratebox.engine.running import Run
@@ -16,6 +16,7 @@ from cratebox.linux import fdpass, lock, process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
 
     from cratebox.engine.custody import Custody
     from cratebox.engine.dialogue import Watch
@@ -40,17 +41,38 @@ class Part:
         """The supervisor before this one was killed; its run goes on."""
         self.begun(run)
 
+    def followed(self, ended: exits.Exit) -> None:
+        """The supervisor before this one was killed when a run was over; what `after` says is asked once more."""
+
+    def after(self, ended: exits.Exit, took: float) -> float | None:  # noqa: ARG002
+        """Return in how many seconds it is to run again, None for not at all. The first part that wants it is heard.
+
+        The run took so many seconds; 0 for one that could not even begin.
+        """
+        return None
+
+    def known(self, ended: exits.Exit) -> exits.Exit:
+        """Return what is to be written down of the end, with what this part knows. Its cgroup is still there."""
+        return ended
+
     def ended(self, run: Run, ended: exits.Exit) -> None:
         """The run is over, and its exit is written down."""
 
-    def after(self, ended: exits.Exit) -> float | None:  # noqa: ARG002
-        """Return in how many seconds it is to run again, None for not at all. The first part that wants it is heard."""
-        return None
+    def resting(self, loop: Loop, seconds: float, wake: Callable[[], object]) -> None:
+        """The container waits for its next run; `wake` ends that early."""
+
+    def rested(self, loop: Loop) -> bool:  # noqa: ARG002
+        """The wait is over: return whether the next run is still wanted."""
+        return True
 
 
-def parts_of(watch: Watch) -> tuple[Part, ...]:  # noqa: ARG001  there are none yet
-    """Return what goes along with this container's runs."""
-    return ()
+def parts_of(watch: Watch) -> tuple[Part, ...]:
+    """Return what goes along with this container's runs; nothing more is loaded where that is nothing."""
+    if not watch.accompanied:
+        return ()
+    from cratebox.engine import parts
+
+    return parts.of(watch)
 
 
 class Life:
@@ -86,21 +108,36 @@ class Life:
 
     def follow(self, ended: exits.Exit) -> None:
         """Go on after a run whose end is written down already. Raises as `live`."""
-        if self._again(ended):
-            self.live()
+        for part in self.parts:
+            part.followed(ended)
+        self._go_on(self._next(ended, self._delay(ended, ended.finished_at - ended.started_at)))
 
-    def _go_on(self, run: Run) -> None:
-        while True:
+    def _go_on(self, run: Run | None) -> None:
+        while run:
             ended = run.stay()
             self._tell("die", exitCode=str(ended.code), execDuration=str(int(time.time() - run.started_at)))
             exits.tell(self.watch.directory, ended.code)
             if self.watch.remove:
                 self._vanish(run, ended)
                 return
-            self._write_down(run, ended)
-            if not self._again(ended):
-                return
-            run = self._begin()
+            run = self._next(*self._end(run, ended))
+
+    def _next(self, ended: exits.Exit, delay: float | None) -> Run | None:
+        """Begin the next run, as late and with as many attempts as it takes; None where there is to be none any more."""
+        while delay is not None:
+            self._say_goodbye(ended)
+            if not self._rest(delay):
+                break
+            try:
+                self._renew()
+                return self._begin()
+            except (CrateError, OSError) as error:
+                ended, delay = self._failed(error, ended)
+        if ended.restarting:
+            self._write_down(ended)  # once more: it is not about to
+        lock.release(self.watch.lock)  # before the clients hear of it: they may start or remove it at once
+        self._say_goodbye(ended)
+        return None
 
     def _new_run(self) -> Run:
         self._run = Run(self.watch, self.loop, self._unheard)
@@ -177,29 +214,39 @@ class Life:
         client.join(self._run)
         self._entrust()
 
-    def _write_down(self, run: Run, ended: exits.Exit) -> None:
-        try:
-            exits.write(self.watch.directory, ended)  # before the state is forgotten: it is never unknown how it is
-        except OSError:
-            pass  # who is attached hears the code; to others it is lost, as after a crash
+    def _end(self, run: Run, ended: exits.Exit) -> tuple[exits.Exit, float | None]:
+        """Write down how the run ended and take away what it had; return that and in how many seconds the next one begins."""
+        delay = self._delay(ended, ended.finished_at - ended.started_at)
+        ended = self._write_down(ended)
         self._leave()
         run.clean()
         self.custody.drop_report()
         for part in self.parts:
             part.ended(run, ended)
+        return ended, delay
 
-    def _again(self, ended: exits.Exit) -> bool:
-        """Let the clients go; wait until the container is to run again, with all made ready for it. False: it is not to."""
-        delays = (part.after(ended) for part in self.parts)
-        delay = next((delay for delay in delays if delay is not None), None)
-        if delay is None:
-            lock.release(self.watch.lock)  # before the clients hear of it: they may start or remove it at once
-            self._say_goodbye(ended)
-            return False
-        self._say_goodbye(ended)
-        self._rest(delay)
-        self._renew()
-        return True
+    def _failed(self, error: CrateError | OSError, before: exits.Exit) -> tuple[exits.Exit, float | None]:
+        """A run that could not even begin counts as one that failed: what is in its way may go."""
+        code = error.exit_code if isinstance(error, CrateError) else 125
+        ended = exits.Exit(code, before.started_at, time.time(), str(error))
+        delay = self._delay(ended, 0.0)
+        return self._write_down(ended), delay
+
+    def _delay(self, ended: exits.Exit, took: float) -> float | None:
+        if not self.watch.accompanied and records.version(self.watch.directory) != self.watch.record:
+            self.watch = self.watch.replace(accompanied=True)  # the user may have given it a restart policy while it ran
+            self.parts = parts_of(self.watch)
+        wanted = [part.after(ended, took) for part in self.parts]
+        return next((delay for delay in wanted if delay is not None), None)
+
+    def _write_down(self, ended: exits.Exit) -> exits.Exit:
+        for part in self.parts:
+            ended = part.known(ended)
+        try:
+            exits.write(self.watch.directory, ended)  # before the state is forgotten: it is never unknown how it is
+        except OSError:
+            pass  # who is attached hears the code; to others it is lost, as after a crash
+        return ended
 
     def _vanish(self, run: Run, ended: exits.Exit) -> None:
         """Keep --rm. Nobody waits for more than its name: it is no container any more, and its ID never comes again."""
@@ -220,12 +267,17 @@ class Life:
             client.say(dialogue.EXITED + str(ended.code).encode())
             client.close()
 
-    def _rest(self, seconds: float) -> None:
-        """Wait for the next run."""
+    def _rest(self, seconds: float) -> bool:
+        """Wait for the next run; return whether it is still wanted."""
         over: list[bool] = []
-        self.loop.after(seconds, lambda: over.append(True))
+        timer = self.loop.after(seconds, lambda: over.append(True))
+        for part in self.parts:
+            part.resting(self.loop, seconds, lambda: over.append(True))
         while not over:
             self.loop.turn()
+        self.loop.cancel(timer)
+        wanted = [part.rested(self.loop) for part in self.parts]
+        return all(wanted)
 
     def _renew(self) -> None:
         """Make ready for the next run what a start makes ready: the container may have been changed meanwhile."""

@@ -39,7 +39,6 @@ from cratebox.runtime import state as runtime_state
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.engine.mounts import MountWish
-    from cratebox.engine.watching import Watching
 
 ALIVE = frozenset(("running", "paused", "restarting"))
 
@@ -107,6 +106,15 @@ def load(paths: Paths, identity: str) -> Container:
     if found is None:
         raise NotFound(f"no container {identity[:12]}")
     return found
+
+
+def version(where: str) -> tuple[int, int]:
+    """Return what tells the container's record, in the directory `where`, from any that replaces it."""
+    try:
+        info = os.stat(where + "/container.json")
+    except OSError:
+        return 0, 0
+    return info.st_ino, info.st_mtime_ns
 
 
 def identities(paths: Paths) -> list[str]:
@@ -191,21 +199,19 @@ def status(paths: Paths, container: Container) -> ContainerStatus:
         network=container.config.network,
         mounts=container.config.mounts,
     )
-    told = None
-    if known:
-        from cratebox.engine import watching
-
-        told = watching.read(f"{paths.running}/{container.id}")
     if running:
-        return _running(base, running, told)
+        return _running(base, running, f"{paths.running}/{container.id}")
     if ended and ended.started_at:
-        return _ended(where, base, ended, told)
+        return _ended(where, base, ended)
     if ended:
         return base.replace(exit_code=ended.code, error=ended.error)
     return _untold(where, base)
 
 
-def _running(base: ContainerStatus, running: runtime_state.State, told: Watching | None) -> ContainerStatus:
+def _running(base: ContainerStatus, running: runtime_state.State, state_directory: str) -> ContainerStatus:
+    from cratebox.engine import watching
+
+    told = watching.read(state_directory)
     frozen = bool(running.cgroup) and cgroups.from_paths(running.cgroup).is_frozen()
     found = base.replace(status="paused" if frozen else "running", pid=running.pid, started_at=running.started_at)
     if told is None:
@@ -214,9 +220,9 @@ def _running(base: ContainerStatus, running: runtime_state.State, told: Watching
     return found.replace(health=health, restart_count=told.restart_count, oom_killed=told.oom_killed)
 
 
-def _ended(where: str, base: ContainerStatus, ended: Exit, told: Watching | None) -> ContainerStatus:
+def _ended(where: str, base: ContainerStatus, ended: Exit) -> ContainerStatus:
     """It has ended; its supervisor may be waiting to start it again."""
-    waiting = told is not None and told.phase == "restarting" and is_locked(where)
+    waiting = ended.restarting and is_locked(where)
     return base.replace(
         status="restarting" if waiting else "exited",
         exit_code=ended.code,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from cratebox import jsontext
+from cratebox.engine.config import HealthCheck
 from cratebox.engine.specgen import ImageDefaults
 from cratebox.errors import StorageError
 from cratebox.linux.process import boot_id
@@ -56,13 +57,21 @@ def recall(paths: Paths, name: str) -> Resolved | None:
             return None
         for directory in found["directories"]:
             os.stat(directory)
-        lists = found["defaults"]
-        values: dict[str, Any] = {key: tuple(one) if type(one) is list else one for key, one in lists.items()}
-        return Resolved(
-            (), found["boot"], found["id"], ImageDefaults(**values), tuple(found["layers"]), tuple(found["directories"])
-        )
+        defaults = _defaults(found["defaults"])
+        return Resolved((), found["boot"], found["id"], defaults, tuple(found["layers"]), tuple(found["directories"]))
     except (OSError, jsontext.JSONError, UnicodeError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _defaults(written: dict[str, Any]) -> ImageDefaults:
+    values = _with_tuples(written)
+    if check := values.get("healthcheck"):
+        values["healthcheck"] = HealthCheck(**_with_tuples(check))
+    return ImageDefaults(**values)
+
+
+def _with_tuples(written: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(one) if type(one) is list else one for key, one in written.items()}
 
 
 def remember(paths: Paths, name: str, found: Resolved) -> None:
@@ -75,7 +84,9 @@ def remember(paths: Paths, name: str, found: Resolved) -> None:
         new = f"{path}.{os.getpid()}"
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            text = jsontext.dumps({**found.as_dict(), "defaults": found.defaults.as_dict()}).encode()
+            defaults, check = found.defaults.as_dict(), found.defaults.healthcheck
+            defaults["healthcheck"] = check.as_dict() if check else None
+            text = jsontext.dumps({**found.as_dict(), "defaults": defaults}).encode()
             if os.write(fd, text) == len(text):
                 os.rename(new, path)
         finally:

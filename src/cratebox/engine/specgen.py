@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cratebox.cgroup.model import DeviceRule, Resources
 from cratebox.engine.accounts import Account
-from cratebox.engine.config import ContainerConfig
+from cratebox.engine.config import ContainerConfig, HealthCheck
 from cratebox.errors import InvalidValue
 from cratebox.linux import caps
 from cratebox.linux.userns import IDMap
@@ -68,6 +68,7 @@ class ImageDefaults(Record):
     working_dir: str = ""
     user: str = ""
     stop_signal: str = ""
+    healthcheck: HealthCheck | None = None
     volumes: tuple[str, ...] = ()  # directories; they are made where they are missing
     labels: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
 

@@ -1,7 +1,7 @@
-"""The mark that the user wanted a container stopped: the empty file `stopped` in its directory.
+"""The mark that a container is to stay stopped: the file `stopped` in its directory.
 
 `stop` and `kill` make it before they send a signal, a start by the user takes it away. So however the container ends and whoever is
-killed in between, its restart policy knows that the user wanted it so, also after a reboot.
+killed in between, its restart policy knows that the user wanted it so, also after a reboot. The mark of `system stop` holds until then.
 """
 
 from __future__ import annotations
@@ -10,11 +10,20 @@ import os
 
 from cratebox.errors import StorageError
 
+_FOR_NOW = b"until the next boot\n"
 
-def mark(where: str) -> None:
-    """Mark the container of the directory `where`, durably. One that is gone is stopped as well. Raises StorageError."""
+
+def mark(where: str, by_user: bool = True) -> None:
+    """Mark the container of the directory `where`, durably; `by_user`: for longer than until the next boot.
+
+    One that is gone is stopped as well. Raises StorageError.
+    """
     try:
-        os.close(os.open(where + "/stopped", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        fd = os.open(where + "/stopped", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, b"" if by_user else _FOR_NOW)
+        finally:
+            os.close(fd)
         directory = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
@@ -37,5 +46,13 @@ def unmark(where: str) -> None:
 
 
 def is_marked(where: str) -> bool:
-    """Tell whether the user wanted the container stopped since he last started it."""
+    """Tell whether the container is not to be started again by itself, in this boot."""
     return os.path.exists(where + "/stopped")
+
+
+def is_marked_by_user(where: str) -> bool:
+    """Tell whether the user wanted the container stopped since he last started it."""
+    try:
+        return os.stat(where + "/stopped").st_size == 0
+    except OSError:
+        return False

@@ -59,11 +59,13 @@ def stop_signal(container: Container) -> int:
         return _SIGTERM  # the image's own word, which nobody has checked
 
 
-def stop(paths: Paths, container: Container, timeout: float | None = None, signal: int | None = None) -> None:
+def stop(
+    paths: Paths, container: Container, timeout: float | None = None, signal: int | None = None, by_user: bool = True
+) -> None:
     """Send the stop signal, wait, then SIGKILL; return when the container has ended and its supervisor is done.
 
-    `timeout` is in seconds, None for the container's own or 10, negative for ever; `signal` takes the stop signal's place. A
-    stopped container is left alone. Raises Conflict, RuntimeFailure where it does not even die of SIGKILL.
+    `timeout` is in seconds, None for the container's own or 10, negative for ever; `signal` takes the stop signal's place; not
+    `by_user`: a boot makes up for it (stopped.py). A stopped container is left alone. Raises Conflict, RuntimeFailure where it does not even die of SIGKILL.
     """
     where = records.directory(paths, container.id)
     if not records.is_locked(where) and records.running_state(paths, container.id) is None:
@@ -72,7 +74,16 @@ def stop(paths: Paths, container: Container, timeout: float | None = None, signa
         timeout = _SECONDS_TO_STOP if container.config.stop_timeout is None else container.config.stop_timeout
     if signal is None:
         signal = stop_signal(container)
-    stopped.mark(where)
+    stopped.mark(where, by_user)
+    end(paths, container, signal, timeout)
+    _tell(paths, container, "stop")
+
+
+def end(paths: Paths, container: Container, signal: int, timeout: float) -> None:
+    """End a container that is marked as stopped: `signal`, then after `timeout` seconds SIGKILL. Return when its supervisor is done.
+
+    Raises Conflict, RuntimeFailure where it does not die.
+    """
     # More than once where its policy had begun to start it again when the mark was made.
     while (pidfd := process_of(paths, container)) >= 0:
         try:
@@ -85,8 +96,8 @@ def stop(paths: Paths, container: Container, timeout: float | None = None, signa
             pass
         finally:
             os.close(pidfd)
+    _wake(paths, container)
     wait_for_supervisor(paths, container)
-    _tell(paths, container, "stop")
 
 
 def _tell(paths: Paths, container: Container, action: str, **more: str) -> None:
@@ -115,6 +126,20 @@ def _waits(paths: Paths, container: Container) -> bool:
 
     told = watching.read(f"{paths.running}/{container.id}")
     return told is not None and told.phase == watching.RESTARTING
+
+
+def _wake(paths: Paths, container: Container) -> None:
+    """Tell a supervisor that waits until it starts the container again that there is something new: the mark."""
+    try:
+        fifo = os.open(f"{paths.running}/{container.id}/wake", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return  # none waits
+    try:
+        os.write(fifo, b"!")
+    except OSError:
+        pass  # it has been told
+    finally:
+        os.close(fifo)
 
 
 def thaw(paths: Paths, container: Container) -> None:

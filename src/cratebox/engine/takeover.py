@@ -85,6 +85,8 @@ def _watch(ward: Ward) -> Watch:
         output=ward.output,
         attached=False,
         log=logs.wish_of(container),
+        accompanied=True,
+        record=records.version(where),
     )
 
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 from cratebox.engine import record_file
 from cratebox.errors import StorageError
 from cratebox.linux import process
+from cratebox.paths import private_directory
 from cratebox.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 RUNNING, RESTARTING = "running", "restarting"
 STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
@@ -46,11 +51,6 @@ class Watching(Record):
     health: Health | None = None
 
 
-def write(state_directory: str, watching: Watching) -> None:
-    """Replace watch.json. Raises OSError."""
-    record_file.write(state_directory + "/watch.json", watching)
-
-
 def read(state_directory: str) -> Watching | None:
     """Return what the supervisor has told since the machine was started, None where that is nothing, or damaged.
 
@@ -61,3 +61,24 @@ def read(state_directory: str) -> Watching | None:
     except StorageError:
         return None
     return found if found and found.boot_id == process.boot_id() else None
+
+
+class Teller:
+    """The writer of a container's watch.json: the supervisor has one, its parts tell through it what they know."""
+
+    def __init__(self, state_directory: str) -> None:
+        self.told = Watching(boot_id=process.boot_id())
+        self._directory = state_directory
+
+    def recall(self) -> None:
+        """Go on from what a supervisor that was killed has told."""
+        self.told = read(self._directory) or self.told
+
+    def tell(self, **known: Any) -> None:
+        """Replace fields of what is told. Never raises: where it cannot be written (a full disk), it is told the next time."""
+        self.told = self.told.replace(**known)
+        try:
+            private_directory(self._directory)  # it goes with the process of each run
+            record_file.write(self._directory + "/watch.json", self.told)
+        except (OSError, StorageError):
+            pass

@@ -35,7 +35,9 @@ _INHERITED = ("capabilities", "rlimits", "oom_score_adj", "apparmor_profile", "s
 
 
 class Settings(Record):
-    """What the caller of exec chooses beside the process. `cgroup` are paths below the container's cgroup, by controller, "" for all."""
+    """What the caller of exec chooses beside the process. `cgroup` are paths below the container's cgroup, by controller, "" for all.
+    `reaper`: the process becomes the parent of all that it starts and that loses its own, so that they can be found below it.
+    """
 
     pid_file: str | None = None
     pidfd_socket: str | None = None
@@ -45,6 +47,7 @@ class Settings(Record):
     preserve_fds: int = 0  # descriptors 3 and up that the program inherits
     cgroup: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
     ignore_paused: bool = False
+    reaper: bool = False
 
 
 class Joined:
@@ -191,7 +194,7 @@ def _fork(
                 filter=profile,
                 last_cap=caps.last(),
                 preserve_fds=chosen.preserve_fds,
-                tune=program.tuning(wanted, target.linux),
+                tune=_reaping(program.tuning(wanted, target.linux)) if chosen.reaper else program.tuning(wanted, target.linux),
                 label=label,
             ),
             target=leader,
@@ -210,6 +213,17 @@ def _fork(
             os.close(label.procfs)
         os.close(leader)
     return pid
+
+
+def _reaping(tune: Callable[[], None] | None) -> Callable[[], None]:
+    """Return what makes the process a reaper, which survives execve(2), and does `tune`. PR_SET_CHILD_SUBREAPER, prctl(2)."""
+
+    def both() -> None:
+        process.set_subreaper(True)
+        if tune:
+            tune()
+
+    return both
 
 
 def _on_cpus(wanted: Process, join: Callable[[], None]) -> Callable[[], None]:

@@ -55,13 +55,13 @@ CREATE_FLAGS = (
     Flag("quiet", "q", help="show nothing of a pull", group=IMAGE),
 )  # fmt: skip
 
-MORE_FLAGS = tuple(f"cratebox.cli.commands.flags_{theme}" for theme in ("limits", "logging", "namespaces", "security", "words"))
+MORE_FLAGS = tuple(
+    f"cratebox.cli.commands.flags_{theme}" for theme in ("life", "limits", "logging", "namespaces", "security", "words")
+)
 
 LATER_FLAGS = (
     "cpu-rt-period", "cpu-rt-runtime",
     "link", "pidfile", "runtime", "storage-opt",
-    "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout", "no-healthcheck",
-    "restart",
     "a/attach",
     "p/publish", "P/publish-all", "add-host", "dns", "dns-option", "dns-search", "domainname", "expose", "ip", "ip6", "mac-address",
     "network-alias",

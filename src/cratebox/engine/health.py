@@ -1,0 +1,181 @@
+"""Health: the command that is run in a container now and then, and what its exit codes add up to.
+
+A probe is a child of the supervisor that does what `exec` does. It loads what that takes, and is gone with it when the command
+has ended: a supervisor that waits for the next probe is no larger than another. Docker's rules: 0 makes the container healthy at
+once; so many failures in a row make it unhealthy, those in the start period do not count before the first success.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from cratebox.engine.healthcheck import SECOND, words_of
+from cratebox.engine.watching import HEALTHY, STARTING, UNHEALTHY, Health, Probe
+from cratebox.errors import CrateError
+from cratebox.linux import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from cratebox.engine.config import HealthCheck
+    from cratebox.runtime.spec import Process
+
+_MOST_OUTPUT = 4096  # bytes of a probe's output that are kept, as Docker's
+_MOST_PROBES = 5
+_TIMED_OUT = -1  # Docker's exit code of a probe that took too long
+_SIGKILL = 9
+
+
+def started(before: Health | None) -> Health:
+    """Return the health of a container whose program has just begun; the probes of earlier runs stay in its log."""
+    return Health(log=before.log if before else ())
+
+
+def judged(health: Health, check: HealthCheck, probe: Probe, age: float) -> Health:
+    """Return the health after `probe`, which began when the container had been running for `age` seconds."""
+    log = (*health.log, probe)[-_MOST_PROBES:]
+    if probe.exit_code == 0:
+        return Health(HEALTHY, 0, log)
+    if health.status == STARTING and age < check.start_period / SECOND:
+        return health.replace(log=log)
+    streak = health.failing_streak + 1
+    return Health(UNHEALTHY if streak >= check.retries else health.status, streak, log)
+
+
+def pause(health: Health, check: HealthCheck, age: float) -> float | None:
+    """Return how many seconds to wait until the next probe, None where there is none to come by itself."""
+    if check.interval < 0:
+        return None
+    early = health.status == STARTING and age < check.start_period / SECOND
+    return (check.start_interval if early else check.interval) / SECOND
+
+
+class Running:
+    """A probe that runs: `pidfd` is readable when its process has ended, `output` when that has written something."""
+
+    def __init__(self, directory: str, identity: str, program: Process, check: HealthCheck) -> None:
+        """Begin a probe in the container whose state is in `directory`/`identity`. Raises OSError."""
+        self.begun = time.time()
+        self.check = check
+        self.deadline = time.monotonic() + check.timeout / SECOND
+        self._said = b""
+        self.output, write_end = os.pipe()
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                _become(directory, identity, program.replace(args=words_of(check), terminal=False), write_end)
+        except OSError:
+            os.close(self.output)
+            raise
+        finally:
+            os.close(write_end)
+        self.pidfd = os.pidfd_open(self.pid)
+        os.set_blocking(self.output, False)
+
+    def read(self) -> bool:
+        """Read what there is; False at the end. More than what is kept is thrown away, so that the command can go on."""
+        try:
+            data = os.read(self.output, 65536)
+        except BlockingIOError:
+            return True
+        self._said = (self._said + data)[:_MOST_OUTPUT]
+        return bool(data)
+
+    def finish(self) -> Probe:
+        """Return the result of a probe whose process has ended, or whose time is over: all that it started is killed then."""
+        over = os.waitpid(self.pid, os.WNOHANG)
+        if over[0]:
+            code = process.waited_status(over[1])
+            self.read()
+            text = self._said.decode(errors="replace")
+        else:
+            code, text = _TIMED_OUT, f"Health check exceeded timeout ({self.check.timeout / SECOND:g}s)"
+            _kill_tree(self.pid)
+            os.waitpid(self.pid, 0)
+        os.close(self.pidfd)
+        os.close(self.output)
+        return Probe(self.begun, time.time(), code, text)
+
+    def drop(self) -> None:
+        """End a probe whose result nobody asks for any more: the container has ended, and the command with it."""
+        os.kill(self.pid, _SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.pidfd)
+        os.close(self.output)
+
+
+def _become(directory: str, identity: str, program: Process, output: int) -> NoReturn:
+    """Be the child: run the command in the container and end with its exit code."""
+    code = 126
+    try:
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        for source, number in ((null, 0), (output, 1), (output, 2)):
+            os.dup2(source, number)
+        process.close_from(3)  # the container's lock above all, which must not outlive the supervisor
+        process.set_name("crate-health")
+        from cratebox.runtime import exec as runtime
+
+        code = runtime.execute(directory, identity, program, reaper=True)
+    except CrateError as error:
+        os.write(1, error.message.encode(errors="replace"))
+        code = error.exit_code
+    except BaseException as error:  # noqa: BLE001  there is nobody above
+        os.write(1, f"{type(error).__name__}: {error}".encode(errors="replace"))
+    finally:
+        os._exit(code)
+
+
+def _kill_tree(pid: int) -> None:
+    """Kill process `pid`, a child of ours, and all that it started.
+
+    The command is the reaper of what it starts (PR_SET_CHILD_SUBREAPER), so whoever loses his parent becomes its child and is
+    found again below it. So it goes last, when nobody is left; or after so many turns that somebody forks on purpose.
+    """
+    for _ in range(100):
+        found = [one for command in _children(pid) for one in _below(command)]
+        for one, parent in found:
+            _kill(one, parent)
+        if not found:
+            break
+    for command in _children(pid):
+        _kill(command, pid)
+    os.kill(pid, _SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    """Return the children of process `pid`, whichever of its threads made them (proc(5), /proc/PID/task/TID/children)."""
+    found = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+                found += [int(word) for word in file.read().split()]
+    except OSError:
+        pass  # it has ended, or one of its threads has: whoever is still there is found the next time
+    return found
+
+
+def _below(pid: int) -> list[tuple[int, int]]:
+    """Return the descendants of process `pid`, each with its parent."""
+    found = []
+    for child in _children(pid):
+        if process.start_time(child):  # not one that is dead already, and only waits to be reaped
+            found.append((child, pid))
+        found += _below(child)
+    return found
+
+
+def _kill(pid: int, parent: int) -> None:
+    """Kill process `pid` where it is still the child of `parent`: its number may be another's by now."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        if pid in _children(parent):
+            process.send_signal(pidfd, _SIGKILL)
+    except OSError:
+        pass
+    finally:
+        os.close(pidfd)
