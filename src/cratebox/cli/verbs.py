@@ -9,7 +9,7 @@ from __future__ import annotations
 
 CONTAINERS = (
     "run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "update", "rename", "exec", "attach", "ps", "top",
-    "stats", "port", "logs", "inspect", "rm", "diff", "export", "commit",
+    "stats", "port", "cp", "logs", "inspect", "rm", "diff", "export", "commit",
 )  # fmt: skip
 IMAGES = ("pull", "images", "rmi")
 ITSELF = ("events", "info", "version", "completion")
@@ -67,7 +67,6 @@ LATER = (
     "build",
     "commit",
     "compose",
-    "cp",
     "history",
     "import",
     "load",

@@ -19,6 +19,17 @@ from cratebox.text import shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Protocol
+
+    class Readable(Protocol):
+        """What files are read of."""
+
+        def open(self, entry: Entry) -> int:
+            """Open a directory or a regular file."""
+
+        def link_target(self, entry: Entry) -> str:
+            """Return what a symlink says."""
+
 
 _WHITEOUT = ".wh."
 _GONE = (2, 20, 22, 40)  # ENOENT, ENOTDIR, EINVAL (no symlink any more), ELOOP
@@ -34,7 +45,7 @@ _KINDS = {
 
 def whole(tree: Layered, root: Entry) -> Iterator[bytes]:
     """Yield the archive of all that is below `root`, sorted by name; / itself has no entry. Raises OSError."""
-    return _archive(tree, _everything(tree, root))
+    return archive(tree, _everything(tree, root))
 
 
 def _everything(tree: Layered, root: Entry) -> Iterator[tuple[str, Entry]]:
@@ -50,7 +61,7 @@ def _everything(tree: Layered, root: Entry) -> Iterator[tuple[str, Entry]]:
 
 def layer(tree: Layered, changes: Iterable[Change]) -> Iterator[bytes]:
     """Yield the archive of a layer that makes these changes. Raises OSError, Unsupported for a name that no layer can have."""
-    return _archive(tree, ((change.path[1:], change.entry) for change in map(_checked, changes)))
+    return archive(tree, ((change.path[1:], change.entry) for change in map(_checked, changes)))
 
 
 def _checked(change: Change) -> Change:
@@ -63,7 +74,8 @@ def _checked(change: Change) -> Change:
     return change
 
 
-def _archive(tree: Layered, files: Iterable[tuple[str, Entry | None]]) -> Iterator[bytes]:
+def archive(tree: Readable, files: Iterable[tuple[str, Entry | None]]) -> Iterator[bytes]:
+    """Yield the archive of `files`, which `tree` reads; None stands for what is gone. Raises OSError."""
     first_names: dict[tuple[int, int], bytes] = {}
     for path, entry in files:
         if entry is None:
@@ -78,7 +90,7 @@ def _whiteout(path: str) -> tar.Entry:
     return tar.Entry(os.fsencode(f"{above}{slash}{_WHITEOUT}{name}"), tar.REGULAR)
 
 
-def _member(tree: Layered, path: str, entry: Entry, first_names: dict[tuple[int, int], bytes]) -> Iterator[bytes]:
+def _member(tree: Readable, path: str, entry: Entry, first_names: dict[tuple[int, int], bytes]) -> Iterator[bytes]:
     """Yield one member; nothing of a file that was deleted or replaced since its directory was read."""
     info = entry.info
     kind = _KINDS[stat.S_IFMT(info.st_mode)]

@@ -6,8 +6,7 @@ namespace or a copy of that, and its PID namespace; what it imports and looks up
 descriptor, and every path is opened below that with openat2(2), RESOLVE_IN_ROOT (linux/beneath.py). It is not dumpable: no
 process of the container's user can look into it.
 
-    running    /proc/PID/root of the container's first process, which shows all that is mounted there: volumes, tmpfs.
-               `mounts=False`: a copy of the root's mount alone, made in the container's mount namespace (open_tree(2))
+    running    /proc/PID/root of the container's first process, which shows all that is mounted there: volumes, tmpfs
     otherwise  the overlay is mounted once more, with what the container would have bound to it, in a mount namespace that ends with
                the process. The container's lock is held meanwhile, so nobody starts it
 
@@ -23,11 +22,12 @@ import time
 
 from cratebox.engine import dialogue, hostfiles, records, root_parts, specgen
 from cratebox.errors import Conflict, CrateError, OverlayRefused, RuntimeFailure, StorageError
-from cratebox.linux import const, fdpass, mount, namespaces, process, userns
+from cratebox.linux import const, mount, namespaces, process, userns
 from cratebox.record import Record
 from cratebox.runtime import inside, program, rootfs
 from cratebox.runtime import mounts as mounting
 from cratebox.runtime.spec import VERSION, Mount, Root, Spec
+from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _SECONDS_TO_SETTLE = 10.0  # for a container that is just being started, restarted or ended
 _PAUSE = 0.005
-_DONE, _PIPE_CLOSED = b"D", b"P"
+_THERE, _AWAY, _DONE, _PIPE_CLOSED = b"T", b"A", b"D", b"P"
 
 
 class Whose(Record):
@@ -55,20 +55,25 @@ class Whose(Record):
     container: Container
 
 
-def visit(whose: Whose, work: Callable[[int], bytes], mounts: bool = True) -> bytes:
+def visit(whose: Whose, work: Callable[[int], bytes]) -> bytes:
     """Call `work` with a descriptor (O_PATH) of the container's root, in a process of its own; return what it returns.
 
-    With `mounts` the files are those that the container's processes see, or would see; without, those of its root file system
-    alone. `work` may use every descriptor that the caller has open. What it raises is raised here. Raises Conflict where the
-    container is neither running nor still, StorageError, RuntimeFailure.
+    The files are those that the container's processes see, or would see. `work` may use every descriptor that the caller has
+    open. What it raises is raised here. Raises Conflict where the container is neither running nor still, StorageError,
+    RuntimeFailure.
     """
+    with begin(whose, work) as visitor:
+        return visitor.answer()
+
+
+def begin(whose: Whose, work: Callable[[int], bytes]) -> Visitor:
+    """Begin what `visit` does, and return when `work` is being done. Raises what kept it from that."""
     state, lock = _hold(whose)
-    if state is not None:
-        return _visit_running(state, work, mounts)
     try:
-        return _visit_still(whose, work, mounts)
+        return _begin_running(state, work) if state is not None else _begin_still(whose, work)
     finally:
-        os.close(lock)
+        if lock >= 0:
+            os.close(lock)  # the visitor has it too, for as long as it lives
 
 
 def _hold(whose: Whose) -> tuple[State | None, int]:
@@ -92,7 +97,7 @@ def _hold(whose: Whose) -> tuple[State | None, int]:
 # Of a container that runs
 
 
-def _visit_running(state: State, work: Callable[[int], bytes], mounts: bool) -> bytes:
+def _begin_running(state: State, work: Callable[[int], bytes]) -> Visitor:
     try:
         target = process.open_pidfd(state.pid, state.started)
     except ProcessLookupError:
@@ -100,7 +105,7 @@ def _visit_running(state: State, work: Callable[[int], bytes], mounts: bool) -> 
     root = -1
     try:
         foreign = _is_other_namespace(state, "user")
-        root = inside.open_root(state) if mounts else _copy_root(target, foreign)
+        root = inside.open_root(state)
 
         def enter() -> int:
             process.set_dumpable(False)
@@ -110,7 +115,7 @@ def _visit_running(state: State, work: Callable[[int], bytes], mounts: bool) -> 
                 process.set_dumpable(False)  # changing IDs may have changed it back
             return root
 
-        return _Visitor(0, enter, work).answer()
+        return Visitor(0, enter, work)
     finally:
         for fd in (target, root):
             if fd >= 0:
@@ -124,68 +129,34 @@ def _is_other_namespace(state: State, kind: str) -> bool:
         raise inside.no_way_in(error) from None
 
 
-def _copy_root(target: int, foreign: bool) -> int:
-    """Return a copy of the mount that the root is, without what is mounted on it, attached nowhere.
-
-    It can be made in the container's mount namespace alone, where the maker's root and directory are the container's: a process
-    that does nothing else, and imports nothing, sends it here.
-    """
-    kinds = const.CLONE_NEWNS | (const.CLONE_NEWUSER if foreign else 0)
-    ours, theirs = fdpass.pair()
-    pid, pidfd = namespaces.clone(0)
-    if pid == 0:
-        try:
-            process.set_dumpable(False)
-            namespaces.setns(target, kinds)
-            fdpass.send(theirs, b"T", (mount.clone_tree("/", recursive=False),))
-        except OSError as error:
-            fdpass.send(theirs, str(error.strerror).encode())
-        finally:
-            os._exit(0)
-    theirs.close()
-    os.close(pidfd)
-    try:
-        message, fds = fdpass.receive(ours)
-    finally:
-        ours.close()
-        os.waitpid(pid, 0)
-    if not fds:
-        raise RuntimeFailure(f"cannot enter the container: {message.decode(errors='replace') or 'it has just ended'}")
-    return fds[0]
-
-
 # Of a container that does not run
 
 
-def _visit_still(whose: Whose, work: Callable[[int], bytes], mounts: bool) -> bytes:
+def _begin_still(whose: Whose, work: Callable[[int], bytes]) -> Visitor:
     container, where = whose.container, records.directory(whose.paths, whose.container.id)
     if container.rootfs:
         raise Conflict(
             f"{container.name} does not run: what a container of rootfs:DIR changes is in memory, and there only while it runs",
             f"crate start {container.name}",
         )
-    layers = whose.images.layer_directories(container)
-    if mounts:
-        from cratebox.engine.launch import prepare_mounts
+    from cratebox.engine.launch import prepare_mounts
 
-        prepare_mounts(container.config)
+    layers = whose.images.layer_directories(container)
+    prepare_mounts(container.config)
     if root_parts.needs_copy(whose.paths, container):
         root_parts.copy_layers(whose.images, where, layers)
     try:
-        return _visit_mounted(whose, root_parts.overlay_of(whose.identity, container, where, layers), work, mounts)
+        return _begin_mounted(whose, root_parts.overlay_of(whose.identity, container, where, layers), work)
     except OverlayRefused as error:
         root_parts.remember_no_overlay(whose.paths, error)
     root_parts.copy_layers(whose.images, where, layers)
-    return _visit_mounted(whose, None, work, mounts)
+    return _begin_mounted(whose, None, work)
 
 
-def _visit_mounted(whose: Whose, overlay: Overlay | None, work: Callable[[int], bytes], mounts: bool) -> bytes:
-    where = records.directory(whose.paths, whose.container.id)
-    spec = Spec(
-        oci_version=VERSION,
-        root=Root("rootfs" if overlay else where + "/copy"),
-        mounts=_binds(whose.container, where) if mounts else (),
-    )
+def _begin_mounted(whose: Whose, overlay: Overlay | None, work: Callable[[int], bytes]) -> Visitor:
+    container, where = whose.container, records.directory(whose.paths, whose.container.id)
+    root = Root("rootfs" if overlay else where + "/copy")
+    spec = Spec(oci_version=VERSION, root=root, mounts=_binds(container, where))
 
     def enter() -> int:
         process.set_dumpable(False)
@@ -193,10 +164,12 @@ def _visit_mounted(whose: Whose, overlay: Overlay | None, work: Callable[[int], 
         mounter = mounting.Mounter(root, spec, {})
         mounter.mount(0, len(spec.mounts))
         mounter.finish()
+        if container.config.read_only:
+            mount.set_attributes(root, const.MOUNT_ATTR_RDONLY)
         return root
 
     flags = const.CLONE_NEWNS | (const.CLONE_NEWUSER if whose.identity.rootless else 0)
-    return _Visitor(flags, enter, work, whose.identity).answer()
+    return Visitor(flags, enter, work, whose.identity)
 
 
 def _binds(container: Container, where: str) -> tuple[Mount, ...]:
@@ -212,8 +185,10 @@ def _binds(container: Container, where: str) -> tuple[Mount, ...]:
 # The process
 
 
-class _Visitor:
-    """A child of ours in new namespaces of the kinds `flags`, root of the user namespace if that is one of them."""
+class Visitor:
+    """A child of ours in new namespaces of the kinds `flags`, root of the user namespace if that is one of them; a context manager,
+    at whose end it is ended. It answers twice: when it is there, and when its work is done.
+    """
 
     def __init__(
         self, flags: int, enter: Callable[[], int], work: Callable[[int], bytes], owner: Identity | None = None
@@ -238,21 +213,26 @@ class _Visitor:
             if owner and flags & const.CLONE_NEWUSER:
                 userns.map_ids(self._pid, owner.uids, owner.gids)
             os.write(let_go, b"G")
+            if os.read(self._reading, 1) != _THERE:
+                self.answer()
         except BaseException as error:
-            self._end()
+            self.end()
             if isinstance(error, OSError):
                 raise RuntimeFailure(f"cannot write the ID maps of a user namespace: {error.strerror}") from None
             raise
         finally:
             os.close(let_go)
 
+    def __enter__(self) -> Visitor:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.end()
+
     def answer(self) -> bytes:
         """Wait for the end of the work; return what it returned. Raises what it raised."""
-        try:
-            with open(self._reading, "rb", closefd=False) as file:
-                answer = file.read()
-        finally:
-            self._end()
+        with open(self._reading, "rb", closefd=False) as file:
+            answer = file.read()
         if answer[:1] == _DONE:
             return answer[1:]
         if answer[:1] == _PIPE_CLOSED:
@@ -261,14 +241,18 @@ class _Visitor:
             raise dialogue.unpack_error(answer)
         raise RuntimeFailure("the process that visited the container died", "see dmesg: it may have been out of memory")
 
-    def _end(self) -> None:
-        os.close(self._reading)
+    def end(self) -> None:
+        """End the process, whatever it does. A second call does nothing."""
+        if self._pidfd < 0:
+            return
         try:
             process.send_signal(self._pidfd, signal.SIGKILL)
         except ProcessLookupError:
             pass
         os.waitpid(self._pid, 0)
         os.close(self._pidfd)
+        os.close(self._reading)
+        self._pidfd = -1
 
 
 def _serve(go: int, writing: int, new_user: bool, enter: Callable[[], int], work: Callable[[int], bytes]) -> NoReturn:
@@ -278,25 +262,28 @@ def _serve(go: int, writing: int, new_user: bool, enter: Callable[[], int], work
             os._exit(0)
         if new_user:
             program.become_root()
-        rest = memoryview(_answer(enter, work))
+        rest = memoryview(_answer(writing, enter, work))
         while rest:
             rest = rest[os.write(writing, rest) :]
     finally:
         os._exit(0)
 
 
-def _answer(enter: Callable[[], int], work: Callable[[int], bytes]) -> bytes:
+def _answer(writing: int, enter: Callable[[], int], work: Callable[[int], bytes]) -> bytes:
+    there = False
     try:
         root = enter()
         process.prctl("PR_SET_PDEATHSIG", const.PR_SET_PDEATHSIG, signal.SIGKILL)  # last: changing IDs takes it back
         gc.enable()  # see _entry.py: this may be long work
+        there = os.write(writing, _THERE) == 1
         return _DONE + work(root)
     except CrateError as error:
-        return dialogue.pack_error(error)
+        answer = dialogue.pack_error(error)
     except BrokenPipeError:
-        return _PIPE_CLOSED
+        answer = _PIPE_CLOSED
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return dialogue.pack_error(StorageError(f"{where}{error.strerror or error}"))
+        where = f"{shown(os.fsdecode(error.filename))}: " if error.filename else ""
+        answer = dialogue.pack_error(StorageError(f"{where}{error.strerror or error}"))
     except Exception as error:  # noqa: BLE001  nobody else would hear of it
-        return dialogue.pack_error(RuntimeFailure(f"internal error: {type(error).__name__}: {error}"))
+        answer = dialogue.pack_error(RuntimeFailure(f"internal error: {type(error).__name__}: {error}"))
+    return answer if there else _AWAY + answer

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cratebox.engine import committing
     from cratebox.engine.changes import Change
+    from cratebox.engine.container_root import Whose
     from cratebox.engine.execution import Wanted
     from cratebox.engine.images import Images
     from cratebox.engine.log_reading import Entry
@@ -150,6 +151,39 @@ class Containers:
         from cratebox.engine import renaming
 
         return renaming.rename(self.paths, self.get(reference), name)
+
+    # Copying: paths of the host are absolute; see copying.py and copy_places.py for what goes where
+
+    def copy_from(self, reference: str, path: str, to: str, archive: bool = False, follow: bool = False) -> int:
+        """Copy a file or directory of a container to the host; return the bytes of its archive. `archive`: with owners; `follow`: not
+        a symlink, but what it leads to. Raises NotFound, Conflict, StorageError, RuntimeFailure, and as `get`.
+        """
+        from cratebox.engine import copying
+
+        return copying.from_container(self._whose(reference), path, to, archive, follow)
+
+    def copy_to(self, reference: str, path: str, to: str, archive: bool = False, follow: bool = False) -> int:
+        """Copy a file or directory of the host into a container. Otherwise as `copy_from`."""
+        from cratebox.engine import copying
+
+        return copying.to_container(self._whose(reference), path, to, archive, follow)
+
+    def copy_out(self, reference: str, path: str, to: int, follow: bool = False) -> None:
+        """Write a file or directory of a container to a descriptor, as a tar archive. Raises as `copy_from`, BrokenPipeError."""
+        from cratebox.engine import copying
+
+        copying.archive_of(self._whose(reference), path, to, follow)
+
+    def copy_in(self, reference: str, archive: int, to: str) -> None:
+        """Unpack the tar archive that a descriptor gives into a directory of a container. Raises as `copy_from`, Untrusted."""
+        from cratebox.engine import copying
+
+        copying.unpack(self._whose(reference), archive, to)
+
+    def _whose(self, reference: str) -> Whose:
+        from cratebox.engine.container_root import Whose
+
+        return Whose(self.paths, self.identity, self.images, self.get(reference))
 
     # Looking
 
