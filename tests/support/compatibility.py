@@ -70,7 +70,7 @@ WHY = {
     **dict.fromkeys(("add-host", "dns", "dns-option", "dns-search", "expose", "ip", "ip6", "link", "link-local-ip"), _NETWORK),
     **dict.fromkeys(("mac-address", "network-alias", "publish", "publish-all"), _NETWORK),
     **dict.fromkeys(("cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops", "isolation"), _WINDOWS),
-    **dict.fromkeys(("cpu-rt-period", "cpu-rt-runtime"), "real-time scheduling of groups is no longer in most kernels"),
+    **dict.fromkeys(("cpu-rt-period", "cpu-rt-runtime"), "most kernels have no real-time groups"),
     **dict.fromkeys(("checkpoint", "checkpoint-dir"), "checkpoints are not there yet"),
     "disable-content-trust": "Docker gives up its signatures; digests are always checked",
     "kernel-memory": "the kernel has given it up",
@@ -92,14 +92,14 @@ DIFFERS = {
     "top": "With ps options no column that a process can fill may stand before PID.",
     "ps": "--filter publish, expose and isolation are refused. Fields of its own: ImageID, Pid.",
     "inspect": "A wrong template ends with 125 (Docker: 1 or 64). MergedDir is mounted in the container's own mount namespace "
-    "and empty outside. CapAdd and CapDrop have the kernel's full names, as since Docker 28. HostConfig.Tmpfs shows the options "
-    "that were added. NetworkSettings has no addresses.",
+    "and empty outside. CapAdd and CapDrop have the kernel's full names, as since Docker 28. HostConfig.Tmpfs shows all "
+    "options, those that were added among them. NetworkSettings has no addresses.",
     "info": "There is no daemon: what is Docker's daemon's own (Swarm, registries, plugins) is not there.",
     "version": ".Client and .Server are the same.",
     "images": "--filter until is not there.",
 }
-TEMPLATES = """`--format` reads Go's templates: fields, `range` (with index and variable, `else`, `break`, `continue`), `if`, `else
-if`, `with`, variables, pipes, parentheses, comments, `{{-` and `-}}`, strings, raw strings, characters, numbers, `and
+TEMPLATES = """`--format` reads Go's templates: fields, `range` (with index and variable, `else`, `break`, `continue`), `if`,
+`else if`, `with`, variables, pipes, parentheses, comments, `{{-` and `-}}`, strings, raw strings, characters, numbers, `and
 or not eq ne lt le gt ge len index slice print printf println`, and Docker's `json join split title lower upper pad
 truncate`. Errors are worded as Go words them. Not there, and refused by name: `define`, `template`, `block`, `html`,
 `js`, `urlquery`, `call`. A struct is shown as a map (`map[Status:running ...]`) where Go shows its values alone."""
