@@ -43,13 +43,17 @@ def claim(paths: Paths, name: str, identity: str) -> None:
     raise Conflict(f"the name {name} is taken")
 
 
+def names(paths: Paths) -> list[str]:
+    """Return the names that are taken."""
+    try:
+        return os.listdir(paths.root + "/names")
+    except OSError:
+        return []
+
+
 def name_of(paths: Paths, identity: str) -> str:
     """Return the name that leads to a container whose record is damaged or gone; empty where none does."""
-    try:
-        names = os.listdir(paths.root + "/names")
-    except OSError:
-        return ""
-    return next((name for name in names if holder_of(paths, name) == identity), "")
+    return next((name for name in names(paths) if holder_of(paths, name) == identity), "")
 
 
 def release(paths: Paths, name: str, identity: str) -> None:

@@ -30,7 +30,7 @@ from cratebox.engine.config import ContainerConfig
 from cratebox.engine.exits import LOST, Exit
 from cratebox.engine.name_links import holder_of
 from cratebox.engine.specgen import ImageDefaults
-from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError
+from cratebox.errors import InvalidValue, NotFound, StorageError
 from cratebox.linux import lock, process
 from cratebox.paths import Paths
 from cratebox.record import Record
@@ -129,18 +129,23 @@ def identities(paths: Paths) -> list[str]:
 
 def find(paths: Paths, reference: str) -> str:
     """Return the ID of the container of that name, ID or unique beginning of one. Raises NotFound, Conflict, StorageError."""
-    if reference and "/" not in reference and "\0" not in reference and len(reference) <= 128:
-        named = holder_of(paths, reference)
+    wanted = reference.removeprefix("/")  # as `inspect` shows names
+    if wanted and "/" not in wanted and "\0" not in wanted and len(wanted) <= 128:
+        named = holder_of(paths, wanted)
         if named and os.path.isdir(directory(paths, named)):
             return named
-        if len(reference) == 64 and os.path.isdir(directory(paths, reference)):
-            return reference
-        found = [identity for identity in identities(paths) if identity.startswith(reference.lower())]
+        if len(wanted) == 64 and os.path.isdir(directory(paths, wanted)):
+            return wanted
+        found = [identity for identity in identities(paths) if identity.startswith(wanted.lower())]
         if len(found) == 1:
             return found[0]
         if found:
-            raise Conflict(f"container {reference}: {len(found)} containers have an ID that begins so", "give more of the ID")
-    raise NotFound(f"no container {ascii(reference)[1:-1]}", "crate ps -a lists them")
+            from cratebox.engine.states import ambiguous
+
+            raise ambiguous(paths, wanted, found)
+    from cratebox.engine.states import unknown
+
+    raise unknown(paths, reference)
 
 
 def try_lock(where: str) -> int | None:

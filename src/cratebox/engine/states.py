@@ -1,12 +1,41 @@
-"""What to say to whom a container's state is in the way: what it is, what it would have to be, and the command that helps."""
+"""What to say to whom a container is in the way: one that is not there, one of many, one whose state forbids what is asked.
+
+Each says what is so, and the command that helps.
+"""
 
 from __future__ import annotations
 
-from cratebox.errors import Conflict
+from cratebox.engine.words import shown
+from cratebox.errors import Conflict, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cratebox.engine.records import ContainerStatus
+    from cratebox.paths import Paths
+
+_FEW = 3
+
+
+def unknown(paths: Paths, reference: str) -> NotFound:
+    """Return the error of a name, or of a beginning of an ID, that no container has; with the names that are like it."""
+    from cratebox.engine.config import nearest
+    from cratebox.engine.name_links import names
+
+    near = nearest(reference, names(paths))
+    return NotFound(f"no container {shown(reference)}", f"{near + ' ' if near else ''}crate ps -a lists them")
+
+
+def ambiguous(paths: Paths, reference: str, found: Sequence[str]) -> Conflict:
+    """Return the error of a beginning that several IDs have."""
+    from cratebox.engine.name_links import name_of
+
+    some = [f"{identity[:12]} ({name_of(paths, identity)})" for identity in found[:_FEW]]
+    more = " ..." if len(found) > _FEW else ""
+    return Conflict(
+        f"container {reference}: {len(found)} containers have an ID that begins so", f"give more of it: {', '.join(some)}{more}"
+    )
 
 
 def wrong(status: ContainerStatus, wanted: str = "running") -> Conflict:

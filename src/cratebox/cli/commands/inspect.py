@@ -7,6 +7,7 @@ import sys
 from cratebox.cli import render
 from cratebox.cli.commands import open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.engine.words import shown
 from cratebox.errors import NotFound
 
 TYPE_CHECKING = False
@@ -64,15 +65,17 @@ def main(words: Words) -> int:
 
 
 def _look(engine: Engine, name: str, kind: str | None, size: bool) -> dict[str, Any]:
+    hint: str | None = "`crate ps -a` and `crate images` list them"
     if kind != "image":
         try:
             return engine.containers.inspect(name, size)
-        except NotFound:
+        except NotFound as error:
             if kind == "container":
                 raise
+            hint = f"{error.hint}, `crate images` the images" if error.hint else hint
     try:
         return engine.images.inspect(name)
     except NotFound:
         if kind == "image":
             raise
-        raise NotFound(f"there is no container and no image {name}", "`crate ps -a` and `crate images` list them") from None
+        raise NotFound(f"there is no container and no image {shown(name)}", hint) from None
