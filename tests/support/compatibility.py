@@ -87,13 +87,13 @@ DIFFERS = {
     "exec": "Signals are passed on, and three SIGINT or SIGTERM let go; Docker's end the client alone. What keeps the command "
     "from running ends with 125, 126 or 127. Where crate itself is killed, the command goes on, and its output ends.",
     "cp": "tmpfs and volumes of a running container are seen. Without -a set-user-ID bits come along only where the owner stays "
-    "the same, and to this machine never; devices and file capabilities do not. The mode of a DESTINATION that is there stays. "
-    "With - the owners are those of the archive.",
+    "the same, and to this machine never; devices and file capabilities do not. The mode of a DESTINATION that is there "
+    "stays. With - the owners are those of the archive.",
     "top": "With ps options no column that a process can fill may stand before PID.",
     "ps": "--filter publish, expose and isolation are refused. Fields of its own: ImageID, Pid.",
     "inspect": "A wrong template ends with 125 (Docker: 1 or 64). MergedDir is mounted in the container's own mount namespace "
-    "and empty outside. CapAdd and CapDrop have the kernel's full names, as since Docker 28. HostConfig.Tmpfs shows all "
-    "options, those that were added among them. NetworkSettings has no addresses.",
+    "and empty outside. CapAdd and CapDrop have the kernel's full names, as since Docker 28. HostConfig.Tmpfs shows "
+    "all options, those that were added among them. NetworkSettings has no addresses.",
     "info": "There is no daemon: what is Docker's daemon's own (Swarm, registries, plugins) is not there.",
     "version": ".Client and .Server are the same.",
     "images": "--filter until is not there.",

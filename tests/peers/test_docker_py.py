@@ -1,0 +1,35 @@
+"""docker-py reads crate's documents as Docker's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.commands import Crate
+
+containers = pytest.importorskip("docker.models.containers", reason="docker-py is not installed")
+images = pytest.importorskip("docker.models.images")
+
+
+@pytest.fixture
+def box(rootful: Crate, busybox_image: Any) -> Crate:
+    rootful.ok("pull", "--quiet", str(busybox_image))
+    rootful.ok("run", "-d", "--name", "web", "--label", "a=b", rootful.ok("images", "-q"), "sleep", "100")
+    return rootful
+
+
+def test_a_container_is_one_of_docker_py(box: Crate) -> None:
+    (document,) = box.json("inspect", "web")  # type: ignore[misc]
+    container = containers.Container(attrs=document)
+    assert container.id == document["Id"]
+    assert (container.name, container.status, container.labels) == ("web", "running", {"a": "b"})
+    assert (container.health, container.ports) == ("unknown", {})
+    assert container.attrs["State"]["Pid"] > 0
+
+
+def test_an_image_is_one_of_docker_py(box: Crate) -> None:
+    (document,) = box.json("image", "inspect", box.ok("images", "-q"))  # type: ignore[misc]
+    image = images.Image(attrs=document)
+    assert image.short_id == document["Id"][:19]
+    assert (image.tags, image.labels) == ([], {})
