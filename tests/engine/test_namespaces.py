@@ -126,6 +126,7 @@ def test_exec_is_in_the_shared_namespace_as_well(box, other: str) -> None:
         (("--pid", "ns:/proc/1/ns/pid"), "--pid ns:/proc/1/ns/pid is not there"),
         (("--ipc", "container"), "--ipc cannot be container"),
         (("--userns", "auto:size=0"), "at least one"),
+        (("--userns", "nomap"), "--userns nomap is not there"),
         (("--userns", "keep-id:x=1"), "none of its options"),
         (("--privileged", "--userns", "host"), "means nothing in a user namespace"),
         (("--ipc", "none", "--shm-size", "1m"), "--ipc none leaves out"),

@@ -144,12 +144,12 @@ def _begin_still(whose: Whose, work: Callable[[int], bytes]) -> Visitor:
     layers = whose.images.layer_directories(container)
     prepare_mounts(container.config)
     if root_parts.needs_copy(whose.paths, container):
-        root_parts.copy_layers(whose.images, where, layers)
+        root_parts.copy_layers(whose.images, where, layers, container)
     try:
         return _begin_mounted(whose, root_parts.overlay_of(whose.identity, container, where, layers), work)
     except OverlayRefused as error:
         root_parts.remember_no_overlay(whose.paths, error)
-    root_parts.copy_layers(whose.images, where, layers)
+    root_parts.copy_layers(whose.images, where, layers, container)
     return _begin_mounted(whose, None, work)
 
 

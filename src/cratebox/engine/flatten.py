@@ -11,16 +11,25 @@ import stat
 
 from cratebox.image import tree
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Shifts = tuple[Callable[[int], int], Callable[[int], int]]
+
 _CHUNK = 1 << 20
 
 
-def flatten(layers: tuple[str, ...], to: str) -> None:
-    """Make the directory `to`, whole or not at all: what an overlay of `layers` (lowest first) would show. Raises OSError."""
+def flatten(layers: tuple[str, ...], to: str, shifts: Shifts | None = None) -> None:
+    """Make the directory `to`, whole or not at all: what an overlay of `layers` (lowest first) would show. Raises OSError.
+
+    `shifts`: functions from the owner and the group of a layer's file to those of the copy.
+    """
     new = to + ".new"
     _remove(new)
     os.mkdir(new, 0o755)
     for layer in layers:
-        _Layer(layer).merge_into(new)
+        _Layer(layer, shifts or (_same, _same)).merge_into(new)
     os.rename(new, to)
 
 
@@ -35,8 +44,8 @@ def _remove(path: str) -> None:
 
 
 class _Layer:
-    def __init__(self, root: str) -> None:
-        self.root = root
+    def __init__(self, root: str, shifts: Shifts) -> None:
+        self.root, self.shifts = root, shifts
         self.linked: dict[int, str] = {}  # where the first name of a file with several names went, by inode
 
     def merge_into(self, target: str) -> None:
@@ -50,7 +59,7 @@ class _Layer:
                     if self._entry(entry.path, f"{into}/{entry.name}"):
                         pending.append((entry.path, f"{into}/{entry.name}"))
         for source, into in reversed(directories):
-            _copy_attributes(source, into, os.lstat(source))
+            _copy_attributes(source, into, os.lstat(source), self.shifts)
 
     def _entry(self, source: str, target: str) -> bool:
         """Copy one entry; True for a directory, whose own entries are still to come."""
@@ -69,7 +78,7 @@ class _Layer:
             return False
         if _copy(source, target, info):
             self.linked[info.st_ino] = target
-            _copy_attributes(source, target, info)
+            _copy_attributes(source, target, info, self.shifts)
         return False
 
 
@@ -136,9 +145,13 @@ def _copy_data(source: str, target: str, size: int) -> None:
         os.close(writing)
 
 
-def _copy_attributes(source: str, target: str, info: os.stat_result) -> None:
+def _same(number: int) -> int:
+    return number
+
+
+def _copy_attributes(source: str, target: str, info: os.stat_result, shifts: Shifts) -> None:
     try:
-        os.chown(target, info.st_uid, info.st_gid, follow_symlinks=False)
+        os.chown(target, shifts[0](info.st_uid), shifts[1](info.st_gid), follow_symlinks=False)
     except PermissionError:
         pass  # a map of one ID: everything belongs to it
     if not stat.S_ISLNK(info.st_mode):

@@ -41,7 +41,7 @@ def own() -> Identity:
     # Such a map forbids setgroups(2): what the user may read by a group, a container may that is shown it by a volume.
     kept = ", and your groups" if set(os.getgroups()) - {gid} else ""
     name = _user_name(uid)
-    uids, gids = _ranges("/etc/subuid", name, uid), _ranges("/etc/subgid", name, uid)
+    uids, gids = ranges("/etc/subuid", name, uid), ranges("/etc/subgid", name, uid)
     if not uids or not gids:
         where = " and ".join(path for path, found in (("/etc/subuid", uids), ("/etc/subgid", gids)) if not found)
         return alone.replace(
@@ -66,7 +66,7 @@ def _user_name(uid: int) -> str:
         return str(uid)
 
 
-def _ranges(path: str, name: str, uid: int) -> list[tuple[int, int]]:
+def ranges(path: str, name: str, uid: int) -> list[tuple[int, int]]:
     """Return (first, count) of each range that `path` grants: lines of NAME-OR-UID:FIRST:COUNT."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:

@@ -82,7 +82,7 @@ def _prepared(start: Start) -> tuple[Start, Prepared]:
         prepare_mounts(container.config)
         start = start.replace(layers=start.images.layer_directories(container))
         if root_parts.needs_copy(start.paths, container):
-            root_parts.copy_layers(start.images, records.directory(start.paths, container.id), start.layers)
+            root_parts.copy_layers(start.images, records.directory(start.paths, container.id), start.layers, container)
         prepared = _prepare(start)
         ready = True
     finally:
@@ -270,8 +270,12 @@ def _joined(start: Start, config: ContainerConfig) -> Joined | None:
 
 
 def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | None) -> Wish:
-    container = start.container
-    facts = host.facts(start.identity, container, config, start.attach, joined)
+    container, identity = start.container, start.identity
+    if config.namespaces.user:
+        from cratebox.engine import id_ranges
+
+        identity = id_ranges.of_container(identity, container)
+    facts = host.facts(identity, container, config, start.attach, joined)
     spec = _spec(start, config, where, facts)
     assert spec.process
     if not spec.process.args[0]:
@@ -289,10 +293,15 @@ def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | No
     except OSError as error:
         raise StorageError(f"cannot write to {where}: {error.strerror}", _full_hint(error)) from None
     trees = dict(joined.trees) if joined else {}
+    if identity.uids and not identity.rootless:
+        from cratebox.engine import made_mounts
+
+        trees["/"] = made_mounts.mapped_root(overlay, root, where + "/rootfs", identity)
+        overlay = None
     if config.secrets:  # after the spec was written: they are never on the disk
         from cratebox.engine import secret_mounts
 
-        spec, secrets = secret_mounts.give(start.paths, start.identity, config.secrets, spec, where + "/rootfs")
+        spec, secrets = secret_mounts.give(start.paths, identity, config.secrets, spec)
         trees |= secrets
     return Wish(
         spec=spec,

@@ -1,6 +1,7 @@
 """Mounts that are made before the container, each in a process of its own that ends with it, and attached to the container as they are.
 
     /dev/shm of another container     copied in that one's mount namespace, which is the only place where it can be (open_tree(2))
+    the root, with its IDs mapped     an overlay of layers that are bound over themselves with other IDs (mount_setattr(2))
     secrets                           files in a tmpfs, which never were on a disk and are gone with the container
 
 They come back as descriptors of mounts that are attached nowhere: nobody else sees them, and nothing has to be removed.
@@ -10,9 +11,10 @@ from __future__ import annotations
 
 import os
 
-from cratebox.errors import RuntimeFailure
+from cratebox.errors import CrateError, RuntimeFailure, Unsupported
 from cratebox.linux import beneath, const, fdpass, mount, namespaces, process, userns
 from cratebox.runtime import program
+from cratebox.runtime.overlay import mount_overlay, put
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
     from cratebox.engine.config import SecretWish
     from cratebox.engine.idmaps import Identity
     from cratebox.runtime.state import State
+    from cratebox.runtime.wish import Overlay
 
 _TMPFS_MAGIC = 0x01021994  # linux/magic.h
+_PR_SET_SECUREBITS, _NO_SETUID_FIXUP = 28, 1 << 2  # linux/prctl.h, linux/securebits.h: changing IDs takes no capability away
+_SAFE = const.MOUNT_ATTR_NOSUID | const.MOUNT_ATTR_NODEV | const.MOUNT_ATTR_NOEXEC
 
 
 def shared_memory(state: State, name: str) -> int:
@@ -49,27 +54,65 @@ def shared_memory(state: State, name: str) -> int:
         os.close(target)
 
 
-def secret_files(files: tuple[tuple[SecretWish, bytes], ...], place: str, identity: Identity) -> tuple[int, ...]:
-    """Return a mount of a file for each of `files`, which has what it is to hold; `place` is an empty directory of ours.
+def secret_files(files: tuple[tuple[SecretWish, bytes], ...], identity: Identity) -> tuple[int, ...]:
+    """Return a mount of a file for each of `files`, which has what it is to hold.
 
     They are made in a user namespace where the container will be in one: there its IDs mean what they mean to it. Raises RuntimeFailure.
     """
 
     def make() -> tuple[int, ...]:
         mount.mount("none", "/", "", const.MS_REC | const.MS_PRIVATE)
-        mount.mount("tmpfs", place, "tmpfs", const.MS_NOSUID | const.MS_NODEV | const.MS_NOEXEC, "mode=700")
+        tree = put(mount.new_filesystem("tmpfs", ("mode=700",), _SAFE), "/")  # our / is what lies below it
         made = []
         for number, (wish, data) in enumerate(files):
-            path = f"{place}/{number}"
-            with open(path, "xb", 0) as file:
+            fd = os.open(str(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=tree)
+            with open(fd, "wb", 0) as file:
                 file.write(data)
-                os.fchmod(file.fileno(), wish.mode)
-                os.fchown(file.fileno(), wish.uid, wish.gid)
-            made.append(mount.clone_tree(path, recursive=False))
+                os.fchmod(fd, wish.mode)
+                os.fchown(fd, wish.uid, wish.gid)
+            made.append(mount.clone_tree(str(number), recursive=False, directory=tree))
         return tuple(made)
 
     flags = const.CLONE_NEWNS | (const.CLONE_NEWUSER if identity.uids else 0)
     return _made(make, "cannot make the container's secrets", flags, identity, len(files))
+
+
+def mapped_root(overlay: Overlay | None, directory: str, place: str, identity: Identity) -> int:
+    """Return a mount of the root that a container's user namespace sees as its own: `overlay`, or the copy in `directory`.
+
+    What is on the disk keeps its IDs. `place` is an empty directory of ours. Raises Unsupported, RuntimeFailure.
+    """
+    space = userns.open_new(identity.uids, identity.gids)
+
+    def mapped(path: str) -> int:
+        tree = mount.clone_tree(path, recursive=False)
+        mount.set_attributes(tree, const.MOUNT_ATTR_IDMAP, userns_fd=space)
+        return tree
+
+    def make() -> tuple[int, ...]:
+        mount.mount("none", "/", "", const.MS_REC | const.MS_PRIVATE)
+        if overlay is None:
+            return (mapped(directory),)
+        for path in (*overlay.lower, os.path.dirname(overlay.upper)):
+            os.close(put(mapped(path), path))
+        _become_owner(identity)
+        return (mount.clone_tree("", recursive=False, directory=mount_overlay(overlay, place)),)
+
+    try:
+        return _made(make, "cannot map the IDs of the image's layers", const.CLONE_NEWNS)[0]
+    except RuntimeFailure as error:
+        hint = "it takes Linux 5.19, and a file system for the store whose IDs can be mapped (ext4, xfs, btrfs)"
+        raise Unsupported(error.message, hint) from None
+    finally:
+        os.close(space)
+
+
+def _become_owner(identity: Identity) -> None:
+    """Become the container's root, with all rights of ours: overlayfs writes as whoever mounted it, and root has no ID below."""
+    process.prctl("PR_SET_SECUREBITS", _PR_SET_SECUREBITS, _NO_SETUID_FIXUP)
+    uid, gid = identity.uids[0].outside, identity.gids[0].outside
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
 
 
 def _made(
@@ -88,8 +131,9 @@ def _made(
                 program.become_root()
             process.set_dumpable(False)
             fdpass.send(theirs, b"T", make())
-        except OSError as error:
-            fdpass.send(theirs, str(error.strerror).encode())
+        except (OSError, CrateError) as error:
+            said = error.message if isinstance(error, CrateError) else str(error.strerror)
+            fdpass.send(theirs, said.encode())
         finally:
             os._exit(0)
     theirs.close()

@@ -10,11 +10,12 @@ from cratebox.engine.config import ContainerConfig, Limits, Namespaces, check_ho
 from cratebox.engine.records import Container
 from cratebox.engine.specgen import command_of
 from cratebox.engine.vanishing import delete_tree
-from cratebox.errors import Conflict, InvalidValue, StorageError, Unsupported
+from cratebox.errors import Conflict, InvalidValue, StorageError
 from cratebox.paths import Paths, private_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cratebox.engine.idmaps import Identity
     from cratebox.engine.images import Images, Provided
     from cratebox.image.progress import Progress
 
@@ -37,7 +38,7 @@ def make(
     private_directory(paths.containers)
     config = _checked(config)
     if config.namespaces != Namespaces() or config.sysctl:
-        config = _checked_namespaces(paths, config, images.identity.rootless)
+        config = _checked_namespaces(paths, config, images.identity)
     if config.secrets:
         from cratebox.engine import secrets
 
@@ -57,6 +58,8 @@ def make(
             container = _container(config, image)
             if replace:
                 _remove_named(paths, images, container.name)
+            if config.namespaces.user.startswith("auto"):
+                return _put_with_ids(paths, images, container, ticket)
             return _put(paths, images, container, ticket)
     except BaseException:
         if cidfile:
@@ -94,17 +97,12 @@ def _checked(config: ContainerConfig) -> ContainerConfig:
     return config
 
 
-def _checked_namespaces(paths: Paths, config: ContainerConfig, rootless: bool) -> ContainerConfig:
+def _checked_namespaces(paths: Paths, config: ContainerConfig, identity: Identity) -> ContainerConfig:
     """Return the config with the IDs of other containers in place of their names. Raises InvalidValue, NotFound, Unsupported."""
-    from cratebox.engine import joined, namespace_words
+    from cratebox.engine import id_ranges, joined, namespace_words
 
     namespace_words.check(config)
-    word = config.namespaces.user.partition(":")[0]
-    if word in {"auto", "keep-id"}:
-        raise Unsupported(
-            f"--userns {word} is not there yet" if rootless or word == "auto" else "--userns keep-id is for users"
-        )
-    return joined.resolved(paths, config)
+    return joined.resolved(paths, id_ranges.checked(config, identity))
 
 
 def _check_limits(limits: Limits, rootless: bool) -> None:
@@ -141,6 +139,16 @@ def _container(config: ContainerConfig, image: Provided) -> Container:
     )
     command_of(config, image.defaults)
     return container
+
+
+def _put_with_ids(paths: Paths, images: Images, container: Container, ticket: int) -> tuple[Container, int]:
+    from cratebox.engine import id_ranges
+
+    first, count, held = id_ranges.allocate(paths, container.config)
+    try:
+        return _put(paths, images, container.replace(first_id=first, ids=count), ticket)
+    finally:
+        os.close(held)
 
 
 def _put(paths: Paths, images: Images, container: Container, ticket: int) -> tuple[Container, int]:

@@ -45,7 +45,7 @@ ALIVE = frozenset(("running", "paused", "restarting"))
 
 class Container(Record):
     """What a container is. `created` is in seconds since 1970; `layers` are diff IDs, lowest first; `rootfs` is the directory
-    of a `rootfs:DIR` image, or empty.
+    of a `rootfs:DIR` image, or empty. `first_id`, `ids`: the range of the machine's IDs that is its own (--userns auto).
     """
 
     id: str
@@ -57,6 +57,8 @@ class Container(Record):
     defaults: ImageDefaults = ImageDefaults()
     layers: tuple[str, ...] = ()
     rootfs: str = ""
+    first_id: int = 0
+    ids: int = 0
 
 
 class ContainerStatus(Record):

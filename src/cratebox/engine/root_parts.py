@@ -29,20 +29,27 @@ def overlay_of(identity: Identity, container: Container, where: str, layers: tup
 
 
 def needs_copy(paths: Paths, container: Container) -> bool:
-    """Tell whether the kernel has refused an overlay since the last boot, so that the container's root must be a copy."""
+    """Tell whether the kernel has refused an overlay since the last boot, or the container's IDs are others than those of the layers
+    on the disk, so that its root must be a copy.
+    """
+    if container.config.namespaces.user.startswith("keep-id") and not container.rootfs:
+        return True
     return os.path.exists(paths.state + "/no-overlay") and not container.rootfs
 
 
-def copy_layers(images: Images, where: str, layers: tuple[str, ...]) -> None:
+def copy_layers(images: Images, where: str, layers: tuple[str, ...], container: Container) -> None:
     """Make where/copy of the layers, whole or not at all, unless it is there. Raises StorageError."""
     to = where + "/copy"
     if os.path.isdir(to):
         return
     from cratebox.engine.flatten import flatten
+    from cratebox.engine.id_ranges import shifts
+
+    moved = shifts(container.config)
 
     def work() -> bytes:
         try:
-            flatten(layers, to)
+            flatten(layers, to, moved)
         except OSError as failed:
             return str(failed.strerror).encode()
         return b""

@@ -10,10 +10,8 @@ from cratebox.paths import Paths
 from cratebox.runtime.spec import Spec
 
 
-def give(
-    paths: Paths, identity: Identity, wished: tuple[SecretWish, ...], spec: Spec, place: str
-) -> tuple[Spec, dict[str, int]]:
-    """Return the spec with the variables, and a mount of each file by its destination. `place` is an empty directory of ours.
+def give(paths: Paths, identity: Identity, wished: tuple[SecretWish, ...], spec: Spec) -> tuple[Spec, dict[str, int]]:
+    """Return the spec with the variables, and a mount of each file by its destination.
 
     Raises NotFound, InvalidValue, StorageError, RuntimeFailure.
     """
@@ -23,5 +21,5 @@ def give(
     files = tuple((one, store.data(store.get(one.name))) for one in wished if one.kind == "mount")
     if not files:
         return spec, {}
-    mounts = made_mounts.secret_files(files, place, identity)
+    mounts = made_mounts.secret_files(files, identity)
     return spec, {one.target: fd for (one, _), fd in zip(files, mounts, strict=True)}

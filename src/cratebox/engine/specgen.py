@@ -109,6 +109,11 @@ class Host(Record):
     console: tuple[int, int] | None = None  # rows and columns of the user's terminal
     files: tuple[str, ...] = ("resolv.conf", "hostname", "hosts")  # of /etc, bound in from the container's directory
 
+    @property
+    def confined(self) -> bool:
+        """Whether the container is in a user namespace that is not the machine's."""
+        return bool(self.uids) or any(one.type == "user" for one in self.joined)
+
 
 def cgroup_path(identity: str, parent: str = "") -> str:
     """Return the path of a container's cgroup, below the place of the driver (linux.cgroupsPath)."""
@@ -233,7 +238,7 @@ def _system_mounts(config: ContainerConfig, host: Host) -> tuple[Mount, ...]:
     readonly = () if config.privileged else ("ro",)
     gid = ("gid=5",) if not host.gids or sum(one.size for one in host.gids) > 5 else ()
     own_network = config.network != "host"
-    if host.rootless and not own_network:
+    if host.confined and not own_network:
         # A new sysfs shows the network namespace, so the kernel lets only the owner of that mount one.
         sysfs = Mount("/sys", "bind", "/sys", ("rbind", "rnosuid", "rnoexec", "rnodev", "rro"))
     else:
@@ -252,14 +257,14 @@ def _system_mounts(config: ContainerConfig, host: Host) -> tuple[Mount, ...]:
 
 def _processes(config: ContainerConfig, host: Host) -> Mount:
     """The kernel gives a new mount of what shows a namespace to its owner alone, so without root the machine's is bound."""
-    if config.namespaces.pid == "host" and host.rootless:
+    if config.namespaces.pid == "host" and host.confined:
         return Mount("/proc", "bind", "/proc", ("rbind", "rprivate", "rnosuid", "rnoexec", "rnodev"))
     return Mount("/proc", "proc", "proc", _SAFE)
 
 
 def _message_queues(config: ContainerConfig, host: Host) -> tuple[Mount, ...]:
     """As with /proc; where the machine has none mounted there is nothing to bind, and mq_open(3) does without."""
-    if config.namespaces.ipc == "host" and host.rootless:
+    if config.namespaces.ipc == "host" and host.confined:
         return ()
     return (Mount("/dev/mqueue", "mqueue", "mqueue", _SAFE),)
 

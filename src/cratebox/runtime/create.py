@@ -118,7 +118,8 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
             from cratebox.runtime import sources
 
             trees = sources.open_sources(wish.spec)
-        order = _order(wish, theirs, report, (stub_fd, hook_stub), trees).replace(given=given)
+        order = _order(wish, theirs, report, (stub_fd, hook_stub), trees)
+        order = order.replace(given=given, root=wish.trees.get("/", -1))
         order = order.replace(program=order.program.replace(label=label)) if label else order
         if wish.spec.linux and wish.spec.linux.sysctl:
             from cratebox.runtime import sysctl
@@ -131,7 +132,14 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
 
         return _clone(wish, become)
     finally:
-        for fd in (stub_fd, hook_stub, label.procfs if label else -1, *trees.values(), *given.values()):
+        for fd in (
+            stub_fd,
+            hook_stub,
+            label.procfs if label else -1,
+            *trees.values(),
+            *given.values(),
+            wish.trees.get("/", -1),
+        ):
             if fd >= 0:
                 os.close(fd)
 

@@ -40,6 +40,7 @@ class RootOrder(Record):
     mount_cgroup: Callable[[int, Mount, dict[str, str], bool, str], None]
     directories: tuple[str, ...] = ()  # to be made in the root where they are missing
     trees: dict[int, int] = {}  # noqa: RUF012  mounts opened before the fork, see sources.py; never changed
+    root: int = -1  # the root, mounted already
     given: dict[int, int] = {}  # noqa: RUF012  mounts that whoever wishes has made; never changed
     no_pivot: bool = False
     new_userns: bool = False
@@ -101,7 +102,7 @@ def _enter_cgroup(order: RootOrder, linux: Linux) -> dict[str, str]:
 
 def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tuple[int, int]:
     """Mount all, then pivot; return the console's slave and the container's own /dev/null, or -1 for each."""
-    root = rootfs.mount_root(spec, order.bundle, order.overlay)
+    root = rootfs.mount_root(spec, order.bundle, order.overlay, order.root)
     null = devices.open_null()
     mounter = Mounter(root, spec, order.trees, order.given)
     # The cgroup is being made while we mount; only what shows cgroups has to wait for it, and what fills memory that counts there.

@@ -20,14 +20,19 @@ from cratebox.runtime.wish import Overlay
 _EINVAL = 22
 
 
-def mount_root(spec: Spec, bundle: str, overlay: Overlay | None) -> int:
-    """Mount the container's root at root.path of `bundle`; return its descriptor. Raises RuntimeFailure."""
+def mount_root(spec: Spec, bundle: str, overlay: Overlay | None, made: int = -1) -> int:
+    """Mount the container's root at root.path of `bundle`; return its descriptor. Raises RuntimeFailure.
+
+    One that is `made` already lies on / until it is changed to: in a user namespace no directory of the bundle may be reached.
+    """
     # Nothing mounted here may ever reach the host; what the host mounts later reaches us only where that was asked for. That
     # also makes the mount that the root is in private, without which pivot_root is refused.
     kind = kind_of_all(spec)
     mount.mount("none", "/", "", const.MS_REC | kind)
     path = os.path.join(bundle, spec.root.path if spec.root else "rootfs")
     try:
+        if made >= 0:
+            return put(made, "/")
         if overlay:
             return mount_overlay(overlay, path)
         tree = mount.clone_tree(path)

@@ -40,7 +40,7 @@ class Wish(Record):
     cgroup: Cgroup | None = None  # made already, or
     make_cgroup: Callable[[int], Cgroup] | None = None  # made while init mounts; is given init's pid
     # Mounts that are made already and attached nowhere, by their destination among the spec's bind mounts, whose source is not
-    # looked at; init has them once it has begun, and they are closed here.
+    # looked at, and the root as "/"; init has them once it has begun, and they are closed here.
     trees: dict[str, int] = {}  # noqa: RUF012  never changed
     held: tuple[int, ...] = ()  # descriptors that the spec's /proc/self/fd/N mean
     directories: tuple[str, ...] = ()  # to be made in the root where they are missing

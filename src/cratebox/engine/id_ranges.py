@@ -1,0 +1,163 @@
+"""Which IDs of the machine those of one container are: --userns auto and keep-id (user_namespaces(7), subuid(5)).
+
+auto      root: a range of the user "containers" in /etc/subuid and /etc/subgid that no other container has, as Podman does
+keep-id   everybody else: the user's own ID is the same inside, and the subordinate ones are around it
+"""
+
+from __future__ import annotations
+
+import os
+
+from cratebox.engine import idmaps, records
+from cratebox.engine.config import ContainerConfig
+from cratebox.engine.idmaps import Identity
+from cratebox.engine.namespace_words import options
+from cratebox.engine.records import Container
+from cratebox.errors import CrateError, InvalidValue, Unsupported
+from cratebox.linux import lock
+from cratebox.linux.userns import IDMap
+from cratebox.paths import Paths, private_directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OWNER = "containers"
+_USUAL = 65536
+_MOST_ID = 2**31
+
+
+def kind_of(config: ContainerConfig) -> str:
+    """Return "auto" or "keep-id", "" where the container has its user's usual IDs."""
+    word = config.namespaces.user.partition(":")[0]
+    return word if word in {"auto", "keep-id"} else ""
+
+
+def checked(config: ContainerConfig, identity: Identity) -> ContainerConfig:
+    """Return the config with the user that keep-id means, where no other was named. Raises InvalidValue, Unsupported."""
+    kind = kind_of(config)
+    if kind == "auto":
+        if identity.rootless:
+            raise Unsupported(
+                "--userns auto takes root: without it, all IDs that you have are your containers'", "--userns keep-id"
+            )
+        if config.image.startswith("rootfs:"):
+            raise Unsupported("--userns auto cannot map the IDs of rootfs:DIR: its changes are in memory", "use an image")
+    if kind == "keep-id":
+        if not identity.rootless:
+            raise Unsupported("--userns keep-id is for users: root's ID is 0 on both sides already", "--userns auto")
+        if identity.single:
+            raise Unsupported(f"--userns keep-id takes a range of IDs: {identity.notice}", identity.hint)
+        uid, gid = _kept_ids(config)
+        if max(uid, gid) >= _MOST_ID:
+            raise InvalidValue(f"--userns keep-id: {max(uid, gid)} is no ID")
+        return config if config.user is not None else config.replace(user=f"{uid}:{gid}")
+    return config
+
+
+def _kept_ids(config: ContainerConfig) -> tuple[int, int]:
+    wanted = options(config.namespaces.user)
+    return wanted.get("uid", os.geteuid()), wanted.get("gid", os.getegid())
+
+
+def of_container(identity: Identity, container: Container) -> Identity:
+    """Return the identity whose maps are those of this container."""
+    kind = kind_of(container.config)
+    if kind == "auto":
+        maps = (IDMap(0, container.first_id, container.ids),)
+        return identity.replace(uids=maps, gids=maps)
+    if kind == "keep-id":
+        uid, gid = _kept_ids(container.config)
+        return identity.replace(uids=kept(identity.uids, uid), gids=kept(identity.gids, gid))
+    return identity
+
+
+def kept(maps: tuple[IDMap, ...], number: int) -> tuple[IDMap, ...]:
+    """Return maps of the same IDs, of which the first, one's own, is `number` inside; the others are around it, in their order."""
+    own, *others = maps
+    found, inside = [], 0
+    for one in others:
+        before = min(one.size, max(number - inside, 0))
+        if before:
+            found.append(IDMap(inside, one.outside, before))
+            inside += before
+        if one.size > before:
+            inside += inside == number
+            found.append(IDMap(inside, one.outside + before, one.size - before))
+            inside += one.size - before
+    return (IDMap(number, own.outside, 1), *found)
+
+
+def shifts(config: ContainerConfig) -> tuple[Callable[[int], int], Callable[[int], int]] | None:
+    """Return which ID of the user's usual maps a user and a group of the image is for this container; None for the same."""
+    if kind_of(config) != "keep-id":
+        return None
+    uid, gid = _kept_ids(config)
+    return lambda one: _shifted(one, uid), lambda one: _shifted(one, gid)
+
+
+def _shifted(one: int, number: int) -> int:
+    """What is `one` with `kept` is this with the maps that `kept` was given."""
+    if one == number:
+        return 0
+    return one + 1 if one < number else one
+
+
+def allocate(paths: Paths, config: ContainerConfig) -> tuple[int, int, int]:
+    """Return a free range for a container (first, size), and the lock that keeps others from taking it until its record is there.
+
+    Raises Unsupported where the machine has no such range.
+    """
+    size = options(config.namespaces.user).get("size", _USUAL)
+    private_directory(paths.root)
+    held = lock.hold(paths.root + "/userns.lock")
+    try:
+        return _free(size, _granted(), _taken(paths)), size, held
+    except BaseException:
+        os.close(held)
+        raise
+
+
+def _granted() -> list[tuple[int, int]]:
+    users, groups = idmaps.ranges("/etc/subuid", OWNER, -1), idmaps.ranges("/etc/subgid", OWNER, -1)
+    found = []
+    for first, size in users:
+        for other, count in groups:
+            begin, end = max(first, other), min(first + size, other + count)
+            if begin < end:
+                found.append((begin, end - begin))
+    if not found:
+        raise Unsupported(
+            f"--userns auto: /etc/subuid and /etc/subgid grant no range to the user {OWNER}",
+            f"useradd --system --no-create-home {OWNER}; usermod --add-subuids 2147483647-4294967294 --add-subgids 2147483647-4294967294 {OWNER}",
+        )
+    return found
+
+
+def _taken(paths: Paths) -> list[tuple[int, int]]:
+    found = []
+    for identity in records.identities(paths):
+        try:
+            container = records.load(paths, identity)
+        except CrateError:
+            continue  # damaged, or just removed
+        if container.ids:
+            found.append((container.first_id, container.ids))
+    return sorted(found)
+
+
+def _free(size: int, granted: list[tuple[int, int]], taken: list[tuple[int, int]]) -> int:
+    for first, count in granted:
+        here = first
+        for other, others in taken:
+            if other + others <= here or other >= first + count:
+                continue
+            if other - here >= size:
+                break
+            here = other + others
+        if first + count - here >= size:
+            return here
+    raise Unsupported(
+        f"--userns auto: no {size} IDs of the user {OWNER} are free",
+        "remove containers, or grant more in /etc/subuid and /etc/subgid",
+    )
