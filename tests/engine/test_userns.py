@@ -23,7 +23,7 @@ def granted(root_box):
 
 
 def test_a_container_has_a_range_of_its_own(root_box, granted) -> None:
-    script = "cat /proc/self/uid_map /proc/self/gid_map; id -u; touch /made && chown 42:43 /made && stat -c '%u:%g' /made /bin/busybox"
+    script = "cat /proc/self/uid_map /proc/self/gid_map; id -u; touch /made; chown 42:43 /made; stat -c %u:%g /made /bin/busybox"
     said = granted.ok("run", "--rm", "--userns", "auto:size=5000", root_box.image, "sh", "-c", script).split()
     assert said == ["0", "2000000", "5000"] * 2 + ["0", "42:43", "0:0"]
 
@@ -40,7 +40,9 @@ def test_ranges_do_not_overlap_and_come_free(root_box, granted) -> None:
 
 
 def test_what_it_writes_has_the_usual_ids_on_the_disk(root_box, granted) -> None:
-    name = granted.ok("create", "--userns", "auto:size=5000", root_box.image, "sh", "-c", "touch /made; chown 42:43 /made; cat /made")
+    name = granted.ok(
+        "create", "--userns", "auto:size=5000", root_box.image, "sh", "-c", "touch /made; chown 42:43 /made; cat /made"
+    )
     granted.ok("start", "-a", name)
     info = os.lstat(root_box.crate.root / "containers" / name / "rw/upper/made")
     assert (info.st_uid, info.st_gid) == (42, 43)
