@@ -41,7 +41,7 @@ GROUPS = {
         "start": "system_start",
         "stop": "system_stop",
     },
-    "healthcheck": {},
+    "healthcheck": {"run": "healthcheck_run"},
     "generate": {"systemd": "generate_systemd"},
     "secret": {
         "create": "secret_create",

@@ -356,6 +356,21 @@ class Containers:
 
         pausing.unpause(self.paths, self.get(reference))
 
+    def probe(self, reference: str) -> int:
+        """Run the health command of a container now; return its exit code. Raises Conflict where it has none or does not run."""
+        from cratebox.engine import healthcheck, probing, states
+
+        container = self.get(reference)
+        if healthcheck.of(container) is None:
+            raise Conflict(f"{container.name} has no health command", "crate run --health-cmd COMMAND gives one to a container")
+        status = self.status(container.id)
+        if status.status != "running":
+            raise states.wrong(status)
+        try:
+            return probing.ask(f"{self.paths.running}/{container.id}")
+        except OSError as error:
+            raise Conflict(f"the supervisor of {container.name} does not answer: {error.strerror}", "try again") from None
+
     def wait(self, reference: str, conditions: Sequence[str] = ("stopped",), interval: float = 0.25) -> int:
         """Wait for one of `conditions` (waiting.CONDITIONS); return the exit code where it is that the container has ended,
         else -1. `interval` is in seconds, for conditions that have to be asked for. Raises as `get`.

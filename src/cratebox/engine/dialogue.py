@@ -19,6 +19,11 @@ Whoever comes later finds the supervisor at a socket (control.py):
          <------------------------------ STARTED (+ the terminal's master, or the write end of its standard input)
     ... the rest is as above
 
+    crate healthcheck run               supervisor
+    ---------------------               ----------
+    PROBE -----------------------------> runs the health command once, out of turn
+         <------------------------------ its exit code
+
 The client's standard output and error are written by the supervisor itself, through the descriptors that fork gave it, so
 nothing is copied twice. The client may die at any moment: the container goes on, `--rm` is still kept.
 """
@@ -33,7 +38,7 @@ from cratebox.record import Record
 from cratebox.runtime.wish import Wish
 
 STARTED, EXITED, ERROR, BROKEN = b"S", b"X", b"E", b"P"
-DETACH, SIGNAL, ATTACH = b"D", b"K", b"A"
+DETACH, SIGNAL, ATTACH, PROBE = b"D", b"K", b"A", b"H"
 
 
 class Watch(Record):

@@ -76,8 +76,7 @@ def execute(paths: Paths, reference: str, wanted: Wanted) -> int:
 
     Raises NotFound, Conflict where the container does not run or is paused, InvalidValue, CommandNotFound, CannotInvoke, RuntimeFailure.
     """
-    container = records.load(paths, records.find(paths, reference))
-    order = _order(paths, container, _running(paths, container), wanted)
+    order = prepare(paths, reference, wanted)
     words = " ".join(wanted.command)
     order.tell(f"exec_create: {words}")
     if wanted.detach:
@@ -86,6 +85,12 @@ def execute(paths: Paths, reference: str, wanted: Wanted) -> int:
         execution_detached.start(order)
         return 0
     return _attached(order)
+
+
+def prepare(paths: Paths, reference: str, wanted: Wanted) -> Order:
+    """Return all that there is to know of a process before it is made. Raises as `execute`."""
+    container = records.load(paths, records.find(paths, reference))
+    return _order(paths, container, _running(paths, container), wanted)
 
 
 def _running(paths: Paths, container: Container) -> State:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from cratebox.engine.config import HealthCheck
-    from cratebox.runtime.spec import Process
+    from cratebox.paths import Paths
 
 _MOST_OUTPUT = 4096  # bytes of a probe's output that are kept, as Docker's
 _MOST_PROBES = 5
@@ -55,17 +55,16 @@ def pause(health: Health, check: HealthCheck, age: float) -> float | None:
 class Running:
     """A probe that runs: `pidfd` is readable when its process has ended, `output` when that has written something."""
 
-    def __init__(self, directory: str, identity: str, program: Process, check: HealthCheck) -> None:
-        """Begin a probe in the container whose state is in `directory`/`identity`. Raises OSError."""
+    def __init__(self, paths: Paths, identity: str, check: HealthCheck) -> None:
+        """Begin a probe in a container that runs. Raises OSError."""
         self.begun = time.time()
         self.check = check
-        self.deadline = time.monotonic() + check.timeout / SECOND
         self._said = b""
         self.output, write_end = os.pipe()
         try:
             self.pid = os.fork()
             if self.pid == 0:
-                _become(directory, identity, program.replace(args=words_of(check), terminal=False), write_end)
+                _become(paths, identity, check, write_end)
         except OSError:
             os.close(self.output)
             raise
@@ -106,7 +105,7 @@ class Running:
         os.close(self.output)
 
 
-def _become(directory: str, identity: str, program: Process, output: int) -> NoReturn:
+def _become(paths: Paths, identity: str, check: HealthCheck, output: int) -> NoReturn:
     """Be the child: run the command in the container and end with its exit code."""
     code = 126
     try:
@@ -115,9 +114,7 @@ def _become(directory: str, identity: str, program: Process, output: int) -> NoR
             os.dup2(source, number)
         process.close_from(3)  # the container's lock above all, which must not outlive the supervisor
         process.set_name("crate-health")
-        from cratebox.runtime import exec as runtime
-
-        code = runtime.execute(directory, identity, program, reaper=True)
+        code = _run(paths, identity, words_of(check))
     except CrateError as error:
         os.write(1, error.message.encode(errors="replace"))
         code = error.exit_code
@@ -125,6 +122,15 @@ def _become(directory: str, identity: str, program: Process, output: int) -> NoR
         os.write(1, f"{type(error).__name__}: {error}".encode(errors="replace"))
     finally:
         os._exit(code)
+
+
+def _run(paths: Paths, identity: str, words: tuple[str, ...]) -> int:
+    from cratebox.engine import execution
+    from cratebox.runtime import exec as runtime
+
+    order = execution.prepare(paths, identity, execution.Wanted(words))
+    joined = runtime.begin(order.target, order.process, runtime.Settings(reaper=True), (0, 1, 2))
+    return process.waited_status(os.waitpid(joined.pid, 0)[1])
 
 
 def _kill_tree(pid: int) -> None:

@@ -44,6 +44,10 @@ class Part:
     def followed(self, ended: exits.Exit) -> None:
         """The supervisor before this one was killed when a run was over; what `after` says is asked once more."""
 
+    def asked(self, sock: _socket.socket) -> bool:  # noqa: ARG002
+        """Somebody wants to know now how the container is. Return whether he will get an answer here, and his socket be closed."""
+        return False
+
     def after(self, ended: exits.Exit, took: float) -> float | None:  # noqa: ARG002
         """Return in how many seconds it is to run again, None for not at all. The first part that wants it is heard.
 
@@ -204,6 +208,8 @@ class Life:
             message, fds = fdpass.receive(sock)
         except OSError:
             message, fds = b"", ()
+        if message == dialogue.PROBE and True in [part.asked(sock) for part in self.parts]:
+            return  # answered later
         if message != dialogue.ATTACH or len(fds) != 2 or not self._run:
             streams.close(*fds)
             sock.close()

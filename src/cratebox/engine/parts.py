@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import time
 
-from cratebox.engine import events, records, restarts, stopped
+from cratebox.engine import events, healthcheck, records, restarts, stopped
 from cratebox.engine.life import Part
 from cratebox.engine.watching import RESTARTING, RUNNING, Teller
 from cratebox.errors import CrateError, StorageError
@@ -37,6 +37,11 @@ def of(watch: Watch) -> tuple[Part, ...]:
         found.append(TimeLimit(container.config.timeout))
     if container.config.limits and container.config.limits.memory:
         found.append(Memory(watch, teller))
+    check = healthcheck.of(container)
+    if check:
+        from cratebox.engine.probing import Probing
+
+        found.append(Probing(watch, teller, container, check))
     return tuple(found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cratebox.cli.options import Flag, Words
 from cratebox.engine import healthcheck, restarts
 from cratebox.engine.config import ContainerConfig, HealthCheck
-from cratebox.errors import Unsupported, UsageError
+from cratebox.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ def _health(words: Words) -> HealthCheck | None:
         return healthcheck.NONE
     if not names:
         return None
-    raise Unsupported("health checks are not there yet", "leave the --health flags out")
     given: dict[str, Any] = {
         name.replace("-", "_"): healthcheck.duration(words.text("health-" + name) or "", "--health-" + name, name == "interval")
         for name in _DURATIONS
