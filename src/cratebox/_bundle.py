@@ -42,7 +42,7 @@ ROOTS = {
 # What is wanted at times, and found here then.
 SOMETIMES = {
     "crate": (
-        "cratebox.cli.commands.start", "cratebox.runtime.patchwork", "cratebox.image.tree", "cratebox.engine.environment",
+        "cratebox.cli.commands.start", "cratebox.cli.commands.exec", "cratebox.engine.execution", "cratebox.runtime.patchwork", "cratebox.image.tree", "cratebox.engine.environment",
         "cratebox.cli.commands.flags_limits", "cratebox.cli.commands.flags_security", *_DRIVERS, *_LIMITS,
     ),
     "crate-oci": (

@@ -23,7 +23,9 @@ def granted(root_box):
 
 
 def test_a_container_has_a_range_of_its_own(root_box, granted) -> None:
-    script = "cat /proc/self/uid_map /proc/self/gid_map; id -u; touch /made; chown 42:43 /made; stat -c %u:%g /made /bin/busybox"
+    script = (
+        "cat /proc/self/uid_map /proc/self/gid_map; id -u; touch /made; chown 42:43 /made; stat -c %u:%g /made /bin/busybox"
+    )
     said = granted.ok("run", "--rm", "--userns", "auto:size=5000", root_box.image, "sh", "-c", script).split()
     assert said == ["0", "2000000", "5000"] * 2 + ["0", "42:43", "0:0"]
 

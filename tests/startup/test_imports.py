@@ -110,3 +110,23 @@ def test_the_package_alone_imports_nothing(scratch: Path) -> None:
     ]
     done = subprocess.run(python, capture_output=True, text=True)
     assert done.stdout.strip() == f"{package}/__init__.py ['__future__', 'cratebox']", done.stderr
+
+
+NOT_FOR_EXEC = {"cratebox.engine.images", "cratebox.engine.making", "cratebox.engine.launch", "cratebox.engine.supervisor",
+                "cratebox.runtime.create", "cratebox.runtime.mounts", "cratebox.runtime.rootfs"}  # fmt: skip
+
+
+def test_exec_imports_nothing_dear_and_nothing_of_a_start(rootful: Crate, image: str) -> None:
+    rootful.ok("run", "-d", "--name", "web", "--network", "none", image, "sleep", "100")
+    found = imported(rootful, "exec", "web", "true")
+    assert not dear(found)
+    assert not found & NOT_FOR_EXEC
+
+
+def test_an_ordinary_users_exec_imports_nothing_dear(rootless: Crate, busybox_image: Built) -> None:
+    rootless.ok("pull", "--quiet", str(busybox_image))
+    image = rootless.ok("images", "-q")
+    rootless.ok("run", "-d", "--name", "web", "--network", "none", image, "sleep", "100")
+    found = imported(rootless, "exec", "web", "true")
+    assert not dear(found)
+    assert not found & NOT_FOR_EXEC

@@ -86,7 +86,7 @@ DIFFERS = {
     "no names of volumes. The exit codes are Docker's: 125, 126, 127, 128+N.",
     "exec": "Signals are passed on, and three SIGINT or SIGTERM let go; Docker's end the client alone. What keeps the command "
     "from running ends with 125, 126 or 127. Where crate itself is killed, the command goes on, and its output ends.",
-    "cp": "tmpfs and volumes of a running container are seen. Without -a set-user-ID bits come along only where the owner stays "
+    "cp": "tmpfs and volumes of a running container are seen. Without -a set-user-ID bits come only where the owner stays "
     "the same, and to this machine never; devices and file capabilities do not. The mode of a DESTINATION that is there "
     "stays. With - the owners are those of the archive.",
     "top": "With ps options no column that a process can fill may stand before PID.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import idmaps
 from cratebox.paths import Paths, locate, private_directory
 
 TYPE_CHECKING = False
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.engine.containers import Containers
+    from cratebox.engine.idmaps import Identity
     from cratebox.engine.images import Images
     from cratebox.engine.pruning import Filters, Pruned
     from cratebox.engine.secrets import Secrets
@@ -26,15 +26,24 @@ class Engine:
 
     def __init__(self, paths: Paths | None = None) -> None:
         self.paths = paths or locate()
-        self.identity = idmaps.own()
+        self._identity: Identity | None = None
         self._images: Images | None = None
         self._containers: Containers | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Which IDs this user's containers can have."""
+        if self._identity is None:
+            from cratebox.engine import idmaps
+
+            self._identity = idmaps.own()
+        return self._identity
 
     @property
     def images(self) -> Images:
         """The images in the store, and the way to get more."""
         if self._images is None:
-            self._trust()
+            self.trust()
             from cratebox.engine.images import Images
 
             self._images = Images(self.paths, self.identity)
@@ -44,7 +53,7 @@ class Engine:
     def containers(self) -> Containers:
         """The containers, running or not."""
         if self._containers is None:
-            self._trust()
+            self.trust()
             from cratebox.engine.containers import Containers
 
             self._containers = Containers(self.paths, self.identity, self.images)
@@ -53,19 +62,19 @@ class Engine:
     @property
     def secrets(self) -> Secrets:
         """What containers may read and nobody else."""
-        self._trust()
+        self.trust()
         from cratebox.engine.secrets import Secrets
 
         return Secrets(self.paths)
 
-    def _trust(self) -> None:
-        """What lies in a store of somebody else's would be done with our rights: its containers, its processes to signal.
-
-        Raises StorageError.
+    def trust(self) -> Paths:
+        """Return where state lives, once it is known to be ours: what lies in a store of somebody else's would be done with our
+        rights, its containers, its processes to signal. Raises StorageError.
         """
         for directory in (self.paths.root, self.paths.state, self.paths.containers, self.paths.running):
             if os.path.lexists(directory):
                 private_directory(directory)
+        return self.paths
 
     def info(self) -> dict[str, Any]:
         """Return what `crate info` shows: the machine, the store and what containers can have here."""

@@ -27,6 +27,7 @@ from cratebox.runtime import exec as runtime
 from cratebox.runtime.spec import ConsoleSize, Process, Spec, User
 from cratebox.runtime.state import State, is_frozen
 from cratebox.runtime.streams import Streams
+from cratebox.runtime.values import check_preserved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def execute(paths: Paths, reference: str, wanted: Wanted) -> int:
 
     Raises NotFound, Conflict where the container does not run or is paused, InvalidValue, CommandNotFound, CannotInvoke, RuntimeFailure.
     """
+    check_preserved(wanted.preserve_fds)  # before there are descriptors of our own
     order = prepare(paths, reference, wanted)
     words = " ".join(wanted.command)
     order.tell(f"exec_create: {words}")

@@ -17,7 +17,7 @@ from cratebox.linux import process
 from cratebox.linux.regular import read_regular
 from cratebox.paths import private_directory
 from cratebox.record import Record
-from cratebox.runtime import cgroup_owner, console, place, seccomp, spec, validate, warnings
+from cratebox.runtime import cgroup_owner, console, place, seccomp, spec, validate, values, warnings
 from cratebox.runtime import create as creation
 from cratebox.runtime import state as saved
 from cratebox.runtime.device_rules import with_default_devices
@@ -96,16 +96,7 @@ def _check(document: spec.Spec, settings: Settings, detached: bool) -> None:
         raise InvalidValue("the spec asks for a terminal: --console-socket must say where to send it")
     if settings.console_socket and not terminal:
         raise InvalidValue("--console-socket without process.terminal in the spec: there is no terminal to send")
-    check_preserved(settings.preserve_fds)
-
-
-def check_preserved(count: int) -> None:
-    """Raise InvalidValue unless the `count` descriptors from 3 on are open."""
-    for fd in range(3, 3 + count):
-        try:
-            os.fstat(fd)
-        except OSError:  # a file that we open ourselves would get the number, and reach the container
-            raise InvalidValue(f"--preserve-fds {count}: descriptor {fd} is not open") from None
+    values.check_preserved(settings.preserve_fds)
 
 
 def _blank(name: str, bundle: str, document: spec.Spec, cgroup: str) -> saved.State:

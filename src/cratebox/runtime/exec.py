@@ -9,7 +9,7 @@ from cratebox.cgroup import base as cgroups
 from cratebox.errors import Conflict, InvalidValue, RuntimeFailure
 from cratebox.linux import caps, const, fdpass, namespaces, process, stub
 from cratebox.record import Record
-from cratebox.runtime import bundle, console, enter, place, program, seccomp, sync, validate, warnings
+from cratebox.runtime import console, enter, place, program, seccomp, sync, validate, values, warnings
 from cratebox.runtime import state as saved
 from cratebox.runtime.spec import Linux, Process, Spec
 
@@ -139,7 +139,7 @@ def _completed(wanted: Process, document: Spec, chosen: Settings) -> Process:
         raise InvalidValue("cannot detach from a terminal without --console-socket: it must say where to send it")
     if chosen.console_socket and not whole.terminal:
         raise InvalidValue("--console-socket without a terminal: there is none to send")
-    bundle.check_preserved(chosen.preserve_fds)
+    values.check_preserved(chosen.preserve_fds)
     return whole
 
 
@@ -162,6 +162,8 @@ def _join(target: Target, wanted: Process, chosen: Settings, stdio: tuple[int, i
             if joined.listener >= 0:
                 assert linux
                 assert linux.seccomp
+                from cratebox.runtime import bundle
+
                 bundle.listener(state, "running", linux.seccomp)(joined.pid, joined.listener)
         finally:
             os.waitpid(joiner, 0)
@@ -302,6 +304,8 @@ def _let_go(joined: Joined, wanted: Process, chosen: Settings) -> None:
     written = False
     try:
         if chosen.pid_file:
+            from cratebox.runtime import bundle
+
             bundle.write_pid(chosen.pid_file, joined.pid)
             written = True
         if chosen.pidfd_socket:

@@ -67,3 +67,12 @@ def parse_list(where: str, text: str, most: int) -> tuple[int, ...]:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 10
+
+
+def check_preserved(count: int) -> None:
+    """Raise InvalidValue unless the `count` descriptors from 3 on are open."""
+    for fd in range(3, 3 + count):
+        try:
+            os.fstat(fd)
+        except OSError:  # a file that we open ourselves would get the number, and reach the container
+            raise InvalidValue(f"--preserve-fds {count}: descriptor {fd} is not open") from None
