@@ -72,6 +72,14 @@ class Engine:
         """Return the command that starts the container `container` and leaves it running."""
         raise NotImplementedError
 
+    def run_logged(self, driver: str, name: str, container: str, *argv: str) -> Command:
+        """As `run_detached`, with a log of that driver, bounded to 300 megabytes."""
+        raise NotImplementedError
+
+    def about(self, container: str, verb: str) -> Command:
+        """Return the command `verb` (wait, logs), which all engines have alike, for a container."""
+        raise NotImplementedError
+
     def create(self, name: str, container: str, *argv: str) -> Command:
         """Return the command that makes the container `container` and does not start it."""
         raise NotImplementedError
@@ -94,6 +102,12 @@ class Engine:
 
     def end(self) -> None:
         """End the daemons, if there are any."""
+
+
+def _logged(driver: str) -> tuple[str, ...]:
+    """k8s-file has one file, json-file three."""
+    bounds = ("max-size=100m", "max-file=3") if driver == "json-file" else ("max-size=300m",)
+    return ("--log-driver", driver, *(word for bound in bounds for word in ("--log-opt", bound)))
 
 
 class Crate(Engine):
@@ -120,6 +134,12 @@ class Crate(Engine):
 
     def run_detached(self, name: str, container: str, *argv: str) -> Command:
         return self._crate("run", "run", "-d", "--name", container, "--network", "none", self._image, *argv)
+
+    def run_logged(self, driver: str, name: str, container: str, *argv: str) -> Command:
+        return self._crate("run", "run", "-d", *_logged(driver), "--name", container, "--network", "none", self._image, *argv)
+
+    def about(self, container: str, verb: str) -> Command:
+        return self._crate("run", verb, container)
 
     def create(self, name: str, container: str, *argv: str) -> Command:
         return self._crate("run", "create", "--name", container, "--network", "none", self._image, *argv)
@@ -275,6 +295,13 @@ class Podman(Engine):
     def run_detached(self, name: str, container: str, *argv: str) -> Command:
         return self._podman("run", "run", "-d", "--name", container, *_WITHOUT, f"localhost/{name}:latest", *argv)
 
+    def run_logged(self, driver: str, name: str, container: str, *argv: str) -> Command:
+        image = f"localhost/{name}:latest"
+        return self._podman("run", "run", "-d", *_logged(driver), "--name", container, *_WITHOUT, image, *argv)
+
+    def about(self, container: str, verb: str) -> Command:
+        return self._podman("run", verb, container)
+
     def create(self, name: str, container: str, *argv: str) -> Command:
         return self._podman("run", "create", "--name", container, *_WITHOUT, f"localhost/{name}:latest", *argv)
 
@@ -400,6 +427,12 @@ class Docker(Engine):
 
     def run_detached(self, name: str, container: str, *argv: str) -> Command:
         return self._docker("run", "-d", "--name", container, *_WITHOUT, f"{name}:latest", *argv)
+
+    def run_logged(self, driver: str, name: str, container: str, *argv: str) -> Command:
+        return self._docker("run", "-d", *_logged(driver), "--name", container, *_WITHOUT, f"{name}:latest", *argv)
+
+    def about(self, container: str, verb: str) -> Command:
+        return self._docker(verb, container)
 
     def create(self, name: str, container: str, *argv: str) -> Command:
         return self._docker("create", "--name", container, *_WITHOUT, f"{name}:latest", *argv)

@@ -1,0 +1,124 @@
+"""How fast a container can write that is held back by its log: megabytes a second of output, by the container's own clock.
+
+bench/logs.py [--rounds N] [--megabytes N] [--write] [--only crate,podman]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests"), str(Path(__file__).resolve().parent)]
+
+import measure
+from start import NAME, ROOTFUL, prepare, remove
+
+import peers
+from support import people
+from support.images import busybox_image, write_docker_archive, write_oci_layout
+
+DRIVERS = {"crate": ("json-file", "k8s-file"), "podman": ("k8s-file",), "docker": ("json-file",)}
+LINES = {"of 1 byte": "y", "of 100 bytes": "x" * 100, "of 4,000 bytes": "z" * 4000}
+# Short lines are many: their share of the megabytes is smaller.
+SHARE = {"of 1 byte": 0.04, "of 100 bytes": 0.5, "of 4,000 bytes": 1.0}
+# What is to be written lies ready as a file, for busybox's `yes` is slower than a log. /proc/uptime is in centiseconds.
+SCRIPT = """
+yes {line} | head -c {size} > /text
+read begun rest < /proc/uptime
+cat /text {times}
+read ended rest < /proc/uptime
+echo took $begun $ended >&2
+"""
+Rates = dict[str, list[float]]
+
+
+def rate(engine: peers.Engine, driver: str, kind: str, megabytes: float) -> float:
+    """Return the megabytes a second that one container could write."""
+    whole = 1_000_000
+    times = max(round(megabytes * SHARE[kind]), 1)
+    script = SCRIPT.format(line=LINES[kind], size=whole, times="/text " * (times - 1))
+    peers.call(engine.run_logged(driver, NAME, "writer", "sh", "-c", script))
+    try:
+        return times * whole / 1e6 / _took(engine)
+    finally:
+        peers.call(engine.remove("writer"))
+
+
+def _took(engine: peers.Engine) -> float:
+    """Wait until the container has ended; return how many seconds it has said that it took."""
+    peers.call(engine.about("writer", "wait"))
+    logs = engine.about("writer", "logs")
+    done = subprocess.run(logs.argv, env=logs.env, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=120)
+    words = done.stderr.decode(errors="replace").rpartition("took ")[2].split()
+    if len(words) != 2:
+        raise peers.Absent(f"{engine.name}: its container did not tell how long it took")
+    return max(float(words[1]) - float(words[0]), 0.01)
+
+
+def rates(engines: list[peers.Engine], kind: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """Return the median rate of each engine and driver; they take turns."""
+    found: Rates = {}
+    for turn in range(-1, arguments.rounds):
+        for engine in engines:
+            for driver in DRIVERS[engine.name]:
+                speed = rate(engine, driver, kind, arguments.megabytes)
+                if turn >= 0:
+                    found.setdefault(f"{engine.name}, {driver}", []).append(speed)
+    return {name: statistics.median(speeds) for name, speeds in found.items()}
+
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """Return a Markdown table with crate's ratio to the others that have the same driver."""
+    names = list(next(iter(rows.values())))
+    pairs = [(f"crate, {name.partition(', ')[2]}", name) for name in names if not name.startswith("crate")]
+    pairs = [(ours, theirs) for ours, theirs in pairs if ours in names]
+    lines = ["| lines | " + " | ".join([*names, *(f"crate : {theirs.partition(',')[0]}" for _, theirs in pairs)]) + " |"]
+    lines.append("|---" * (1 + len(names) + len(pairs)) + "|")
+    for kind, found in rows.items():
+        cells = [f"{found[name]:.1f} MB/s" for name in names]
+        cells += [f"{found[ours] / found[theirs]:.2f}" for ours, theirs in pairs]
+        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--megabytes", type=float, default=200)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="crate,podman,docker")
+    arguments = parser.parse_args()
+    if reason := people.why_not("root"):
+        print(reason)
+        return 1
+    print(measure.machine())
+    scratch = Path(tempfile.mkdtemp(prefix="crate-bench-", dir="/var/tmp"))
+    scratch.chmod(0o755)
+    makers = {name: make for name, make in ROOTFUL.items() if name in DRIVERS}
+    try:
+        person = people.person("root", scratch / "home")
+        image = busybox_image()
+        archive = write_docker_archive(scratch / "image.tar", f"{NAME}:latest", image)
+        layout = write_oci_layout(scratch / "layout", {NAME: image})
+        engines = prepare(makers, person, scratch, archive, layout, arguments.only)
+        try:
+            text = table({kind: rates(engines, kind, arguments) for kind in LINES})
+            versions = "; ".join(engine.version() for engine in engines)
+        finally:
+            for engine in engines:
+                engine.end()
+        print(text)
+        if arguments.write:
+            note = f"{arguments.megabytes:g} MB a round of the longest lines; {arguments.rounds} rounds"
+            measure.write("logs", f"{measure.machine()}.\n\n{text}\n\n{note}; {versions}.")
+    finally:
+        remove(scratch)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
