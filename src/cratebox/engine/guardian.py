@@ -90,8 +90,7 @@ def _guard(program: int, child: int, ward: Ward, custody: Custody) -> NoReturn:
     for fd in kept:
         os.set_inheritable(fd, True)
     os.chdir("/")
-    env = [f"{name}={os.environ[name]}" for name in _KEPT if name in os.environ]
-    guard.execute(program, child, _successor(ward, custody), env)
+    guard.execute(program, child, successor(ward, custody), environment())
 
 
 def let_go_of_standard_streams(ours: Sequence[int]) -> None:
@@ -102,7 +101,12 @@ def let_go_of_standard_streams(ours: Sequence[int]) -> None:
     os.close(null)
 
 
-def _successor(ward: Ward, custody: Custody) -> list[str]:
+def environment() -> list[str]:
+    """Return the environment of whoever takes over, as execve(2) takes it."""
+    return [f"{name}={os.environ[name]}" for name in _KEPT if name in os.environ]
+
+
+def successor(ward: Ward, custody: Custody) -> list[str]:
     """Return the words of the program that takes over: see takeover.py."""
     site = sys._xoptions.get("cratebox-site")  # noqa: SLF001  the launcher's word, see third_party.py
     interpreter = [sys.executable, "-I", "-S", *(["-X", f"cratebox-site={site}"] if isinstance(site, str) else [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import time
 
@@ -15,13 +16,13 @@ from cratebox.linux import fdpass, lock, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable
 
     from cratebox.engine.custody import Custody
     from cratebox.engine.dialogue import Watch
     from cratebox.engine.loop import Timer
     from cratebox.engine.pump import Stream
+    from cratebox.engine.sleeping import Drowsiness, Sleep
     from cratebox.runtime.state import State
 
 _SIGKILL = 9
@@ -82,7 +83,7 @@ def parts_of(watch: Watch) -> tuple[Part, ...]:
 class Life:
     """All runs of one container under this supervisor. `clients` are those who are attached, or wait for the start."""
 
-    def __init__(self, watch: Watch, custody: Custody, clients: list[Client]) -> None:
+    def __init__(self, watch: Watch, custody: Custody, clients: list[Client], slept: Sleep | None = None) -> None:
         self.watch, self.custody = watch, custody
         self.loop = Loop()
         self.clients = clients
@@ -90,8 +91,10 @@ class Life:
         self.parts = parts_of(watch)
         self._run: Run | None = None
         self._guardian = -1  # a pidfd
-        self._door: _socket.socket | None = None
+        self._door = _socket.socket(fileno=slept.door) if slept and slept.door >= 0 else None
         self._settling: Timer | None = None
+        self._wakes = slept.wakes if slept else 0
+        self._drowsiness: Drowsiness | None = None
         for client in clients:
             client.left = self._left
 
@@ -169,20 +172,37 @@ class Life:
         if self._guardian < 0:
             self._watch_guardian()
         self._open_door()
+        from cratebox.engine.sleeping import Drowsiness
+
+        self._drowsiness = Drowsiness(self.loop, self._wakes, self._fall_asleep)
+
+    def _fall_asleep(self, wakes: int) -> None:
+        """Sleep where all that this supervisor waits for can wake it, and another can go on."""
+        run, door = self._run, self._door.fileno() if self._door else -1
+        if not run or self.clients or not run.can_be_left:
+            return
+        console = run.console if run.pump.streams[0].source >= 0 else -1
+        known = {self.custody.ours.fileno(), door, self._guardian, run.pidfd, *(one.source for one in run.pump.streams)}
+        if self.loop.watched <= known:
+            from cratebox.engine import sleeping
+
+            run.pump.flush()
+            how = sleeping.Sleep(wakes, console, door)
+            sleeping.sleep(guardian.ward_of(self.watch), self.custody, how, [fd for fd in known if fd >= 0])
 
     # Those who come later
 
     def _leave(self) -> None:
         self._run = None
         self.loop.cancel(self._settling)
+        self.loop.cancel(self._drowsiness.timer if self._drowsiness else None)
         self._close_door()
 
     def _open_door(self) -> None:
         from cratebox.engine import control
 
-        self._close_door()
         try:
-            self._door = control.listen(self.watch.state_directory)
+            self._door = self._door or control.listen(self.watch.state_directory)
         except OSError:
             return  # nobody can attach; that is told there
         self.loop.watch(self._door.fileno(), self._let_in)

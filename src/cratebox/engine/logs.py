@@ -86,6 +86,11 @@ class LogWriter:
         """What the log lacks, and why; empty where it has everything."""
         return f"the log lacks {self._lost} bytes of output: {self._reason}" if self._reason else ""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether another writer could go on in its place, once what is held back is flushed."""
+        return not (self._maimed or self._reason)
+
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._size = os.fstat(self._fd).st_size
@@ -186,11 +191,15 @@ class LogWriter:
         self._open()
         os.close(full)
 
-    def close(self) -> None:
-        """Write what has no end of line yet, and close the file. Raises nothing."""
+    def flush(self) -> None:
+        """Write what has no end of line yet, as a part of a line. Raises nothing."""
         for stream, rest in self._rest.items():
             self._put(self._form.part(self._stamp(), stream, rest), len(rest))
         self._rest = {}
+
+    def close(self) -> None:
+        """Write what has no end of line yet, and close the file. Raises nothing."""
+        self.flush()
         os.close(self._fd)
 
 

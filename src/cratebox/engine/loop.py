@@ -32,6 +32,7 @@ class Loop:
         self._poll = select.poll()
         self._acts: dict[int, Act] = {}
         self._timers: list[Timer] = []
+        self.turns = 0
 
     def watch(self, fd: int, act: Act, events: int = READ) -> None:
         """Call `act` whenever `fd` is ready (or at its end, or broken), until `unwatch`: a descriptor is to be watched once."""
@@ -54,8 +55,17 @@ class Loop:
         if timer in self._timers:
             self._timers.remove(timer)
 
+    @property
+    def watched(self) -> frozenset[int]:
+        return frozenset(self._acts)
+
+    @property
+    def has_timers(self) -> bool:
+        return bool(self._timers)
+
     def turn(self) -> None:
         """Wait until something is ready or due, and do what is to be done."""
+        self.turns += 1
         for fd, _events in self._poll.poll(self._patience()):
             act = self._acts.get(fd)
             if act:  # what was called before may have taken it away

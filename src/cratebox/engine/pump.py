@@ -70,6 +70,18 @@ class Pump:
         """Whether any stream may still bring something, or has something to pass on."""
         return any(stream.source >= 0 or stream.held_up for stream in self.streams)
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is on its way, so that another could go on in its place."""
+        return not any(stream.held_up or stream.left is not None for stream in self.streams) and (
+            not self._log or self._log.is_whole
+        )
+
+    def flush(self) -> None:
+        """Have all that was read in the log."""
+        if self._log:
+            self._log.flush()
+
     def _watch(self, stream: Stream) -> None:
         self._loop.watch(stream.source, lambda: self._read(stream))
 

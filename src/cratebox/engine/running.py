@@ -186,6 +186,11 @@ class Run:
         if self.pump.waiting:
             self.loop.after(_SECONDS_AFTER_EXIT, self.pump.wait_no_more)
 
+    @property
+    def can_be_left(self) -> bool:
+        """Whether another supervisor could go on with it and nothing be lost."""
+        return self.pidfd >= 0 and self.pump.rests and process.parent(self.pid) in {os.getpid(), os.getppid()}
+
     def orphan(self, guardian: int) -> None:
         """The container's process is no child of this process any more. Where it is the guardian's, he tells how it ended."""
         if self.pidfd >= 0:

@@ -1,5 +1,7 @@
 """A supervisor in place of one that was killed: `_entry.py crate-supervisor ROOT STATE CONFIG ID FD...`, executed by its guardian.
 
+Or one that has slept (sleeping.py), which is told how often and two more descriptors.
+
 It finds the container's lock held, the pipes of its output open, the rest in custody, and on the disk what was going on:
 
     the container's directory is gone (--rm)   its files are deleted
@@ -13,12 +15,13 @@ from __future__ import annotations
 import _socket
 import os
 
-from cratebox.engine import events, exits, guardian, idmaps, logs, lost, record_file, records, supervisor
+from cratebox.engine import events, exits, guardian, idmaps, logs, lost, record_file, records, streams, supervisor
 from cratebox.engine.client import Client
 from cratebox.engine.custody import Custody
 from cratebox.engine.dialogue import Watch
 from cratebox.engine.guardian import Ward
 from cratebox.engine.life import Life
+from cratebox.engine.sleeping import Sleep
 from cratebox.engine.vanishing import Removal, delete_tree
 from cratebox.errors import NotFound, RuntimeFailure, StorageError
 from cratebox.linux import process
@@ -34,17 +37,19 @@ _SIGKILL = 9
 def main(words: list[str]) -> int:
     """Go on with the container that the words of the guardian name, until there is nothing more to do."""
     root, state, config, identity, *numbers = words
-    ours, kept, lock, stdout, stderr, stdin = map(int, numbers)
+    ours, kept, lock, stdout, stderr, stdin, *slept = map(int, numbers)
     ward = Ward(Paths(root, state, config), identity, lock, (stdout, stderr), stdin)
-    held = Custody.of(ours, kept)
+    held, woken = Custody.of(ours, kept), Sleep(*slept) if slept else None
+    process.close_from(3, tuple(map(int, numbers[:6])) + ((woken.console, woken.door) if woken else ()))
     process.close_on_exec_from(3)
-    guardian.divide(ward, held)  # where that cannot be, the container's process stays a child of this one
+    if not woken or not guardian.is_one(os.getppid()):
+        guardian.divide(ward, held)  # where that cannot be, the container's process stays a child of this one
     process.set_name("crate-supervisor")
     supervisor.restore_signals()
     if not os.path.isdir(records.directory(ward.paths, identity)):
         _finish_removal(ward)
         return 0
-    return _go_on(ward, held)
+    return _go_on(ward, held, woken)
 
 
 def _finish_removal(ward: Ward) -> None:
@@ -55,10 +60,13 @@ def _finish_removal(ward: Ward) -> None:
     delete_tree(owner, gone)
 
 
-def _go_on(ward: Ward, held: Custody) -> int:
+def _go_on(ward: Ward, held: Custody, woken: Sleep | None) -> int:
     fds = held.take()
     console = fds.pop("console", -1)
-    life = Life(_watch(ward), held, _clients(fds))
+    if woken and woken.console >= 0:
+        streams.close(console)
+        console = woken.console
+    life = Life(_watch(ward), held, _clients(fds), woken)
     where = life.watch.directory
     ended, state = record_file.read(where + "/exit.json", exits.Exit), _state(life.watch)
     if state and not (ended and ended.started_at == state.started_at):

@@ -1,0 +1,92 @@
+"""A supervisor that has nothing to do takes some kilobytes, and is there again when there is something."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from support.kin import GO, ends, exit_of, go, kill, kin
+
+
+def pss(pid: int) -> int:
+    """In kB; that of an interpreter is thousands."""
+    words = Path(f"/proc/{pid}/smaps_rollup").read_text().split()
+    return int(words[words.index("Pss:") + 1])
+
+
+def sleeps(box, reference: str) -> bool:  # type: ignore[no-untyped-def]
+    pids = kin(box, reference).values()
+    try:
+        return len(pids) == 2 and sum(map(pss, pids)) < 100
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def asleep(box, until):  # type: ignore[no-untyped-def]
+    """A function that runs a container and returns when its supervisor sleeps."""
+
+    def run(*words: str) -> None:
+        box.detached("--name", "web", *words)
+        until(lambda: sleeps(box, "web"), 20)
+
+    return run
+
+
+def test_the_exit_code_is_told(box, until, asleep) -> None:
+    asleep("@", "sh", "-c", GO + "echo end; exit 42")
+    go(box, "web")
+    assert ends(box, "web", until) == 42
+    assert box.crate.ok("logs", "web") == "end"
+    box.crate.ok("start", "web")
+    box.crate.ok("rm", "-f", "web")
+
+
+@pytest.mark.parametrize("which", ["crate-superviso", "crate-guardian"])
+def test_it_can_be_killed_asleep(box, until, asleep, which: str) -> None:
+    asleep("@", "sh", "-c", GO + "echo end; exit 7")
+    kill(box, "web", which, until)
+    assert exit_of(box, "web")[0] == "running"
+    go(box, "web")
+    assert ends(box, "web", until) == 7
+    assert box.crate.ok("logs", "web") == "end"
+
+
+def test_a_prompt_is_in_the_log(box, asleep) -> None:
+    asleep("-it", "@", "sh", "-c", "printf prompt; sleep 1000")
+    assert box.crate.ok("logs", "web") == "prompt"
+    box.crate.ok("rm", "-f", "web")
+
+
+def test_who_attaches_wakes_it(box, until, asleep) -> None:
+    asleep("-i", "@", "sh", "-c", "while read x; do echo got $x; [ $x = stop ] && exit 4; done")
+    client = box.crate.start("attach", "web", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert client.communicate(b"one\nstop\n", timeout=30)[0] == b"got one\ngot stop\n"
+    assert client.returncode == 4
+
+
+def test_rm_is_kept(box, until) -> None:
+    box.detached("--rm", "--name", "web", "@", "sh", "-c", GO)
+    until(lambda: sleeps(box, "web"), 20)
+    go(box, "web")
+    until(lambda: os.listdir(box.crate.root / "containers") == [])
+
+
+def test_what_it_says_now_and_then_is_whole(box, until, asleep) -> None:
+    asleep("@", "sh", "-c", "sleep 3; seq 100000; sleep 2; echo end; exit 3")
+    assert ends(box, "web", until) == 3
+    assert box.crate.ok("logs", "web").split() == [*map(str, range(1, 100001)), "end"]
+
+
+def test_it_stays_awake_where_somebody_is_attached(box, until) -> None:
+    client = box.start("--name", "web", "@", "sleep", "1000")
+    until(lambda: box.crate("inspect", "web").returncode == 0 and len(kin(box, "web")) == 2)
+    time.sleep(2)
+    assert not sleeps(box, "web")
+    box.crate.ok("kill", "-s", "KILL", "web")
+    assert client.wait(20) == 128 + signal.SIGKILL
