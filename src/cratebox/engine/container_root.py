@@ -20,7 +20,7 @@ import os
 import signal
 import time
 
-from cratebox.engine import dialogue, hostfiles, records, root_parts, specgen
+from cratebox.engine import dialogue, hostfiles, id_ranges, records, root_parts, specgen
 from cratebox.errors import Conflict, CrateError, OverlayRefused, RuntimeFailure, StorageError
 from cratebox.linux import const, mount, namespaces, process, userns
 from cratebox.record import Record
@@ -169,7 +169,7 @@ def _begin_mounted(whose: Whose, overlay: Overlay | None, work: Callable[[int], 
         return root
 
     flags = const.CLONE_NEWNS | (const.CLONE_NEWUSER if whose.identity.rootless else 0)
-    return Visitor(flags, enter, work, whose.identity)
+    return Visitor(flags, enter, work, id_ranges.of_container(whose.identity, container))
 
 
 def _binds(container: Container, where: str) -> tuple[Mount, ...]:
