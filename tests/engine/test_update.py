@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,3 +129,24 @@ def test_updates_at_once_all_count(root_box) -> None:
     found = (root_box.crate.root / "containers" / name / "container.json").read_text()
     for word in ('"pids":9', f'"memory":{64 * MIB}', '"cpuShares":77', '"cpusetCpus":"0"'):
         assert word in found
+
+
+def test_a_container_has_another_restart_policy_from_now_on(box, until) -> None:
+    name = box.detached("@", "sleep", "1000")
+    try:
+        assert box.crate.ok("update", "--restart", "on-failure:3", name) == name
+        assert box.crate.ok("inspect", "-f", "{{.HostConfig.RestartPolicy.Name}}", name) == "on-failure"
+        first = box.crate.ok("inspect", "-f", "{{.State.Pid}}", name)
+        box.crate.ok("update", "--restart", "always", name)
+        os.kill(int(first), 9)
+        until(lambda: box.crate.ok("inspect", "-f", "{{.State.Pid}}", name) not in ("0", first))
+    finally:
+        box.crate.ok("rm", "-f", name)
+
+
+def test_a_restart_policy_that_cannot_be_is_refused(box) -> None:
+    name = box.create("true")
+    assert "no such restart policy" in box.crate.fails("update", "--restart", "sometimes", name, code=1)
+    removed = box.crate.ok("create", "--rm", box.image, "true")
+    assert "contradict" in box.crate.fails("update", "--restart", "always", removed, code=1)
+    assert box.crate.ok("inspect", "-f", "{{.HostConfig.RestartPolicy.Name}}", removed) == "no"

@@ -335,14 +335,15 @@ class Containers:
         self.start(container.id)
         events.emit(self.paths, "container", "restart", container.id, events.of_container(container))
 
-    def update(self, reference: str, **limits: Any) -> Container:
-        """Change the fields of `Limits` that are given, of a container that runs or not, all or none; return it as it is now.
+    def update(self, reference: str, restart: str | None = None, **limits: Any) -> Container:
+        """Change the restart policy and the fields of `Limits` that are given, of a container that runs or not, all or none; return it
+        as it is now.
 
         Raises InvalidValue, Unsupported for a limit that cannot be had here, RuntimeFailure for what the kernel refuses.
         """
         from cratebox.engine import updating
 
-        return updating.update(self.paths, self.identity.rootless, self.get(reference), limits)
+        return updating.update(self.paths, self.identity.rootless, self.get(reference), limits, restart)
 
     def pause(self, reference: str) -> None:
         """Freeze the container's processes. Raises Conflict where it does not run, Unsupported without a cgroup."""

@@ -1,11 +1,11 @@
-"""`update`: other limits for a container, running or not. All of them, or none: the record and the cgroup agree afterwards."""
+"""`update`: other limits and another restart policy for a container, running or not. All of them, or none: the record and the cgroup agree afterwards."""
 
 from __future__ import annotations
 
 import time
 
 from cratebox import document
-from cratebox.engine import capacity, events, limits, records
+from cratebox.engine import capacity, events, limits, records, restarts
 from cratebox.engine.config import Limits
 from cratebox.engine.edit import edit
 from cratebox.engine.records import Container
@@ -25,8 +25,10 @@ _FIXED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def update(paths: Paths, rootless: bool, container: Container, given: dict[str, Any]) -> Container:
-    """Set the fields of Limits that are `given` and leave the others; return the container as it is now.
+def update(paths: Paths, rootless: bool, container: Container, given: dict[str, Any], restart: str | None = None) -> Container:
+    """Set the fields of Limits that are `given`, and the restart policy, and leave the others; return the container as it is now.
+
+    The policy is looked at when the container ends the next time, so nobody has to be told.
 
     Raises InvalidValue, Unsupported for what cannot be, RuntimeFailure for what the kernel refuses: then nothing has changed.
     """
@@ -35,13 +37,17 @@ def update(paths: Paths, rootless: bool, container: Container, given: dict[str, 
     applied: list[bool] = []
 
     def change(before: Container) -> Container:
-        merged = (before.config.limits or Limits()).replace(**given)
-        limits.check(merged)
-        return before.replace(config=before.config.replace(limits=merged))
+        config = before.config
+        if given:
+            config = config.replace(limits=(config.limits or Limits()).replace(**given))
+            limits.check(config.limits or Limits())
+        if restart is not None:
+            config = config.replace(restart=restarts.check(restart, config.remove))
+        return before.replace(config=config)
 
     def apply(after: Container) -> None:
-        assert after.config.limits
-        applied[:] = [_apply(paths, after, after.config.limits, here)]
+        if given and after.config.limits:
+            applied[:] = [_apply(paths, after, after.config.limits, here)]
 
     after = edit(paths, container.id, change, apply)
     if applied == [False]:

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 LIFE, HEALTH = "Over time", "Health"
 
+RESTART = Flag("restart", metavar="POLICY", help="no, always, unless-stopped or on-failure[:RETRIES]: when to start it again",
+               default="no", group=LIFE)  # fmt: skip
 FLAGS = (
-    Flag("restart", metavar="POLICY", help="no, always, unless-stopped or on-failure[:RETRIES]: when to start it again", default="no",
-         group=LIFE),
+    RESTART,
     Flag("timeout", metavar="SECONDS", help="kill it when it has run for so long; 0 for never", group=LIFE),
     Flag("health-cmd", metavar="COMMAND", help="run this in the container's shell now and then: 0 is healthy", group=HEALTH),
     Flag("health-interval", metavar="DURATION", help="how long to wait between two runs (30s); disable: only by hand", group=HEALTH),
