@@ -98,19 +98,8 @@ def test_the_health_command_of_the_image(crate, busybox_base, put, until) -> Non
 
 
 def test_kill_on_failure_leaves_it_to_the_restart_policy(box, until) -> None:
-    box.detached(
-        "--name",
-        "web",
-        *OFTEN,
-        "--health-cmd",
-        "false",
-        "--health-on-failure",
-        "kill",
-        "--restart",
-        "on-failure:1",
-        "@",
-        *STAYS,
-    )
+    failing = (*OFTEN, "--health-cmd", "false", "--health-on-failure", "kill")
+    box.detached("--name", "web", *failing, "--restart", "on-failure:1", "@", *STAYS)
     until(lambda: box.status("web") == "exited", seconds=40)
     assert box.crate.ok("logs", "web") == "run\nrun"
     assert box.crate.json("inspect", "web")[0]["State"]["ExitCode"] == 137
@@ -126,8 +115,8 @@ def test_stop_on_failure_is_for_good(box, until) -> None:
 
 
 def test_restart_on_failure(box, until) -> None:
-    box.detached("--name", "web", *OFTEN, "--stop-timeout", "0", "--health-cmd", "test ! -e /bad", "--health-on-failure", "restart", "@",
-                 "sh", "-c", "echo run; test -e /bad && rm /bad || touch /bad; exec sleep 1000")  # fmt: skip
+    failing = (*OFTEN, "--stop-timeout", "0", "--health-cmd", "test ! -e /bad", "--health-on-failure", "restart")
+    box.detached("--name", "web", *failing, "@", "sh", "-c", "echo run; test -e /bad && rm /bad || touch /bad; exec sleep 1000")
     until(lambda: box.crate.ok("logs", "web") == "run\nrun", seconds=40)
     until(lambda: status(box) == "healthy", seconds=40)
 

@@ -93,7 +93,7 @@ ExecStop={crate} system stop
 SuccessExitStatus=1
 TimeoutStartSec=infinity
 TimeoutStopSec=infinity
-KillMode=none
+KillMode=process
 Delegate=yes
 
 {_install(rootless)}"""
