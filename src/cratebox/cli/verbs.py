@@ -34,6 +34,7 @@ GROUPS = {
         "inspect": "inspect --type=image",
     },
     "system": {
+        "check": "system_check",
         "df": "system_df",
         "events": "events",
         "info": "info",
@@ -78,7 +79,6 @@ LATER = (
     "search",
     "tag",
     "volume",
-    "system check",
 )
 
 

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from cratebox.engine import checking
     from cratebox.engine.containers import Containers
     from cratebox.engine.idmaps import Identity
     from cratebox.engine.images import Images
@@ -95,6 +96,13 @@ class Engine:
         from cratebox.engine import pruning
 
         return pruning.everything(self.paths, self.images, filters or pruning.Filters(), every)
+
+    def check(self, wish: checking.Wish | None = None) -> checking.Checked:
+        """Look for damage in all that is kept, and repair what can be where that is wished."""
+        from cratebox.engine import checking
+        from cratebox.engine.images import Images
+
+        return checking.check(self.paths, Images(self.paths, self.identity), wish or checking.Wish())
 
     def version(self) -> dict[str, Any]:
         """Return what `crate version` shows."""

@@ -50,8 +50,13 @@ def _cgroup_path(where: str, identity: str) -> str:
     from cratebox.engine.specgen import cgroup_path
 
     try:
-        with open(where + "/config.json", "rb") as file:
+        with open(where + "/config.json", "rb", opener=_at_once) as file:
             found = jsontext.loads(file.read(1 << 24))["linux"]["cgroupsPath"]
     except (OSError, jsontext.JSONError, KeyError, TypeError):
         found = ""
     return found if isinstance(found, str) and found.endswith(cgroup_path(identity)) else cgroup_path(identity)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Never wait for a writer, should a FIFO be there instead of the file."""
+    return os.open(path, flags | os.O_NONBLOCK)

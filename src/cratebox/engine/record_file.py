@@ -60,8 +60,8 @@ def read(path: str, kind: type[R]) -> R | None:
 
 
 def _content(path: str) -> bytes:
-    """Without a file object, which takes longer to make than the file to read: `ps` reads hundreds."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Without a file object, which takes longer to make than the file to read: `ps` reads hundreds. A FIFO is not waited for."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         raw = part = os.read(fd, _USUAL)
         while len(part) == _USUAL and len(raw) < _MOST:

@@ -98,6 +98,21 @@ class Catalog:
         except StorageError:
             return False
 
+    def blob_path(self, digest: str) -> str:
+        """Return where a blob lies or would lie. Raises Untrusted."""
+        return self._blobs.path(digest)
+
+    def layer_path(self, diff_id: str) -> str:
+        """Return where a layer is unpacked or would be. Raises Untrusted, Unsupported."""
+        return self._layers.path(diff_id)
+
+    def layer_record(self, diff_id: str) -> snapshot.LayerRecord:
+        """Return what is known of an unpacked layer. Raises StorageError where it is damaged, NotFound where it is not there."""
+        record = self._layers.read(diff_id)
+        if record is None:
+            raise NotFound(f"layer {diff_id} is not unpacked")
+        return record
+
     def layer_size(self, diff_id: str) -> int:
         """Return the bytes of a layer's files; nothing for one that is damaged or not there."""
         try:

@@ -24,6 +24,7 @@ SOURCE_DIGEST = "org.cratebox.source.digest"  # what the registry said the name 
 UNPACKED_SIZE = "org.cratebox.unpacked.size"  # bytes, decimal
 
 _RESERVE, _RESERVED = "/.reserve", 1 << 18  # a file below the store, bytes
+_COPY = "/.index.copy"  # for `crate system check --repair`
 _LIMIT = 64 << 20
 
 
@@ -53,6 +54,22 @@ def _entries(raw: bytes) -> list[Any]:
     return entries
 
 
+def read_copy(directory: str) -> list[Descriptor]:
+    """Return the entries of the copy that is kept of index.json; an empty list where there is none, or it is damaged as well."""
+    try:
+        return [manifests.parse_descriptor(entry) for entry in _entries(read_small(directory + _COPY, _LIMIT + 1))]
+    except (OSError, Untrusted, jsontext.JSONError):
+        return []
+
+
+def _keep_copy(directory: str, raw: bytes) -> None:
+    """What the images are called is written nowhere else. Where there is no room for it the index itself is whole."""
+    try:
+        replace_file(directory + _COPY, raw)
+    except StorageError:
+        pass
+
+
 def write(directory: str, entries: list[Descriptor]) -> None:
     """Replace index.json. The caller holds the lock `index`. Raises StorageError."""
     document = {"schemaVersion": 2, "mediaType": manifests.OCI_INDEX, "manifests": [_as_json(entry) for entry in entries]}
@@ -63,6 +80,7 @@ def write(directory: str, entries: list[Descriptor]) -> None:
         if not _give_up_reserve(directory):
             raise
         replace_file(directory + "/index.json", raw)  # on a full disk an image can be removed only by writing
+    _keep_copy(directory, raw)
 
 
 def reserve(directory: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from cratebox.errors import StorageError, Untrusted
 
 TYPE_CHECKING = False
@@ -65,6 +67,20 @@ class Intake:
         with open(self._blobs.open(descriptor.digest), "rb", buffering=0) as file, self._layers.pending(diff_id) as pending:
             pending.unpack(file, descriptor.media_type, userxattr=self._userxattr, owners=self._owners)
             pending.publish()
+
+    def compare(self, descriptor: Descriptor, diff_id: str, difference: Callable[[int, int], str]) -> str:
+        """Return the `difference` of an unpacked layer and its blob, unpacked once more. Raises NotFound, Untrusted, StorageError."""
+        path = self._layers.path(diff_id) + "/fs"
+        with open(self._blobs.open(descriptor.digest), "rb", buffering=0) as file, self._layers.pending(diff_id) as pending:
+            pending.unpack(file, descriptor.media_type, userxattr=self._userxattr, owners=self._owners)
+            try:
+                there = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    return difference(there, pending.tree)
+                finally:
+                    os.close(there)
+            except OSError as error:
+                raise StorageError(f"cannot read {path}: {error.strerror}") from None
 
     def _has_layer(self, diff_id: str) -> bool:
         try:

@@ -163,6 +163,30 @@ class Store(Catalog):
 
         return new_layer.take(self._blobs, self._layers, archive, userxattr=self.userxattr, owners=self.owners)
 
+    def compare(self, descriptor: Descriptor, diff_id: str, difference: Callable[[int, int], str]) -> str:
+        """Unpack a blob once more, beside, and return the `difference` of the layer's directory and that. To be called where the id
+        map of the containers is. Raises NotFound, Untrusted, StorageError.
+        """
+        return self._intake().compare(descriptor, diff_id, difference)
+
+    def replace_layer(self, descriptor: Descriptor, diff_id: str) -> None:
+        """Unpack a layer from its blob in place of what is there. Raises NotFound, Untrusted, StorageError."""
+        self.prepare()
+
+        def replace() -> None:
+            name = os.path.basename(self.layer_path(diff_id))
+            if os.path.lexists(self.layer_path(diff_id)):
+                self._layers.remove([name])
+            self._intake().unpack_blob(descriptor, diff_id)
+
+        with self.using():
+            across.run(self.run_inside, replace)
+
+    def forget(self, digest: str) -> None:
+        """Take the image with this manifest out of the index, with all of its names. What it had is left to `collect`."""
+        with locks.hold(self._locks, "index"):
+            index.write(self.directory, [entry for entry in index.read(self.directory) if entry.digest != digest])
+
     def restore(self, image: StoredImage) -> None:
         """Unpack again, from their blobs, those layers of `image` that are missing or damaged. Raises StorageError."""
         with self.using():
