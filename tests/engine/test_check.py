@@ -205,7 +205,7 @@ def test_directories_of_a_container_are_made_again(box) -> None:
     box.crate.ok("start", "-a", "web")
 
 
-@pytest.mark.parametrize("way", DAMAGES)
+@pytest.mark.parametrize("way", sorted(DAMAGES.keys() - {"flipped"}))
 def test_a_damaged_state_of_a_running_container_is_told_and_rm_by_force_helps(root_box, until, way: str) -> None:
     identity = root_box.detached("--name", "web", "@", "sleep", "100")
     pid = root_box.crate.json("inspect", "web")[0]["State"]["Pid"]

@@ -14,7 +14,6 @@ from support.commands import Crate
 
 if TYPE_CHECKING:
     from conftest import Built
-
     from support.engines import Podman
 
 SCRIPT = """
@@ -46,7 +45,9 @@ def test_skopeo_copies_it_and_umoci_unpacks_it(committed: str, tmp_path: Path) -
     if shutil.which("skopeo") is None or shutil.which("umoci") is None or os.geteuid():
         pytest.skip("skopeo or umoci is not installed, or this is not root")
     subprocess.run(["skopeo", "copy", "-q", "--insecure-policy", committed, f"oci:{tmp_path}/copy:site"], check=True)
-    subprocess.run(["umoci", "unpack", "--image", f"{tmp_path}/copy:site", tmp_path / "bundle"], check=True, capture_output=True)
+    subprocess.run(
+        ["umoci", "unpack", "--image", f"{tmp_path}/copy:site", tmp_path / "bundle"], check=True, capture_output=True
+    )
     root = tmp_path / "bundle/rootfs"
     assert (root / "new").read_text() == (root / "hard").read_text() == "new\n"
     assert (root / "new").stat().st_nlink == 2

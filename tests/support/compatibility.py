@@ -82,6 +82,9 @@ WHY = {
     "domainname": "not there yet",
 }  # fmt: skip
 DIFFERS = {
+    "commit": "Without --pause a container is paused only where the machine has a freezer for it.",
+    "system df": "Rows of its own: Container Logs and Image Blobs.",
+    "system prune": "--volumes is refused, for there are none. It also removes what killed commands have left.",
     "run": "Without --network a container has the machine's own network: `--network host`, not a bridge. --volume takes paths, "
     "no names of volumes. The exit codes are Docker's: 125, 126, 127, 128+N.",
     "exec": "Signals are passed on, and three SIGINT or SIGTERM let go; Docker's end the client alone. What keeps the command "

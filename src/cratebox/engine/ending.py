@@ -62,8 +62,11 @@ def _remove_cgroup_left(images: Images, identity: str, where: str) -> None:
 
 
 def _kill_for_removal(paths: Paths, container: Container) -> None:
-    stopped.mark(records.directory(paths, container.id))
+    where = records.directory(paths, container.id)
+    stopped.mark(where)
     try:
+        if records.is_locked(where) and records.running_state(paths, container.id) is None:
+            _kill_lost(paths, container)  # the state of its process is gone, or not there yet
         stopping.end(paths, container, stopping.SIGKILL, stopping.SECONDS_TO_DIE)
     except StorageError:  # the state of its process is damaged
         _kill_lost(paths, container)

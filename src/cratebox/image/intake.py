@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.errors import StorageError, Untrusted
+from cratebox.errors import Conflict, StorageError, Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,17 +62,24 @@ class Intake:
             writer.commit()
             pending.publish()
 
-    def unpack_blob(self, descriptor: Descriptor, diff_id: str) -> None:
-        """Unpack a layer whose blob is there. Raises NotFound, Untrusted, StorageError."""
+    def unpack_blob(self, descriptor: Descriptor, diff_id: str, *, replace: bool = False) -> None:
+        """Unpack a layer whose blob is there, with `replace` in place of what there is. Raises NotFound, Untrusted, StorageError."""
         with open(self._blobs.open(descriptor.digest), "rb", buffering=0) as file, self._layers.pending(diff_id) as pending:
             pending.unpack(file, descriptor.media_type, userxattr=self._userxattr, owners=self._owners)
+            if replace and os.path.lexists(self._layers.path(diff_id)):
+                self._layers.remove([os.path.basename(self._layers.path(diff_id))])
             pending.publish()
 
     def compare(self, descriptor: Descriptor, diff_id: str, difference: Callable[[int, int], str]) -> str:
-        """Return the `difference` of an unpacked layer and its blob, unpacked once more. Raises NotFound, Untrusted, StorageError."""
+        """Return the `difference` of an unpacked layer and its blob, unpacked once more. Raises NotFound, Untrusted, StorageError,
+        and Conflict where that cannot be unpacked beside: there is no room.
+        """
         path = self._layers.path(diff_id) + "/fs"
         with open(self._blobs.open(descriptor.digest), "rb", buffering=0) as file, self._layers.pending(diff_id) as pending:
-            pending.unpack(file, descriptor.media_type, userxattr=self._userxattr, owners=self._owners)
+            try:
+                pending.unpack(file, descriptor.media_type, userxattr=self._userxattr, owners=self._owners)
+            except StorageError as error:
+                raise Conflict(f"layer {diff_id} was not compared: {error.message}") from None
             try:
                 there = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:

@@ -165,7 +165,7 @@ class Store(Catalog):
 
     def compare(self, descriptor: Descriptor, diff_id: str, difference: Callable[[int, int], str]) -> str:
         """Unpack a blob once more, beside, and return the `difference` of the layer's directory and that. To be called where the id
-        map of the containers is. Raises NotFound, Untrusted, StorageError.
+        map of the containers is. Raises NotFound, Untrusted, StorageError, Conflict where there is no room for that.
         """
         return self._intake().compare(descriptor, diff_id, difference)
 
@@ -173,14 +173,8 @@ class Store(Catalog):
         """Unpack a layer from its blob in place of what is there. Raises NotFound, Untrusted, StorageError."""
         self.prepare()
 
-        def replace() -> None:
-            name = os.path.basename(self.layer_path(diff_id))
-            if os.path.lexists(self.layer_path(diff_id)):
-                self._layers.remove([name])
-            self._intake().unpack_blob(descriptor, diff_id)
-
         with self.using():
-            across.run(self.run_inside, replace)
+            across.run(self.run_inside, lambda: self._intake().unpack_blob(descriptor, diff_id, replace=True))
 
     def forget(self, digest: str) -> None:
         """Take the image with this manifest out of the index, with all of its names. What it had is left to `collect`."""

@@ -13,7 +13,7 @@ import stat
 from functools import partial
 
 from cratebox import jsontext
-from cratebox.errors import CrateError, NotFound, StorageError, Untrusted
+from cratebox.errors import Conflict, CrateError, NotFound, StorageError, Untrusted
 from cratebox.image import across, blobs, index, locks, tree_comparing
 from cratebox.image import digest as digests
 from cratebox.image import manifest as manifests
@@ -52,6 +52,7 @@ class Verifier:
         self._directory = store.directory
         self._seen: dict[str, str] = {}  # what is wrong with each layer's blob, "" for nothing
         self._trees: dict[str, str] = {}
+        self._untold: dict[str, str] = {}  # why a layer could not be compared
 
     def damages(self) -> Iterator[Damage]:
         """Yield all that is damaged, what others stand on first. Raises StorageError where the store cannot be looked at at all."""
@@ -185,6 +186,8 @@ class Verifier:
         for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
             blob = self._blob(layer)
             tree = self._tree(layer, diff_id, blob)
+            if diff_id in self._untold:
+                yield Damage(subject, self._untold[diff_id], "make room on that disk, or crate system check --quick")
             if blob:
                 lost.append(blob)
             elif tree:
@@ -248,6 +251,8 @@ class Verifier:
         if diff_id not in self._trees:
             try:
                 self._trees[diff_id] = self._compared(layer, diff_id, whole_blob=not blob)
+            except Conflict as error:
+                self._trees[diff_id], self._untold[diff_id] = "", error.message
             except CrateError as error:
                 self._trees[diff_id] = error.message
             except OSError as error:
