@@ -45,6 +45,13 @@ def test_stop_and_kill_tell_the_signal(box) -> None:
         box.crate.ok("rm", "-f", name)
 
 
+def test_an_end_is_told_by_the_name_of_then(root_box) -> None:
+    root_box.detached("--name", "old", "@", "sleep", "100")
+    root_box.crate.ok("rename", "old", "new")
+    root_box.crate.ok("rm", "-f", "new")
+    assert actions(root_box.crate, "--filter", "container=new")[-2:] == ["container die", "container destroy"]
+
+
 def test_the_line_is_dockers(root_box) -> None:
     name = root_box.create("--name", "web", "@", "true")
     told = root_box.crate.ok("events", "--since", "10m", "--until", "0s", "--filter", "event=create")

@@ -21,6 +21,7 @@ import os
 import time
 
 from cratebox import jsontext
+from cratebox.errors import CrateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +64,20 @@ def of_container(container: Container) -> dict[str, str]:
             break
         kept[name] = value
     return {**kept, "image": container.image, "name": container.name}
+
+
+def renewed(paths: Paths, identity: str, attributes: dict[str, str], since: float) -> dict[str, str]:
+    """Return the attributes of a container's events, which were `attributes` at the time `since` (seconds since 1970): it may have
+    been renamed.
+    """
+    try:
+        if os.stat(f"{paths.containers}/{identity}/container.json").st_mtime < since:
+            return attributes
+        from cratebox.engine import records
+
+        return of_container(records.load(paths, identity))
+    except (OSError, CrateError):
+        return attributes
 
 
 def _append(where: str, line: bytes) -> None:

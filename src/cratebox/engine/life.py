@@ -313,7 +313,8 @@ class Life:
 
     def _tell(self, action: str, **more: str) -> None:
         who = self.watch.container
-        events.emit(who.paths, "container", action, who.id, {**who.attributes, **more})
+        about = events.renewed(who.paths, who.id, who.attributes, self._run.started_at if self._run else 0.0)
+        events.emit(who.paths, "container", action, who.id, {**about, **more})
 
     # What outlives this supervisor
 
