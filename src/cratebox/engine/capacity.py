@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from cratebox.cgroup import detect, tree
+from cratebox.cgroup import detect, mounts, tree
 from cratebox.engine import limits
 from cratebox.engine.config import Limits
 from cratebox.engine.limit_words import numbers
@@ -30,6 +30,10 @@ _WEIGHTS = {"blkio-weight", "blkio-weight-device"}
 _DELEGATION = (
     "as root: systemctl edit user@.service, with [Service] and Delegate=cpu cpuset io memory pids; log in anew, "
     "and run crate below systemd-run --user --scope"
+)
+
+_VERSION_2 = (
+    "boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line, and run crate below systemd-run --user --scope"
 )
 
 
@@ -65,13 +69,23 @@ def capacity(rootless: bool) -> Capacity:
     """Return what the machine has. Raises nothing: what cannot be read is not there."""
     driver = detect.driver("", rootless)
     if driver.name == "disabled":
-        return Capacity(version=0, controllers=frozenset(), reason=driver.reason, hint=_DELEGATION if rootless else "")
+        reason, hint = (driver.reason, _DELEGATION) if rootless else (driver.reason, "")
+        if rootless and _has_v1():
+            reason, hint = "this machine has cgroup v1, whose limits take root", _VERSION_2
+        return Capacity(version=0, controllers=frozenset(), reason=reason, hint=hint)
     found = _of_v1(driver) if driver.name == "v1" else _of_v2(driver)
     return found.replace(
         cpus=_first(("/sys/devices/system/cpu/online",)),
         mems=_first(("/sys/devices/system/node/online",)) or "0",
         hint=_DELEGATION if rootless else "",
     )
+
+
+def _has_v1() -> bool:
+    try:
+        return any(not names.startswith("name=") for names, _ in mounts.find()[0])
+    except OSError:
+        return False
 
 
 def _of_v1(driver: Driver) -> Capacity:

@@ -42,6 +42,7 @@ class Run:
         self.pid, self.pidfd, self.console = 0, -1, -1
         self.code: int | None = None  # its exit code, as a shell counts
         self.cgroup: Cgroup | None = None
+        self._mounts = ""  # its mount namespace, where its PID namespace is not its own
         self.started_at = time.time()
         self.pump: Pump
 
@@ -65,12 +66,14 @@ class Run:
             raise
         created.sock.close()
         self.pid, self.pidfd = created.pid, created.pidfd
+        self._know(self._own_pids)
         self.loop.watch(self.pidfd, self._look)
 
     def resume(self, state: runtime_state.State, console: int) -> None:
         """Go on with a run that another supervisor has begun. Its process may have ended."""
         self.pid, self.started_at, self.console = state.pid, state.started_at or state.created, console
         self.cgroup = cgroups.from_paths(state.cgroup)
+        self._know(state.own_pids)
         self._turn_pump(self._log())
         try:
             self.pidfd = os.pidfd_open(self.pid)  # its number is nobody else's: it was not reaped, or that is still to be heard
@@ -82,6 +85,13 @@ class Run:
             self.loop.watch(self.pidfd, self._look)
         elif parent != os.getppid():
             self._be_strange()
+
+    def _know(self, own_pids: bool) -> None:
+        """Know by what its processes are told, where they do not end with the first one."""
+        if not own_pids:
+            from cratebox.engine import stragglers
+
+            self._mounts = stragglers.mount_namespace(self.pid)
 
     def _create(self, before: Callable[[], None]) -> runtime.Created:
         wish = self._with_cgroup(self.watch.wish)
@@ -257,9 +267,11 @@ class Run:
     def _remove_cgroup(self) -> None:
         """What cannot be removed (a process that does not die) must not hide how the container ended: `rm` tries again."""
         try:
+            if self._mounts:
+                from cratebox.engine import stragglers
+
+                stragglers.end(self.cgroup, self._mounts)
             if self.cgroup:
-                if not self._own_pids:
-                    self.cgroup.kill()
                 self.cgroup.remove()
         except (CrateError, OSError):
             pass

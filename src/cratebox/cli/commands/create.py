@@ -60,7 +60,7 @@ MORE_FLAGS = tuple(
 )
 
 LATER_FLAGS = (
-    "cpu-rt-period", "cpu-rt-runtime",
+    "cpu-rt-period", "cpu-rt-runtime", "uidmap", "gidmap", "subuidname", "subgidname",
     "link", "pidfile", "runtime", "storage-opt",
     "a/attach",
     "p/publish", "P/publish-all", "add-host", "dns", "dns-option", "dns-search", "domainname", "expose", "ip", "ip6", "mac-address",
