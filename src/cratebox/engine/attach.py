@@ -8,12 +8,12 @@ from __future__ import annotations
 import _signal
 import os
 import select
-import sys
 
 from cratebox.engine import dialogue
 from cratebox.errors import RuntimeFailure
-from cratebox.linux import fdpass, tty
+from cratebox.linux import fdpass, process, tty
 from cratebox.record import Record
+from cratebox.runtime.detach_keys import DetachKeys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,12 +51,6 @@ def restore_signals(before: Any) -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
 
 
-def is_main_thread() -> bool:
-    """Only the main thread may set signal handlers. Without the module threading there is no other."""
-    threading = sys.modules.get("threading")
-    return threading is None or threading.current_thread() is threading.main_thread()
-
-
 def wait_started(sock: _socket.socket) -> int:
     """Wait until the container's program runs; return its terminal's master or the write end of its standard input, as far as
     there is one to be given, else -1. Raises what kept it from starting.
@@ -80,7 +74,7 @@ class _Client:
         self.master = -1
         self.stdin = how.stdin
         self.saved: Any = None
-        self.held = b""  # the beginning of the detach keys, typed already
+        self.keys = DetachKeys(how.detach_keys)
         self.interrupts = 0
 
     def run(self) -> int | None:
@@ -88,7 +82,7 @@ class _Client:
         before = self._take_signals(wake_write)
         try:
             if self.how.tty and self.how.interactive:
-                self._enter_raw_mode()  # before the program can say or be told anything
+                self.saved = tty.enter_raw_mode(0)  # before the program can say or be told anything
             given = wait_started(self.how.sock)
             if self.how.tty:
                 self.master = given
@@ -97,7 +91,7 @@ class _Client:
                 self.stdin = given
             return self._loop(wake)
         finally:
-            self._leave_raw_mode()
+            tty.restore_mode(0, self.saved)
             self._give_signals_back(before)
             for fd in (wake, wake_write, self.master, self.stdin):
                 if fd >= 0:
@@ -107,7 +101,7 @@ class _Client:
         """Handlers that do nothing: the wakeup descriptor brings the signal's number into the poll loop."""
         before: dict[int, Any] = {}
         wanted = (*FORWARDED, _signal.SIGWINCH) if self.how.forward_signals else (_signal.SIGWINCH,)
-        if not is_main_thread():
+        if not process.is_main_thread():
             _signal.pthread_sigmask(_signal.SIG_SETMASK, self.how.mask)
             return before
         self.wakeup = _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -121,33 +115,6 @@ class _Client:
             _signal.set_wakeup_fd(self.wakeup)
         for number, handler in before.items():
             _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
-
-    def _enter_raw_mode(self) -> None:
-        import termios
-
-        try:
-            attributes = termios.tcgetattr(0)
-        except termios.error:
-            return
-        self.saved = attributes
-        raw: list[Any] = [list(one) if isinstance(one, list) else one for one in attributes]
-        raw[0] &= ~(termios.BRKINT | termios.ICRNL | termios.INPCK | termios.ISTRIP | termios.IXON | termios.IGNBRK
-                    | termios.PARMRK | termios.INLCR | termios.IGNCR)  # fmt: skip
-        raw[1] &= ~termios.OPOST
-        raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
-        raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.IEXTEN | termios.ISIG)
-        raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
-        termios.tcsetattr(0, termios.TCSADRAIN, raw)
-
-    def _leave_raw_mode(self) -> None:
-        if self.saved:
-            import termios
-
-            try:
-                termios.tcsetattr(0, termios.TCSADRAIN, self.saved)
-            except termios.error:
-                pass  # the terminal is gone
-            self.saved = None
 
     def _pass_size(self, redraw: bool = False) -> None:
         """Give the container's terminal the size of the user's; `redraw`: a program that draws is to hear of it in any case."""
@@ -217,7 +184,7 @@ class _Client:
             self.poll.unregister(0)
             self._end_input()
             return self.how.tty  # a terminal has no end; what nobody sees any more goes on by itself
-        data, detached = self._without_keys(data) if self.how.tty else (data, False)
+        data, detached = self.keys.without(data) if self.how.tty else (data, False)
         self.pending = data
         if data:
             self.poll.unregister(0)
@@ -249,18 +216,3 @@ class _Client:
         if not self.how.tty and self.stdin >= 0:
             os.close(self.stdin)
             self.stdin = self.target = -1
-
-    def _without_keys(self, data: bytes) -> tuple[bytes, bool]:
-        """Take the detach keys out of what was typed; a beginning of them is held back until it is clear what follows."""
-        keys = self.how.detach_keys
-        if not keys:
-            return data, False
-        data, self.held = self.held + data, b""
-        place = data.find(keys)
-        if place >= 0:
-            return data[:place], True
-        for length in range(min(len(keys) - 1, len(data)), 0, -1):
-            if data.endswith(keys[:length]):
-                self.held = data[-length:]
-                return data[:-length], False
-        return data, False

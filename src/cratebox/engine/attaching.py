@@ -8,7 +8,7 @@ import time
 from cratebox.engine import attach, control, dialogue, events, records
 from cratebox.engine.records import Container
 from cratebox.errors import Conflict, RuntimeFailure
-from cratebox.linux import fdpass
+from cratebox.linux import fdpass, process
 from cratebox.paths import Paths
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ def attach_to(
                 sock=sock,
                 tty=container.config.tty,
                 interactive=stdin and container.config.interactive,
-                forward_signals=forward_signals and attach.is_main_thread(),
+                forward_signals=forward_signals and process.is_main_thread(),
                 detach_keys=attach.DETACH_KEYS if detach_keys is None else detach_keys,
                 mask=before,
                 late=True,

@@ -25,7 +25,7 @@ from cratebox.engine.idmaps import Identity
 from cratebox.engine.streams import Streams
 from cratebox.engine.vanishing import Removal, vanish
 from cratebox.errors import CommandNotFound, Conflict, InvalidValue, OverlayRefused, RuntimeFailure, StorageError, Unsupported
-from cratebox.linux import caps, fdpass
+from cratebox.linux import caps, fdpass, process
 from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
 from cratebox.runtime import validate
@@ -230,7 +230,7 @@ def _attachment(start: Start, prepared: Prepared, sock: _socket.socket, mask: An
         stdin=prepared.streams.stdin,
         tty=start.container.config.tty,
         interactive=start.interactive,
-        forward_signals=start.forward_signals and attach.is_main_thread(),
+        forward_signals=start.forward_signals and process.is_main_thread(),
         mask=mask,
         detach_keys=attach.DETACH_KEYS if start.detach_keys is None else start.detach_keys,
     )

@@ -140,6 +140,12 @@ def reaped_status(pidfd: int) -> int | None:
     return int.from_bytes(info[-4:], sys.byteorder, signed=True)
 
 
+def is_main_thread() -> bool:
+    """Only the main thread may set signal handlers. Without the module threading there is no other."""
+    threading = sys.modules.get("threading")
+    return threading is None or threading.current_thread() is threading.main_thread()
+
+
 def waited_status(status: int) -> int:
     """Return the exit code a shell gives for a wait status: the code itself, or 128 + N for signal N."""
     return 128 + (status & 0x7F) if status & 0x7F else status >> 8

@@ -6,6 +6,10 @@ import fcntl
 import os
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 TIOCGPTN, TIOCSPTLCK, TIOCSWINSZ, TIOCGWINSZ, TIOCSCTTY, TIOCGPTPEER = 0x80045430, 0x40045431, 0x5414, 0x5413, 0x540E, 0x5441
 
 
@@ -36,3 +40,37 @@ def set_size(fd: int, rows: int, columns: int) -> None:
 def make_controlling(fd: int) -> None:
     """Make `fd` the controlling terminal of this session leader. Raises OSError."""
     fcntl.ioctl(fd, TIOCSCTTY, 0)
+
+
+def enter_raw_mode(fd: int) -> Any:
+    """Let every key typed at the terminal `fd` through as it is, and what is written too, as cfmakeraw(3); what was typed before stays.
+
+    Return its settings as they were, for `restore_mode`; None where it is no terminal.
+    """
+    import termios
+
+    try:
+        before = termios.tcgetattr(fd)
+    except termios.error:
+        return None
+    raw: list[Any] = [list(one) if isinstance(one, list) else one for one in before]
+    raw[0] &= ~(termios.BRKINT | termios.ICRNL | termios.INPCK | termios.ISTRIP | termios.IXON | termios.IGNBRK
+                | termios.PARMRK | termios.INLCR | termios.IGNCR)  # fmt: skip
+    raw[1] &= ~termios.OPOST
+    raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+    raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.IEXTEN | termios.ISIG)
+    raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
+    termios.tcsetattr(fd, termios.TCSADRAIN, raw)
+    return before
+
+
+def restore_mode(fd: int, before: Any) -> None:
+    """Undo `enter_raw_mode`. A terminal that is gone needs nothing."""
+    if before is None:
+        return
+    import termios
+
+    try:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+    except termios.error:
+        pass

@@ -9,7 +9,7 @@ import _signal
 import os
 
 from cratebox.errors import RuntimeFailure
-from cratebox.linux import fdpass
+from cratebox.linux import fdpass, process, tty
 from cratebox.runtime.streams import Streams, pass_size
 
 TYPE_CHECKING = False
@@ -61,18 +61,20 @@ def stay(streams: Streams, terminal: int, before: Any) -> bool:
     handlers: dict[int, Any] = {}
     old, saved = -1, None
     try:
-        old = _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        for number in (*_FORWARDED, _signal.SIGWINCH):
-            # A handler that does nothing: the wakeup descriptor brings the signal's number into the loop.
-            handlers[number] = _signal.signal(number, lambda *_: None)
+        if process.is_main_thread():
+            old = _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+            for number in (*_FORWARDED, _signal.SIGWINCH):
+                # A handler that does nothing: the wakeup descriptor brings the signal's number into the loop.
+                handlers[number] = _signal.signal(number, lambda *_: None)
         release_signals(before)
         if terminal >= 0:
-            saved = _raw_mode()
+            saved = tty.enter_raw_mode(0)
             pass_size(terminal)
         return streams.run(wake)
     finally:
-        _restore_mode(saved)
-        _signal.set_wakeup_fd(old)
+        tty.restore_mode(0, saved)
+        if handlers:
+            _signal.set_wakeup_fd(old)
         for number, handler in handlers.items():
             _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
         os.close(wake)
@@ -83,27 +85,3 @@ def stay_at(pidfd: int, master: int, before: Any) -> None:
     """Wait for the end of the process of `pidfd`, forwarding signals; copy to and from the terminal `master`, unless -1."""
     outputs = ((master, 1),) if master >= 0 else ()
     stay(Streams(pidfd, outputs, master, master), master, before)
-
-
-def _raw_mode() -> Any:
-    """Let every key reach the container; return the terminal's settings as they were, None where we have no terminal."""
-    import termios
-    import tty as terminal
-
-    try:
-        saved = termios.tcgetattr(0)
-        terminal.setraw(0)
-    except termios.error:
-        return None
-    return saved
-
-
-def _restore_mode(saved: Any) -> None:
-    if saved is None:
-        return
-    import termios
-
-    try:
-        termios.tcsetattr(0, termios.TCSADRAIN, saved)
-    except termios.error:
-        pass  # it was hung up

@@ -14,6 +14,7 @@ import os
 import select
 
 from cratebox.linux import process, tty
+from cratebox.runtime.detach_keys import DetachKeys
 
 _CHUNK = 65536
 
@@ -151,32 +152,6 @@ class Streams:
         del self._sinks[source]
         if source != self._master:
             os.close(source)
-
-
-class DetachKeys:
-    """What is typed to leave a container: found in what comes bit by bit."""
-
-    def __init__(self, keys: bytes) -> None:
-        self._keys = keys
-        self._held = b""  # the beginning of the keys, typed already
-
-    def without(self, data: bytes) -> tuple[bytes, bool]:
-        """Return what of `data` is to be passed on, and whether all the keys were typed behind it.
-
-        A beginning of the keys is held back until it is clear what follows.
-        """
-        keys = self._keys
-        if not keys:
-            return data, False
-        data, self._held = self._held + data, b""
-        place = data.find(keys)
-        if place >= 0:
-            return data[:place], True
-        for length in range(min(len(keys) - 1, len(data)), 0, -1):
-            if data.endswith(keys[:length]):
-                self._held = data[-length:]
-                return data[:-length], False
-        return data, False
 
 
 def written(fd: int, data: bytes) -> bool:
