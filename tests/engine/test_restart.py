@@ -194,3 +194,45 @@ def test_a_time_limit_and_a_policy(box, until) -> None:
     box.detached("--name", "web", "--timeout", "1", "--restart", "on-failure:1", "@", "sh", "-c", "echo run; exec sleep 100")
     until(lambda: box.status("web") == "exited", seconds=30)
     assert runs(box) == 2
+
+
+def test_a_supervisor_that_takes_over_keeps_to_the_policy_and_its_waits(box, until) -> None:
+    box.detached("--name", "web", "--restart", "always", "@", "sh", "-c", "echo run; exec sleep 1000")
+    for count in (1, 2, 3):
+        until(lambda: runs(box) == count and box.status("web") == "running", seconds=30)  # noqa: B023
+        pid = int(inspect(box)["State"]["Pid"])
+        supervisor = supervisor_of(pid)
+        time.sleep(0.5)  # as long as a supervisor has no guardian it cannot be taken over
+        os.kill(supervisor, 9)
+        until(lambda: not os.path.exists(f"/proc/{supervisor}") or supervisor_of(pid) != supervisor)  # noqa: B023
+        crash(box, until, pid)
+    until(lambda: runs(box) == 4 and box.status("web") == "running", seconds=30)
+    assert inspect(box)["RestartCount"] == 3
+    told = json.loads(next((box.crate.state / "containers").glob("*/watch.json")).read_text())
+    assert told["delay"] == 0.4
+
+
+def supervisor_of(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
+
+def test_update_gives_and_takes_a_policy_of_a_container_that_runs(box, until) -> None:
+    pid = ready(box, until, "no")
+    box.crate.ok("update", "--restart", "on-failure:3", "web")
+    crash(box, until, pid)
+    until(lambda: runs(box) == 2 and box.status("web") == "running", seconds=30)
+    box.crate.ok("update", "--restart", "no", "web")
+    crash(box, until, int(inspect(box)["State"]["Pid"]))
+    until(lambda: box.status("web") == "exited", seconds=30)
+    assert runs(box) == 2
+
+
+def test_memory_that_ran_out_is_told(root_box, until) -> None:
+    box = root_box
+    box.detached(
+        "--name", "web", "--memory", "16m", "--memory-swap", "16m", "@", "sh", "-c", "head -c 100m /dev/zero | tail > /x"
+    )
+    until(lambda: box.status("web") == "exited", seconds=60)
+    assert inspect(box)["State"]["OOMKilled"] is True
+    assert " oom " in box.crate.ok("events", "--since", "10m", "--until", "0s")

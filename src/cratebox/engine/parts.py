@@ -65,11 +65,11 @@ class Restarting(Part):
     def resumed(self, run: Run) -> None:  # noqa: ARG002
         """Go on counting where the supervisor that was killed stopped."""
         self._teller.recall()
-        self._restarts.count = self._teller.told.restart_count
+        self._restarts = restarts.Restarts(self._teller.told.restart_count, self._teller.told.delay)
 
     def followed(self, ended: Exit) -> None:
         """Go on counting; the restart that was about to be is decided once more."""
-        self._restarts.count = ended.restart_count - ended.restarting
+        self._restarts = restarts.Restarts(ended.restart_count - ended.restarting)
 
     def after(self, ended: Exit, took: float) -> float | None:
         """Return what the policy says, unless the user wanted the container stopped."""
@@ -96,7 +96,8 @@ class Restarting(Part):
         except (OSError, StorageError):
             pass  # a full disk: who stops it waits for the next try
         # Behind that: who reads it writes to the FIFO.
-        self._teller.tell(phase=RESTARTING, restart_count=self._restarts.count, next_try=time.time() + seconds, health=None)
+        now, known = self._restarts, {"phase": RESTARTING, "next_try": time.time() + seconds, "health": None}
+        self._teller.tell(restart_count=now.count, delay=now.delay, **known)
 
     def rested(self, loop: Loop) -> bool:
         """Say that it waits no longer, and only then look whether it is to run: see `stopping.process_of`."""
@@ -135,8 +136,9 @@ class TimeLimit(Part):
         self._timer: Timer | None = None
 
     def begun(self, run: Run) -> None:
-        """Let the time begin."""
-        self._timer = run.loop.after(self._seconds, lambda: run.signal(_SIGKILL))
+        """Let the time begin, with the run, which a supervisor before this one may have begun."""
+        left = max(0.0, self._seconds - (time.time() - run.started_at))
+        self._timer = run.loop.after(left, lambda: run.signal(_SIGKILL))
 
     def ended(self, run: Run, ended: Exit) -> None:  # noqa: ARG002
         """Let it go."""

@@ -49,11 +49,10 @@ def check(text: str, remove: bool) -> str:
 
 
 class Restarts:
-    """The restarts of one container since the user started it: `count` of them so far."""
+    """The restarts of one container since the user started it: `count` of them so far, the last one after `delay` seconds."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self._delay = 0.0
+    def __init__(self, count: int = 0, delay: float = 0.0) -> None:
+        self.count, self.delay = count, delay
 
     def after(self, policy: RestartPolicy, code: int, seconds: float, unwanted: bool) -> float | None:
         """Return how many seconds to wait before the next start, None where there is to be none.
@@ -61,12 +60,12 @@ class Restarts:
         The run that is over took `seconds` and ended with `code`; `unwanted`: the user has stopped the container.
         """
         if seconds >= _STABLE:
-            self._delay = 0.0
+            self.delay = 0.0
         if unwanted or not self._is_due(policy, code):
             return None
-        self._delay = min(self._delay * 2, _LONGEST_DELAY) if self._delay else _FIRST_DELAY
+        self.delay = min(self.delay * 2, _LONGEST_DELAY) if self.delay else _FIRST_DELAY
         self.count += 1
-        return self._delay
+        return self.delay
 
     def _is_due(self, policy: RestartPolicy, code: int) -> bool:
         if policy.name == "on-failure":

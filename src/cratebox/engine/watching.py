@@ -40,12 +40,13 @@ class Health(Record):
 
 class Watching(Record):
     """`phase` is running or restarting: then `next_try` says when, in seconds since 1970. `restart_count` counts since the
-    user started it; `boot_id` is that of the machine's start in which this is true.
+    user started it, `delay` is how many seconds the last restart was waited for; `boot_id` is that of the machine's start in which this is true.
     """
 
     boot_id: str
     phase: str = RUNNING
     restart_count: int = 0
+    delay: float = 0.0
     next_try: float = 0.0
     oom_killed: bool = False
     health: Health | None = None
