@@ -35,16 +35,24 @@ def fill(engine: peers.Engine, containers: int, running: int) -> None:
 
 def measured(engines: list[peers.Engine], arguments: argparse.Namespace) -> str:
     """Return the table for engines that have their containers."""
-    for engine in engines:
-        print(f"  {engine.name}: making {arguments.containers} containers", flush=True)
-        fill(engine, arguments.containers, arguments.running)
     try:
+        for engine in engines:
+            print(f"  {engine.name}: making {arguments.containers} containers", flush=True)
+            fill(engine, arguments.containers, arguments.running)
         contestants = {engine.name: engine.listing for engine in engines}
-        samples = measure.in_turn(contestants, arguments.rounds, warm=3)
-        return measure.table(samples, "ms")
+        return measure.table(measure.in_turn(contestants, arguments.rounds, warm=3), "ms")
     finally:
         for engine in engines:
-            peers.call(engine.remove(*(f"c{number}" for number in range(arguments.running))))
+            for number in range(arguments.running):
+                end(engine, f"c{number}")
+
+
+def end(engine: peers.Engine, name: str) -> None:
+    """Remove a container that may not have come to be."""
+    try:
+        peers.call(engine.remove(name))
+    except peers.Absent as absent:
+        print(f"  {engine.name}: {absent}")
 
 
 def main() -> int:

@@ -31,7 +31,8 @@ _LIMITS = ("cratebox.cgroup.files_v1", "cratebox.cgroup.files_v2", "cratebox.cgr
 ROOTS = {
     "crate": (
         "cratebox.cli.main", "cratebox.cli.commands.run", "cratebox.cli.commands.create",
-        "cratebox.engine.engine", "cratebox.engine.containers", "cratebox.engine.images", "cratebox.engine.launch", "cratebox.engine.names",
+        "cratebox.engine.engine", "cratebox.engine.containers", "cratebox.engine.images", "cratebox.engine.launch", "cratebox.engine.making",
+        "cratebox.engine.names",
         "cratebox.image.locks", *_CGROUPS,
     ),
     "crate-oci": (

@@ -96,7 +96,9 @@ def _record(cls: type[R]) -> Callable[[Any, str], R]:
         if not required <= given.keys():
             missing = next(word for word, (name, _) in fields.items() if name in required and name not in given)
             raise InvalidValue(f"{prefix}{missing} is missing")
-        return cls(**given)
+        made = object.__new__(cls)  # what cls(**given) would check was checked
+        made.__dict__.update(given)
+        return made
 
     return decoded
 

@@ -124,12 +124,13 @@ def _width(text: str) -> int:
 
 def table(rows: Sequence[Sequence[str]], keep: str = "") -> None:
     """Write rows as columns three spaces apart and at least ten wide, as Docker does; the last column is not padded."""
-    safe_rows = [[safe(cell, keep) for cell in row] for row in rows]
-    columns = max(map(len, safe_rows), default=0)
-    widths = [max([10, *(_width(row[i]) + 3 for row in safe_rows if i < len(row))]) for i in range(columns)]
-    for row in safe_rows:
-        cells = [cell + " " * (widths[i] - _width(cell)) for i, cell in enumerate(row[:-1])]
-        sys.stdout.write("".join(cells) + "".join(row[-1:]) + "\n")
+    cells = [row if "".join(row).isprintable() else [safe(cell, keep) for cell in row] for row in rows]
+    sizes = [[_width(cell) for cell in row] for row in cells]
+    columns = max(map(len, cells), default=0)
+    widths = [max([10, *(size[i] + 3 for size in sizes if i < len(size))]) for i in range(columns)]
+    for row, size in zip(cells, sizes, strict=True):
+        padded = [cell + " " * (widths[i] - size[i]) for i, cell in enumerate(row[:-1])]
+        sys.stdout.write("".join((*padded, *row[-1:])) + "\n")
 
 
 def listing(rows: Iterable[Mapping[str, Any]], headers: Mapping[str, str], columns: Sequence[str], form: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import ending, events, making, records, stopped, stopping
+from cratebox.engine import events, records, stopped
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.records import Container, ContainerStatus
@@ -54,6 +54,8 @@ class Containers:
         `pull` is "always", "missing" or "never". Raises NotFound, Conflict (the name), InvalidValue, StorageError and what
         a pull raises; nothing is left then.
         """
+        from cratebox.engine import making
+
         container, lock = making.make(self.paths, self.images, config, pull, progress, cidfile, replace)
         os.close(lock)
         return container
@@ -74,6 +76,8 @@ class Containers:
 
         Raises what `create` and `start` raise. A container that could not be started stays, save with `remove`.
         """
+        from cratebox.engine import making
+
         container, lock = making.make(self.paths, self.images, config, pull, progress, cidfile, replace)
         if progress is not None:
             progress.close()
@@ -316,6 +320,8 @@ class Containers:
 
     def kill(self, reference: str, signal: int = SIGKILL) -> None:
         """Send a signal to the container's process. Raises Conflict where it does not run."""
+        from cratebox.engine import stopping
+
         stopping.kill(self.paths, self.get(reference), signal)
 
     def stop(self, reference: str, timeout: float | None = None, signal: int | None = None) -> None:
@@ -324,6 +330,8 @@ class Containers:
         `timeout` is in seconds, None for the container's own or 10, negative for ever; `signal` takes the stop signal's
         place. A stopped container is left alone. Raises Conflict, RuntimeFailure where it does not even die of SIGKILL.
         """
+        from cratebox.engine import stopping
+
         stopping.stop(self.paths, self.get(reference), timeout, signal)
 
     def restart(self, reference: str, timeout: float | None = None, signal: int | None = None) -> None:
@@ -331,6 +339,8 @@ class Containers:
         container = self.get(reference)
         if container.config.remove and self.status(reference).alive:
             raise Conflict(f"{container.name} is removed when it ends (--rm), so nothing would be left to start again")
+        from cratebox.engine import stopping
+
         stopping.stop(self.paths, container, timeout, signal)
         self.start(container.id)
         events.emit(self.paths, "container", "restart", container.id, events.of_container(container))
@@ -382,6 +392,8 @@ class Containers:
 
     def remove(self, reference: str, force: bool = False) -> None:
         """Delete a container and all that is its own; `force` kills it first. Raises Conflict where it runs, NotFound."""
+        from cratebox.engine import ending
+
         ending.remove(self.paths, self.images, reference, force)
 
     def prune(self, filters: Filters | None = None) -> Pruned:
