@@ -100,12 +100,13 @@ def test_a_commit_without_changes_adds_no_layer(box) -> None:
 
 
 def test_it_runs_as_the_container_did(box) -> None:
-    flags = ("-e", "X=1", "-w", "/etc", "-u", "1000", "--label", "a=b", "--stop-signal", "INT")
+    flags = ("-e", "X=1", "-w", "/etc", "-u", "1000", "--label", "a=b", "--stop-signal", "INT", "--health-cmd", "true")
     name = box.create(*flags, "@", "sh", "-c", "echo $X; pwd; id -u")
     box.crate.ok("commit", name, "same")
     assert box.crate.ok("run", "--rm", "same").split() == ["1", "/etc", "1000"]
     config = box.crate.json("inspect", "same")[0]["Config"]
     assert (config["Labels"], config["StopSignal"]) == ({"a": "b"}, "INT")
+    assert config["Healthcheck"]["Test"] == ["CMD-SHELL", "true"]
 
 
 def test_changes_say_how_it_is_run(box) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
-from cratebox.engine import archiving, instructions, pausing, records
+from cratebox.engine import archiving, healthcheck, instructions, pausing, records
 from cratebox.engine.container_layers import ContainerRoot
 from cratebox.engine.records import Container
 from cratebox.engine.specgen import command_of
@@ -93,6 +93,8 @@ def run_config(container: Container) -> dict[str, Any]:
         "Cmd": list(command) or None,
         "Labels": {**defaults.labels, **config.labels},
     }
+    if config.health is not None:
+        found["Healthcheck"] = healthcheck.document(container)
     own = {"User": config.user, "WorkingDir": config.working_dir, "StopSignal": config.stop_signal}
     return found | {key: value for key, value in own.items() if value is not None}
 

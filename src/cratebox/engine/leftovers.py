@@ -7,6 +7,7 @@
 | ROOT/names/NAME | no container has that ID, and none is being made with it |
 | STATE/containers/ID | the container that it says it is of is gone; a process of it that is left is ended first |
 | a cgroup crate-ID of any hierarchy | nobody is in it, and the container does not run: or nobody knows one, and it is older than a minute |
+| ROOT/images/index.json.damaged | always: a repair has put it aside |
 | ROOT/cache/* | no container was started with it for a month |
 
 The store has garbage of its own: image/store.py.
@@ -43,7 +44,7 @@ _DEEPEST = 8
 def clear(paths: Paths, images: Images) -> list[str]:
     """Delete all of it; return a line for each thing. It raises nothing: what cannot be deleted stays for the next time."""
     found = [f"container {identity}" for identity in sweep(paths, images, at_once=True)]
-    for each in (_states, _names, _half_files, _cgroups, _cache):
+    for each in (_states, _names, _half_files, _damaged_index, _cgroups, _cache):
         try:
             found += each(paths, images)
         except (CrateError, OSError):
@@ -165,6 +166,17 @@ def _half_files(paths: Paths, images: Images) -> Iterator[str]:
                 yield where + "/copy.new"
             finally:
                 os.close(held)
+
+
+def _damaged_index(paths: Paths, _images: Images) -> Iterator[str]:
+    """What `crate system check --repair` has put aside for whoever wants to see it."""
+    path = paths.images + "/index.json.damaged"
+    if os.path.lexists(path):
+        if os.path.isdir(path) and not os.path.islink(path):
+            os.rmdir(path)
+        else:
+            os.unlink(path)
+        yield path
 
 
 def _is_orphan(name: str) -> bool:
