@@ -66,21 +66,39 @@ def is_one(pid: int) -> bool:
     return pid > 1 and os.getsid(pid) == os.getsid(0)
 
 
-def divide(ward: Ward, custody: Custody) -> bool:
-    """Go on in a child, with this process as its guardian: True there. False, in this process, where that cannot be."""
+def divide(ward: Ward, custody: Custody) -> int:
+    """Go on in a child, with this process as its guardian. Return, there, the descriptor for `settle`; -1, in this process,
+    where that cannot be.
+
+    It guards from the fork on; but until it is told to settle, or its child has ended, it does not take the time to become small.
+    """
     try:
         program = stub.sealed(guard.build(custody.kept.fileno()))
         process.set_subreaper(True)
+        idle, busy = os.pipe()
         child = os.fork()
     except OSError:
-        return False
+        return -1
     if child == 0:
         os.close(program)
-        return True
+        os.close(idle)
+        return busy
     try:
+        os.close(busy)
+        os.read(idle, 1)
         _guard(program, child, ward, custody)
     finally:
         os._exit(126)
+
+
+def settle(busy: int) -> None:
+    """Let the guardian become what it is, in a moment when this process only waits: on a start both would want a processor."""
+    if busy >= 0:
+        try:
+            os.write(busy, b"S")
+        except OSError:
+            pass  # it was killed
+        os.close(busy)
 
 
 def _guard(program: int, child: int, ward: Ward, custody: Custody) -> NoReturn:

@@ -83,8 +83,11 @@ def parts_of(watch: Watch) -> tuple[Part, ...]:
 class Life:
     """All runs of one container under this supervisor. `clients` are those who are attached, or wait for the start."""
 
-    def __init__(self, watch: Watch, custody: Custody, clients: list[Client], slept: Sleep | None = None) -> None:
+    def __init__(
+        self, watch: Watch, custody: Custody, clients: list[Client], slept: Sleep | None = None, busy: int = -1
+    ) -> None:
         self.watch, self.custody = watch, custody
+        self._busy = busy  # see guardian.settle
         self.loop = Loop()
         self.clients = clients
         self.before: exits.Exit | None = None  # how it ended the last time
@@ -154,7 +157,7 @@ class Life:
         if not self.watch.remove:
             self.before = exits.begin(self.watch.directory)  # first: whatever fails, it is known that it has run before
         run = self._new_run()
-        run.begin(self._entrust)
+        run.begin(self._let_guard, self._entrust)
         self._tell("start")
         self._welcome(run)
         for part in self.parts:
@@ -318,6 +321,10 @@ class Life:
 
     # What outlives this supervisor
 
+    def _let_guard(self) -> None:
+        busy, self._busy = self._busy, -1
+        guardian.settle(busy)
+
     def _entrust(self) -> None:
         """Have the guardian keep what it cannot have inherited: a terminal, and those who are attached."""
         named = {"console": self._run.console} if self._run and self._run.console >= 0 else {}
@@ -345,7 +352,9 @@ class Life:
         self.loop.unwatch(self._guardian)
         os.close(self._guardian)
         self._guardian = -1
-        if guardian.divide(guardian.ward_of(self.watch), self.custody):
+        busy = guardian.divide(guardian.ward_of(self.watch), self.custody)
+        guardian.settle(busy)
+        if busy >= 0:
             if self._run:
                 self._run.orphan(os.getppid())
             self._watch_guardian()

@@ -54,12 +54,13 @@ class Run:
 
     # Beginning
 
-    def begin(self, before: Callable[[], None]) -> None:
-        """Create and start the container; call `before` when all is ready. Raises what kept it from running; nothing of it is
-        left then.
+    def begin(self, meanwhile: Callable[[], None], before: Callable[[], None]) -> None:
+        """Create and start the container; call `meanwhile` while it sets itself up, `before` when all is ready.
+
+        Raises what kept it from running; nothing of it is left then.
         """
         try:
-            created = self._create(before)
+            created = self._create(meanwhile, before)
         except BaseException:
             self._remove_cgroup()
             self._forget_state()
@@ -93,7 +94,7 @@ class Run:
 
             self._mounts = stragglers.mount_namespace(self.pid)
 
-    def _create(self, before: Callable[[], None]) -> runtime.Created:
+    def _create(self, meanwhile: Callable[[], None], before: Callable[[], None]) -> runtime.Created:
         wish = self._with_cgroup(self.watch.wish)
         who = wish.spec.process
         assert who
@@ -104,6 +105,7 @@ class Run:
                 if fd >= 0:
                     os.close(fd)
             self._save_state(created)  # while it mounts
+            meanwhile()
             log = self._log()
             runtime.await_ready(created)
             self.console = created.console

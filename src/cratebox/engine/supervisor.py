@@ -66,14 +66,14 @@ def _serve(watch: Watch, sock: _socket.socket) -> NoReturn:
         wish = watch.wish
         os.setsid()
         kept = custody.new()
-        guardian.divide(guardian.ward_of(watch), kept)
+        busy = guardian.divide(guardian.ward_of(watch), kept)
         given = (*wish.stdio, *wish.held, *wish.trees.values())
-        ours = (sock.fileno(), watch.lock, watch.stdin, *watch.output, *given, *kept.descriptors)
+        ours = (sock.fileno(), watch.lock, watch.stdin, *watch.output, *given, *kept.descriptors, busy)
         output = _output(watch.attached)
         guardian.let_go_of_standard_streams(ours)
         _close_others((*ours, *output.values()))
         client = Client(sock, output, watch.attached)
-        life = Life(watch, kept, [client])
+        life = Life(watch, kept, [client], busy=busy)
         _leave_caller()
         gc.enable()  # a long life from here on
         code = keep(life, life.live)

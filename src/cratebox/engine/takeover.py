@@ -43,7 +43,7 @@ def main(words: list[str]) -> int:
     process.close_from(3, tuple(map(int, numbers[:6])) + ((woken.console, woken.door) if woken else ()))
     process.close_on_exec_from(3)
     if not woken or not guardian.is_one(os.getppid()):
-        guardian.divide(ward, held)  # where that cannot be, the container's process stays a child of this one
+        guardian.settle(guardian.divide(ward, held))  # where that cannot be, the container's process stays a child of this one
     process.set_name("crate-supervisor")
     supervisor.restore_signals()
     if not os.path.isdir(records.directory(ward.paths, identity)):
