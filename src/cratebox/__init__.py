@@ -17,21 +17,37 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.engine.config import ContainerConfig as ContainerConfig
+    from cratebox.engine.config import DeviceLimit as DeviceLimit
+    from cratebox.engine.config import HealthCheck as HealthCheck
+    from cratebox.engine.config import Limits as Limits
     from cratebox.engine.config import MountWish as MountWish
+    from cratebox.engine.config import Namespaces as Namespaces
     from cratebox.engine.config import Ulimit as Ulimit
     from cratebox.engine.engine import Engine as Engine
+    from cratebox.engine.execution import Wanted as _Wanted
+    from cratebox.engine.records import Container as Container
+    from cratebox.engine.records import ContainerStatus as ContainerStatus
+    from cratebox.errors import Conflict as Conflict
     from cratebox.errors import CrateError as CrateError
+    from cratebox.errors import NotFound as NotFound
     from cratebox.paths import Paths as Paths
     from cratebox.paths import locate as locate
 
+    ExecConfig = _Wanted
+
+# Where each public name comes from, and what it is called there.
 _PUBLIC = {
-    "Engine": "cratebox.engine.engine",
-    "ContainerConfig": "cratebox.engine.config",
-    "MountWish": "cratebox.engine.config",
-    "Ulimit": "cratebox.engine.config",
-    "CrateError": "cratebox.errors",
-    "Paths": "cratebox.paths",
-    "locate": "cratebox.paths",
+    **{
+        name: ("cratebox.engine.config", name)
+        for name in ("ContainerConfig", "DeviceLimit", "HealthCheck", "Limits", "MountWish", "Namespaces", "Ulimit")
+    },
+    "Engine": ("cratebox.engine.engine", "Engine"),
+    "ExecConfig": ("cratebox.engine.execution", "Wanted"),
+    "Container": ("cratebox.engine.records", "Container"),
+    "ContainerStatus": ("cratebox.engine.records", "ContainerStatus"),
+    **{name: ("cratebox.errors", name) for name in ("Conflict", "CrateError", "NotFound")},
+    "Paths": ("cratebox.paths", "Paths"),
+    "locate": ("cratebox.paths", "locate"),
 }
 
 
@@ -40,7 +56,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'cratebox' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    module, known = _PUBLIC[name]
+    return getattr(importlib.import_module(module), known)
 
 
 def __dir__() -> list[str]:
