@@ -42,7 +42,8 @@ def read(directory: str) -> list[Descriptor]:
         return [manifests.parse_descriptor(entry) for entry in entries]
     except (Untrusted, jsontext.JSONError) as error:
         raise StorageError(
-            f"damaged: {path}: {error}", "move that file away and pull the images again: layers that are there are not fetched"
+            f"damaged: {path}: {error}",
+            "crate system check --repair, or move that file away and pull the images again: no layer is fetched twice",
         ) from None
 
 
