@@ -90,3 +90,16 @@ def test_of_several_containers_each_is_tried(box, paused) -> None:
     assert (done.returncode, done.stdout) == (1, "web\n")
     assert "nobody" in done.stderr
     assert "running, not paused\n  hint: crate pause web" in box.crate.fails("unpause", "web", code=1)
+
+
+def test_all_is_all_that_fit(root_box) -> None:
+    box = root_box
+    first, second = (box.detached("--name", name, "@", "sleep", "100") for name in ("first", "second"))
+    box.create("--name", "third", "@", "true")
+    assert sorted(box.crate.ok("pause", "--all").split()) == sorted((first, second))
+    assert sorted(box.crate.ok("unpause", "-a").split()) == sorted((first, second))
+    assert sorted(box.crate.ok("stop", "-a", "-t", "0").split()) == sorted((first, second))
+    assert box.crate.ok("kill", "--all") == ""
+    for words, said in (((), "a CONTAINER is missing"), (("--all", "first"), "--all takes no CONTAINER")):
+        for verb in ("stop", "kill", "restart", "pause", "unpause"):
+            assert said in box.crate.fails(verb, *words)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.cli.options import Words
+    from cratebox.engine.containers import Containers
     from cratebox.engine.engine import Engine
 
 
@@ -17,6 +18,16 @@ def open_engine(words: Words) -> Engine:
     from cratebox.engine.engine import Engine
 
     return Engine(paths.locate(words.root, words.state))
+
+
+def name_all(words: Words, containers: Containers, *states: str) -> None:
+    """Where --all was given, put the containers that are in one of `states` in the arguments' place. Raises UsageError where
+    neither was given, or both.
+    """
+    if words.yes("all") == bool(words.arguments):
+        raise words.wrong("--all takes no CONTAINER" if words.arguments else "a CONTAINER is missing")
+    if words.yes("all"):
+        words.arguments = tuple(one.id for one in containers.list() if one.status in states)
 
 
 def for_each(words: Words, act: Callable[[str], Iterable[str]]) -> int:

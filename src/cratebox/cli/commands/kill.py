@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from cratebox.cli.commands import for_each, open_engine
+from cratebox.cli.commands import for_each, name_all, open_engine
 from cratebox.cli.options import Command, Flag, Words
 from cratebox.engine.config import parse_signal
 
 COMMAND = Command(
     name="kill",
-    arguments="CONTAINER [CONTAINER...]",
+    arguments="[CONTAINER...]",
     summary="Send a signal to running containers",
-    flags=(Flag("signal", "s", "SIGNAL", "a name or a number: KILL, SIGHUP, 15, RTMIN+1", default="KILL"),),
-    least=1,
+    flags=(
+        Flag("all", "a", help="all that run"),
+        Flag("signal", "s", "SIGNAL", "a name or a number: KILL, SIGHUP, 15, RTMIN+1", default="KILL"),
+    ),
     most=None,
     completes="container",
     description="""Send a signal to the first process of each container. Print what was typed for each.
@@ -27,6 +29,7 @@ def main(words: Words) -> int:
     """Signal each container."""
     signal = parse_signal(words.text("signal") or "KILL")
     containers = open_engine(words).containers
+    name_all(words, containers, "running", "paused", "restarting")
 
     def kill(reference: str) -> tuple[str]:
         containers.kill(reference, signal)

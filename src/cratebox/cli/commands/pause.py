@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cratebox.cli.commands import for_each, open_engine
-from cratebox.cli.options import Command, Words
+from cratebox.cli.commands import for_each, name_all, open_engine
+from cratebox.cli.options import Command, Flag, Words
 
 COMMAND = Command(
     name="pause",
-    arguments="CONTAINER [CONTAINER...]",
+    arguments="[CONTAINER...]",
     summary="Freeze all processes of containers",
-    least=1,
+    flags=(Flag("all", "a", help="all that run"),),
     most=None,
     completes="container",
     description="""The kernel's freezer holds every process of each container where it stands; `crate unpause` lets them go on.
@@ -22,6 +22,7 @@ They notice nothing of it, save that time has passed. Print what was typed for e
 def main(words: Words) -> int:
     """Pause each container."""
     containers = open_engine(words).containers
+    name_all(words, containers, "running")
 
     def pause(reference: str) -> tuple[str]:
         containers.pause(reference)

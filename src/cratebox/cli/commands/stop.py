@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from cratebox.cli.commands import for_each, open_engine
+from cratebox.cli.commands import for_each, name_all, open_engine
 from cratebox.cli.options import Command, Flag, Words
 from cratebox.engine.config import parse_signal
 
 COMMAND = Command(
     name="stop",
-    arguments="CONTAINER [CONTAINER...]",
+    arguments="[CONTAINER...]",
     summary="Stop running containers",
     flags=(
+        Flag("all", "a", help="all that run"),
         Flag("timeout", "t", "SECONDS", "how long to wait before killing (10); -1 waits for ever", alias="time"),
         Flag("signal", "s", "SIGNAL", "what to send first, instead of the container's own stop signal"),
     ),
-    least=1,
     most=None,
     completes="container",
     description="""Send each container its stop signal (SIGTERM, where neither the image nor --stop-signal say otherwise) and,
@@ -30,6 +30,7 @@ def main(words: Words) -> int:
     timeout, signal = words.number("timeout", -1), words.text("signal")
     number = None if signal is None else parse_signal(signal)
     containers = open_engine(words).containers
+    name_all(words, containers, "running", "paused", "restarting")
 
     def stop(reference: str) -> tuple[str]:
         containers.stop(reference, timeout=None if timeout is None else float(timeout), signal=number)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cratebox.cli.commands import for_each, open_engine
-from cratebox.cli.options import Command, Words
+from cratebox.cli.commands import for_each, name_all, open_engine
+from cratebox.cli.options import Command, Flag, Words
 
 COMMAND = Command(
     name="unpause",
-    arguments="CONTAINER [CONTAINER...]",
+    arguments="[CONTAINER...]",
     summary="Let paused containers go on",
-    least=1,
+    flags=(Flag("all", "a", help="all that are paused"),),
     most=None,
     completes="container",
     description="Let the processes of each paused container go on. Print what was typed for each.",
@@ -21,6 +21,7 @@ COMMAND = Command(
 def main(words: Words) -> int:
     """Unpause each container."""
     containers = open_engine(words).containers
+    name_all(words, containers, "paused")
 
     def unpause(reference: str) -> tuple[str]:
         containers.unpause(reference)
