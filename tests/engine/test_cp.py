@@ -162,3 +162,24 @@ def test_large_and_sparse_files_stay_what_they_are(box, here) -> None:
     box.crate.ok("cp", "web:/large", "back")
     assert (here / "back").stat().st_blocks * 512 < 32 << 20
     assert subprocess.run(["cmp", here / "large", here / "back"]).returncode == 0
+
+
+def test_attributes_and_times_are_kept(box, here) -> None:
+    path = here / "tree/f"
+    os.setxattr(path, "user.note", b"kept")
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    box.crate.ok("cp", "tree", "web:/in")
+    box.crate.ok("cp", "web:/in", "out")
+    assert os.getxattr(here / "out/f", "user.note") == b"kept"
+    assert (here / "out/f").stat().st_mtime == 1_000_000_000
+
+
+def test_events_tell_of_it(box, here) -> None:
+    box.crate.ok("cp", "tree", "web:/in")
+    box.crate.ok("cp", "web:/in", "out")
+    actions = [line.split('"Action":"')[1].split('"')[0] for line in _journal(box) if '"Action"' in line]
+    assert actions[-2:] == ["extract-to-dir", "archive-path"]
+
+
+def _journal(box) -> list[str]:  # type: ignore[no-untyped-def]
+    return list((box.crate.root / "events/journal").read_text().splitlines())

@@ -164,24 +164,28 @@ class Containers:
         """
         from cratebox.engine import copying
 
+        self._tell("archive-path", self.get(reference))
         return copying.from_container(self._whose(reference), path, to, archive, follow)
 
     def copy_to(self, reference: str, path: str, to: str, archive: bool = False, follow: bool = False) -> int:
         """Copy a file or directory of the host into a container. Otherwise as `copy_from`."""
         from cratebox.engine import copying
 
+        self._tell("extract-to-dir", self.get(reference))
         return copying.to_container(self._whose(reference), path, to, archive, follow)
 
     def copy_out(self, reference: str, path: str, to: int, follow: bool = False) -> None:
         """Write a file or directory of a container to a descriptor, as a tar archive. Raises as `copy_from`, BrokenPipeError."""
         from cratebox.engine import copying
 
+        self._tell("archive-path", self.get(reference))
         copying.archive_of(self._whose(reference), path, to, follow)
 
     def copy_in(self, reference: str, archive: int, to: str) -> None:
         """Unpack the tar archive that a descriptor gives into a directory of a container. Raises as `copy_from`, Untrusted."""
         from cratebox.engine import copying
 
+        self._tell("extract-to-dir", self.get(reference))
         copying.unpack(self._whose(reference), archive, to)
 
     def _whose(self, reference: str) -> Whose:
@@ -314,7 +318,9 @@ class Containers:
         """Return what is known of the processes of a container that runs. Raises as `pids`."""
         from cratebox.engine import processes
 
-        return processes.read(self.pids(reference))
+        found = processes.read(self.pids(reference))
+        self._tell("top", self.get(reference))
+        return found
 
     # Ending
 
