@@ -35,6 +35,8 @@ def test_ps_tells_labels_mounts_and_networks(box) -> None:
     assert (document["Labels"], document["Mounts"], document["Networks"]) == ("a=1,b=", "/etc", "none")
     assert list(document) == sorted(document)
     assert box.crate.ok("ps", "-a", "--format", '{{.Label "a"}}{{.Label "none"}}') == "1"
+    table = box.crate.ok("ps", "-a", "--format", 'table {{.Names}}\\t{{.Label "com.example.the-tier"}}\\t{{.Label "a"}}')
+    assert [line.split() for line in table.splitlines()] == [["NAMES", "the", "tier", "a"], ["made", "1"]]
 
 
 def test_a_wrong_filter_is_one_line_and_125(box) -> None:

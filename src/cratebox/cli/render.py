@@ -133,7 +133,7 @@ def table(rows: Sequence[Sequence[str]], keep: str = "") -> None:
         sys.stdout.write("".join((*padded, *row[-1:])) + "\n")
 
 
-def listing(rows: Iterable[Mapping[str, Any]], headers: Mapping[str, str], columns: Sequence[str], form: str | None) -> None:
+def listing(rows: Iterable[Mapping[str, Any]], headers: Mapping[str, Any], columns: Sequence[str], form: str | None) -> None:
     """Write rows (a value by field name, a function where a template may give it arguments) as --format asks: `table`, `json`,
     `table TEMPLATE` or TEMPLATE.
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from cratebox.engine.records import ContainerStatus
 
 
+# What a version of cgroups cannot do by its nature is nothing that is missing on this machine.
+_OF_ANOTHER_VERSION = ("cgroup v2 has no such thing", "this machine has cgroup v1")
+
+
 def version() -> dict[str, Any]:
     """Return crate's version and what it runs on. There is no daemon: client and server are the same."""
     from cratebox.runtime.spec import VERSION
@@ -132,7 +136,7 @@ def _warnings(here: Capacity, lacking: Mapping[str, str], identity: Identity) ->
     """What is missing on this machine: the flags that cannot be had, together where the reason is the same."""
     reasons: dict[str, list[str]] = {}
     for flag, why in lacking.items():
-        if why and not why.startswith(("cgroup v2 has no", "this machine has cgroup v1")):
+        if why and why not in _OF_ANOTHER_VERSION:
             reasons.setdefault(why, []).append("--" + flag)
     hint = f" ({here.hint})" if here.hint else ""
     found = [f"no {', '.join(flags)}: {why}{hint}" for why, flags in reasons.items()]

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from cratebox.engine.records import ContainerStatus
     from cratebox.engine.sizes import ContainerSize
 
+
+def _label_header(name: str) -> str:
+    """A column of one label has the last part of the label's name above it."""
+    return name.rpartition(".")[2].replace("-", " ").replace("_", " ")
+
+
 _HEADERS = {
+    "Label": _label_header,
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",
     "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS", "Mounts": "MOUNTS",
     "Networks": "NETWORKS", "LocalVolumes": "LOCAL VOLUMES", "ImageID": "IMAGE ID", "Pid": "PID",
