@@ -92,6 +92,12 @@ def test_the_user_is_looked_up_in_the_container_as_it_is_now(box, web) -> None:
     assert "no user 'nobody-here'" in box.crate.fails("exec", "-u", "nobody-here", "web", "id")
 
 
+def test_groups_that_were_added_to_the_container_are_its_too(root_box) -> None:
+    root_box.detached("--name", "web", "--group-add", "77", "@", "sleep", "1000")
+    assert "77" in root_box.crate.ok("exec", "web", "id", "-G").split()
+    assert "77" in root_box.crate.ok("exec", "-u", "5:6", "web", "id", "-G").split()
+
+
 @pytest.mark.parametrize(
     "hostile", ["mknod /etc/passwd p", "ln -s /proc/self/root/etc/shadow /etc/passwd", "mkdir /etc/passwd"]
 )

@@ -129,7 +129,10 @@ def _account(container: Container, state: State, wanted: Wanted) -> Account:
     root = inside.open_root(state)
     try:
         user = wanted.user or (container.config.user if container.config.user is not None else container.defaults.user)
-        return accounts.resolve(user, (f"/proc/self/fd/{root}",))
+        tree = (f"/proc/self/fd/{root}",)
+        account = accounts.resolve(user, tree)
+        added = accounts.groups(container.config.group_add, tree) if container.config.group_add else ()
+        return account.replace(groups=(*account.groups, *added))
     finally:
         os.close(root)
 
