@@ -13,7 +13,7 @@ def paused(box, until):  # type: ignore[no-untyped-def]
     box.detached("--name", "web", "@", *TICKS)
     until(lambda: box.crate.ok("logs", "web") == "ready")
     done = box.crate("pause", "web")
-    if "no cgroup" in done.stderr or "cannot freeze" in done.stderr:
+    if "no cgroup of its own" in done.stderr or "cannot freeze" in done.stderr:
         pytest.skip(f"containers of this user cannot be paused here: {done.stderr.splitlines()[0]}")
     assert (done.returncode, done.stdout) == (0, "web\n"), done.stderr
     return "web"
@@ -103,3 +103,12 @@ def test_all_is_all_that_fit(root_box) -> None:
     for words, said in (((), "a CONTAINER is missing"), (("--all", "first"), "--all takes no CONTAINER")):
         for verb in ("stop", "kill", "restart", "pause", "unpause"):
             assert said in box.crate.fails(verb, *words)
+
+
+def test_a_container_that_cannot_be_paused_is_named_with_what_it_takes(user_box) -> None:
+    box = user_box
+    box.detached("--name", "web", "@", "sleep", "100")
+    done = box.crate("pause", "web")
+    if done.returncode == 0:
+        pytest.skip("this user's containers have cgroups")
+    assert "web: cannot pause this container: it has no cgroup of its own\n  hint: " in done.stderr

@@ -82,3 +82,9 @@ def test_words_that_wait_does_not_know(box, words, said) -> None:
     done = box.crate("wait", *words, box.create("true"))
     assert done.returncode in {1, 125}
     assert said in done.stderr
+
+
+def test_a_time_limit_and_rm_are_told_to_who_waits(box) -> None:
+    name = box.detached("--rm", "--timeout", "2", "@", "sleep", "100")
+    assert box.crate.ok("wait", name, timeout=60) == "137"
+    assert box.crate.ok("ps", "-aq") == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cratebox.engine import events, records, states
 from cratebox.engine.records import Container
-from cratebox.errors import Conflict, NotFound
+from cratebox.errors import Conflict, NotFound, Unsupported
 from cratebox.paths import Paths
 from cratebox.runtime import control
 
@@ -37,3 +37,9 @@ def _through_cgroup(paths: Paths, container: Container, act: Callable[[str, str]
         act(paths.running, container.id)
     except (Conflict, NotFound):  # it changed in between, and the runtime knows it by its ID alone
         raise states.wrong(records.status(paths, container), wanted) from None
+    except Unsupported as error:
+        hint = (
+            error.hint
+            or "without root that takes a machine with cgroup v2, and a start below systemd-run --user --scope -p Delegate=yes"
+        )
+        raise Unsupported(f"{container.name}: {error.message}", hint) from None
