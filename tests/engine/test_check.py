@@ -276,3 +276,8 @@ def test_damage_of_a_users_store_is_repaired_as_well(user_box) -> None:
     record.write_text(json.dumps({"diff_id": "x"}))
     assert "unpacked layer" in check(user_box, "--repair", code=0)[0]
     assert user_box.run("echo", "x") == "x"
+
+
+def test_a_store_of_somebody_else_is_not_looked_at(root_box) -> None:
+    os.chown(root_box.crate.root / "images", 12345, -1)
+    assert "belongs to uid 12345" in root_box.crate.fails("system", "check", "--repair")

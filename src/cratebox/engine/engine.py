@@ -72,10 +72,13 @@ class Engine:
         """Return where state lives, once it is known to be ours: what lies in a store of somebody else's would be done with our
         rights, its containers, its processes to signal. Raises StorageError.
         """
-        for directory in (self.paths.root, self.paths.state, self.paths.containers, self.paths.running):
+        for directory in self._places():
             if os.path.lexists(directory):
                 private_directory(directory)
         return self.paths
+
+    def _places(self) -> tuple[str, ...]:
+        return self.paths.root, self.paths.state, self.paths.containers, self.paths.running
 
     def info(self) -> dict[str, Any]:
         """Return what `crate info` shows: the machine, the store and what containers can have here."""
@@ -98,9 +101,16 @@ class Engine:
         return pruning.everything(self.paths, self.images, filters or pruning.Filters(), every)
 
     def check(self, wish: checking.Wish | None = None) -> checking.Checked:
-        """Look for damage in all that is kept, and repair what can be where that is wished."""
+        """Look for damage in all that is kept, and repair what can be where that is wished.
+
+        Raises StorageError where it is somebody else's; that there is something else in a directory's place is damage.
+        """
         from cratebox.engine import checking
         from cratebox.engine.images import Images
+
+        for directory in (*self._places(), self.paths.images):
+            if os.path.isdir(directory):
+                private_directory(directory)
 
         return checking.check(self.paths, Images(self.paths, self.identity), wish or checking.Wish())
 
