@@ -45,6 +45,14 @@ def test_stop_and_kill_tell_the_signal(box) -> None:
         box.crate.ok("rm", "-f", name)
 
 
+def test_an_attribute_that_an_event_lacks_is_no_error(root_box) -> None:
+    root_box.run("true")
+    told = root_box.crate.ok(
+        "events", "--since", "1m", "--until", "0s", "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}"
+    )
+    assert told.splitlines()[-2] == "die 0"
+
+
 def test_an_end_is_told_by_the_name_of_then(root_box) -> None:
     root_box.detached("--name", "old", "@", "sleep", "100")
     root_box.crate.ok("rename", "old", "new")

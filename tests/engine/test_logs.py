@@ -118,15 +118,20 @@ def test_a_log_that_was_written_before_there_were_drivers_is_read(root_box, unti
     root_box.crate.ok("rm", name)
 
 
-def test_a_full_disk_ends_no_container_and_is_told(rootful, busybox_image, small_store) -> None:
+def test_a_full_disk_ends_no_container_and_is_told(rootful, busybox_image, small_store, until) -> None:
     """The container fills the disk that its log is on, goes on writing, and makes room again."""
     crate = rootful.within((), CRATE_ROOT=str(small_store))
     crate.ok("pull", "--quiet", str(busybox_image))
     image = crate.ok("images", "-q")
-    script = "echo first; head -c 200000000 /dev/zero > /x; seq 100000; rm /x; sleep 1; echo last; exit 7"
-    done = crate("run", "--name", "web", image, "sh", "-c", script)
-    assert done.returncode == 7
-    assert done.stdout.splitlines()[-1] == "last"
+    script = (
+        "mkdir -p /tmp; echo first; head -c 200000000 /dev/zero > /x; seq 100000; "
+        "touch /tmp/full; while test -e /tmp/full; do sleep 0.1; done; rm /x; echo last; exit 7"
+    )
+    crate.ok("run", "-d", "--name", "web", image, "sh", "-c", script)
+    until(lambda: "No space left" in crate.json("inspect", "web")[0]["State"]["Error"], PATIENCE)
+    until(lambda: crate("exec", "web", "test", "-e", "/tmp/full").returncode == 0, PATIENCE)
+    crate.ok("exec", "web", "rm", "/tmp/full")
+    assert crate.ok("wait", "web") == "7"
     lines = crate.ok("logs", "web").splitlines()
     assert (lines[0], lines[-1]) == ("first", "last")
     assert all(line.isdigit() for line in lines[1:-1])

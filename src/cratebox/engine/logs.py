@@ -67,11 +67,11 @@ class LogWriter:
     """Writes a container's output to the file `path`, which is appended to. Its only writer is the supervisor.
 
     What cannot be written (a full disk) is lost, and not kept in memory: the container goes on, the next line is tried
-    again, and `error` tells it.
+    again. `error` tells it, and the file `trouble`, for those who look while the container runs.
     """
 
-    def __init__(self, path: str, wish: LogWish | None = None) -> None:
-        self._path, self._wish = path, wish or LogWish()
+    def __init__(self, path: str, wish: LogWish | None = None, trouble: str = "") -> None:
+        self._path, self._wish, self._trouble = path, wish or LogWish(), trouble
         self._form = _CRI() if self._wish.driver == "k8s-file" else _JSON(self._wish.attributes)
         self._rest: dict[str, bytes] = {}
         self._maimed: set[str] = set()  # streams whose line lacks its beginning: its end is no line
@@ -145,7 +145,9 @@ class LogWriter:
                 self._append(some)
         except OSError as error:
             self._lost += count
-            self._reason = self._reason or error.strerror or "unknown"
+            if not self._reason:
+                self._reason = error.strerror or "unknown"
+                _tell(self._trouble, f"the log lacks some output: {self._reason}")
             return False
         return True
 
@@ -201,6 +203,23 @@ class LogWriter:
         """Write what has no end of line yet, and close the file. Raises nothing."""
         self.flush()
         os.close(self._fd)
+
+
+def _tell(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        pass  # that disk may be full as well
+
+
+def read_trouble(path: str) -> str:
+    """Return what a writer has told in its file `trouble`, which may not be there."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(300)
+    except OSError:
+        return ""
 
 
 def _border(data: bytes) -> int:

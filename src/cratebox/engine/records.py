@@ -15,6 +15,7 @@
     ROOT/secrets/NAME                   not of any container, see secrets.py
     ROOT/names/NAME -> ID               a symlink: made by one, seen by all, never half there
     STATE/containers/ID/state.json      the process, see runtime/state.py
+    STATE/containers/ID/log-error       what kept its log from being written, while it runs
     STATE/containers/ID/watch.json      what its supervisor knows beyond that: restarts, health, see watching.py
 
 What can be derived is not written down: a container runs if its process does.
@@ -216,11 +217,12 @@ def status(paths: Paths, container: Container) -> ContainerStatus:
 
 
 def _running(base: ContainerStatus, running: runtime_state.State, state_directory: str) -> ContainerStatus:
-    from cratebox.engine import watching
+    from cratebox.engine import logs, watching
 
     told = watching.read(state_directory)
     frozen = bool(running.cgroup) and cgroups.from_paths(running.cgroup).is_frozen()
     found = base.replace(status="paused" if frozen else "running", pid=running.pid, started_at=running.started_at)
+    found = found.replace(error=logs.read_trouble(state_directory + "/log-error"))
     if told is None:
         return found
     health = told.health.status if told.health else ""

@@ -136,7 +136,8 @@ class Run:
 
     def _log(self) -> LogWriter | None:
         try:
-            return LogWriter(self.watch.directory + "/log", self.watch.log) if self.watch.log else None
+            wish = self.watch.log
+            return LogWriter(self.watch.directory + "/log", wish, self.watch.state_directory + "/log-error") if wish else None
         except OSError as error:
             raise StorageError(f"cannot write the container's log: {error.strerror}") from None
 

@@ -107,6 +107,5 @@ def _document(event: Event) -> dict[str, Any]:
 
 def _fields(event: Event) -> dict[str, Any]:
     """The same by the names that Docker's templates have for it."""
-    document = _document(event)
     names = {"status": "Status", "id": "ID", "from": "From", "scope": "Scope", "time": "Time", "timeNano": "TimeNano"}
-    return {names.get(name, name): value for name, value in document.items()}
+    return {names.get(name, name): value for name, value in _document(event).items()}

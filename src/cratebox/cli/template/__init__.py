@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # Where Go has a map and not a struct: any key may be asked for there, and one that is missing is no error.
 _MAPS = frozenset(
-    ("Labels", "Annotations", "Volumes", "Networks", "Ports", "ExposedPorts", "Tmpfs", "Sysctls", "StorageOpt", "Data", "Options",
-     "DriverOpts", "Runtimes", "PortBindings")
+    ("Attributes", "Labels", "Annotations", "Volumes", "Networks", "Ports", "ExposedPorts", "Tmpfs", "Sysctls", "StorageOpt", "Data",
+     "Options", "DriverOpts", "Runtimes", "PortBindings")
 )  # fmt: skip
 
 
