@@ -7,7 +7,7 @@
     ROOT/containers/ID/waited           made by who waits for the end of a run: its exit code, see waiting.py
     ROOT/containers/ID/lock             held by whoever makes, runs or removes it; the kernel frees it, whatever happens
     ROOT/containers/ID/edit.lock        held for the moment in which container.json is changed
-    ROOT/containers/ID/log, log.1       what it said
+    ROOT/containers/ID/log, log.1, ...  what it said
     ROOT/containers/ID/rw/{upper,work}  its own changes, over the image's layers; or copy/, the layers and the changes in one
     ROOT/containers/ID/rootfs           where its root is mounted, in its own mount namespace alone
     ROOT/containers/ID/{hosts,hostname,resolv.conf}  made at each start, bound into its /etc
