@@ -34,6 +34,7 @@ def test_ps_tells_labels_mounts_and_networks(box) -> None:
     document = json.loads(box.crate.ok("ps", "-a", "--format", "json"))
     assert (document["Labels"], document["Mounts"], document["Networks"]) == ("a=1,b=", "/etc", "none")
     assert list(document) == sorted(document)
+    assert json.loads(box.crate.ok("ps", "-a", "--format", "{{json .}}")).keys() == document.keys()
     assert box.crate.ok("ps", "-a", "--format", '{{.Label "a"}}{{.Label "none"}}') == "1"
     table = box.crate.ok("ps", "-a", "--format", 'table {{.Names}}\\t{{.Label "com.example.the-tier"}}\\t{{.Label "a"}}')
     assert [line.split() for line in table.splitlines()] == [["NAMES", "the", "tier", "a"], ["made", "1"]]

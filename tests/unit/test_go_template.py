@@ -120,7 +120,9 @@ def test_what_is_after_the_deciding_value_is_not_looked_at() -> None:
 
 
 def test_a_method_takes_arguments() -> None:
-    assert parse('{{.Label "k"}}').show({"Label": {"k": "v"}.get}) == "v"
+    row = {"Label": {"k": "v"}.get, "Names": "web"}
+    assert parse('{{.Label "k"}}').show(row) == "v"
+    assert parse("{{json .}} {{.}}").show(row) == '{"Names":"web"} map[Names:web]'
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cratebox.cli.render import json_line
 from cratebox.cli.template.printing import go_print, go_println, printf
-from cratebox.cli.template.values import MISSING, kind_of, shown, true
+from cratebox.cli.template.values import MISSING, fields_of, kind_of, shown, true
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,8 +124,10 @@ def _pad(text: str, before: int, after: int) -> str:
     return " " * min(before, _LONGEST) + text + " " * min(after, _LONGEST)
 
 
-def _plain(value: Any) -> Any:
-    return None if value is MISSING else value
+def _json(value: Any) -> str:
+    if value is MISSING:
+        return "null"
+    return json_line(fields_of(value) if isinstance(value, dict) else value)
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -146,7 +148,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "println": go_println,
     "printf": printf,
     # Docker's
-    "json": lambda value: json_line(_plain(value)),
+    "json": _json,
     "join": _join,
     "split": lambda text, separator: _text(text).split(_text(separator)) if separator else list(_text(text)),
     "title": _title,

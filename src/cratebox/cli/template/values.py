@@ -31,8 +31,13 @@ def shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{' '.join(map(shown, value))}]"
     if isinstance(value, dict):
-        return f"map[{' '.join(f'{key}:{shown(value[key])}' for key in sorted(value))}]"
+        return f"map[{' '.join(f'{key}:{shown(one)}' for key, one in sorted(fields_of(value).items()))}]"
     return str(value)
+
+
+def fields_of(value: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a struct is data: its methods, as .Label of `ps`, are functions."""
+    return {key: one for key, one in value.items() if not callable(one)}
 
 
 def true(value: Any) -> bool:
