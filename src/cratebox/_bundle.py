@@ -44,7 +44,9 @@ ROOTS = {
 SOMETIMES = {
     "crate": (
         "cratebox.cli.commands.start", "cratebox.cli.commands.exec", "cratebox.engine.execution", "cratebox.runtime.patchwork", "cratebox.image.tree", "cratebox.engine.environment",
-        "cratebox.cli.commands.flags_limits", "cratebox.cli.commands.flags_security", *_DRIVERS, *_LIMITS,
+        "cratebox.cli.commands.flags_life", "cratebox.cli.commands.flags_limits", "cratebox.cli.commands.flags_logging",
+        "cratebox.cli.commands.flags_namespaces", "cratebox.cli.commands.flags_security", "cratebox.cli.commands.flags_words",
+        "cratebox.engine.capacity", *_DRIVERS, *_LIMITS,
     ),
     "crate-oci": (
         "cratebox.cli.oci.start", "cratebox.cli.oci.state", "cratebox.cli.oci.kill", "cratebox.cli.oci.delete", "cratebox.cli.oci.exec",

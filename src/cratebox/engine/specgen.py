@@ -204,7 +204,7 @@ def mapped(groups: tuple[int, ...], gids: tuple[IDMap, ...]) -> tuple[int, ...]:
 
 
 def _groups(account: Account, host: Host) -> tuple[int, ...]:
-    return (*mapped(account.groups, host.gids), *host.added.groups)
+    return tuple(dict.fromkeys((*mapped(account.groups, host.gids), *host.added.groups)))
 
 
 def capabilities_for(names: tuple[str, ...], account: Account) -> Capabilities:
