@@ -53,7 +53,7 @@ class Machine:
             raise ValueError(f"not the word of one test: {word!r}")
         self.word = word
         self._begun = time.clock_gettime(time.CLOCK_BOOTTIME)
-        self._cgroups = set(_crate_cgroups())
+        self._cgroups = set(crate_cgroups())
         self._netns = set(_crate_netns())
 
     def leaks(self) -> list[str]:
@@ -62,7 +62,7 @@ class Machine:
 
     def _now(self) -> list[str]:
         found = [f"mount: {line}" for line in _lines("/proc/self/mountinfo") if self.word in line]
-        found += [f"cgroup without a process: {path}" for path in set(_crate_cgroups()) - self._cgroups if self._is_left(path)]
+        found += [f"cgroup without a process: {path}" for path in set(crate_cgroups()) - self._cgroups if self._is_left(path)]
         found += [f"network namespace: {name}" for name in set(_crate_netns()) - self._netns]
         found += [f"process {pid}: {_name(pid)}" for pid in processes_with(self.word)]
         return found
@@ -114,7 +114,7 @@ class Run:
     def __init__(self, word: str) -> None:
         self._word = word
         self._scratch = f"crate-tests-{word}-"  # in the name of each worker's directory
-        self._cgroups = set(_crate_cgroups())
+        self._cgroups = set(crate_cgroups())
         self._netns = set(_crate_netns())
         self._seen: dict[Path, str] = {}
         self._left: list[str] = []
@@ -122,7 +122,7 @@ class Run:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Remember at the end of which test a cgroup was first seen: it is that test's, or one's that ran beside it."""
         if report.when == "teardown":
-            self._seen |= dict.fromkeys(set(_crate_cgroups()) - self._cgroups - self._seen.keys(), report.nodeid)
+            self._seen |= dict.fromkeys(set(crate_cgroups()) - self._cgroups - self._seen.keys(), report.nodeid)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -141,7 +141,7 @@ class Run:
         return _what_stays(self._now)
 
     def _now(self) -> list[str]:
-        new = [path for path in set(_crate_cgroups()) - self._cgroups if not _is_of_another_run(path, self._word)]
+        new = [path for path in set(crate_cgroups()) - self._cgroups if not _is_of_another_run(path, self._word)]
         left = [path for path in new if _is_empty(path) and not _has_a_home(path)]
         found = [f"cgroup without a process: {path}, first seen after {self._seen.get(path, 'the last test')}" for path in left]
         found += [f"mount: {line}" for line in _lines("/proc/self/mountinfo") if self._scratch in line]
@@ -197,7 +197,7 @@ def _name(pid: int) -> str:
     return words[0] if words else "(gone)"
 
 
-def _crate_cgroups() -> list[Path]:
+def crate_cgroups() -> list[Path]:
     """Return the cgroups at or below a name with "crate" in it, deepest first; the parent that all share may stay."""
     found = []
     for directory, names, _files in os.walk("/sys/fs/cgroup", topdown=False):

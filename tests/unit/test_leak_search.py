@@ -55,7 +55,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     monkeypatch.setattr(leaks, "_TESTS", f"{tmp_path}/t-*")
     monkeypatch.setattr(leaks, "_PATIENCE", 0.0)
     monkeypatch.setattr(leaks, "_is_empty", lambda _path: True)
-    return lambda *names: monkeypatch.setattr(leaks, "_crate_cgroups", lambda: [CGROUPS / name for name in names])
+    return lambda *names: monkeypatch.setattr(leaks, "crate_cgroups", lambda: [CGROUPS / name for name in names])
 
 
 CGROUPS = Path("/sys/fs/cgroup/pids/crate")

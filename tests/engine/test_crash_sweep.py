@@ -1,0 +1,193 @@
+"""kill -9 of each process of a command before each of its system calls: nobody is told a lie, the next command succeeds, and
+one `crate system prune` takes away what is left.
+
+Every moment is tried with CRATE_TEST_SWEEP=all, which takes hours; else some of each process's, evenly spread, another choice
+each time. A failure names the moment: CRATE_TEST_SWEEP=client/1:42 tries that one alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from support import leaks
+
+STEPPING = Path(__file__).parents[1] / "support/stepping.py"
+CHOSEN = os.environ.get("CRATE_TEST_SWEEP", "")
+MOMENTS = 3  # of each process, in a run that does not try them all
+SETTLED = 10.0  # seconds: what others of the container's processes have to do until all is as it is told
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or platform.machine() != "x86_64",
+    reason="needs root, to step through programs, and x86-64's numbers of calls",
+)
+
+
+@dataclass
+class Sweep:
+    """A crate whose commands are killed. `word` is in all that its containers are."""
+
+    box: object
+    word: str
+
+    def crate(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.box.crate(*words)  # type: ignore[attr-defined,no-any-return]
+
+    def stepped(self, what: str, words: tuple[str, ...]) -> dict[str, object]:
+        """Run a command under stepping.py and return what that tells."""
+        crate = self.box.crate  # type: ignore[attr-defined]
+        person = crate.person
+        environment = person.environment(crate.environment) | {"STEPPING_AS": f"{person.uid}:{person.gid}"}
+        argv = [sys.executable, str(STEPPING), what, "--", *crate.argv(*words)]
+        done = subprocess.run(argv, env=environment, cwd=person.home, capture_output=True, text=True, timeout=120, check=True)
+        return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+    def moments(self, words: tuple[str, ...]) -> Iterator[str]:
+        """Count the calls of a command, and yield those before which its processes are to be killed."""
+        if ":" in CHOSEN:
+            yield CHOSEN
+            return
+        told = self.stepped("COUNT", words)
+        assert told["status"] == 0, told["said"]
+        for process, count in told["calls"].items():  # type: ignore[attr-defined]
+            stride = 1 if CHOSEN == "all" else max(1, count // MOMENTS)
+            yield from (f"{process}:{number}" for number in range(random.randrange(stride) + 1, count + 1, stride))
+
+    def containers(self) -> list[dict[str, object]]:
+        listed = self.crate("ps", "-aq", "--no-trunc")
+        assert listed.returncode == 0, listed.stderr
+        ids = listed.stdout.split()
+        if not ids:
+            return []
+        shown = self.crate("inspect", *ids)
+        return json.loads(shown.stdout) if shown.returncode == 0 else self.containers()
+
+    def lies(self) -> list[str]:
+        """Return what is told of containers and is not so."""
+        found = []
+        for one in self.containers():
+            state, identity = one["State"], str(one["Id"])
+            pids = list(leaks.processes_with(identity))
+            if state["Status"] in {"running", "paused"} and not os.path.exists(f"/proc/{state['Pid']}"):  # type: ignore[index]
+                found.append(f"{identity[:12]} is told to run")
+            if state["Status"] in {"created", "exited", "dead"} and pids:  # type: ignore[index]
+                found.append(f"{identity[:12]} is told to be {state['Status']}, and {pids} run")  # type: ignore[index]
+        return found
+
+    def left(self) -> list[str]:
+        """Return what is on the machine, beside the store's images, of containers that are none any more."""
+        crate = self.box.crate  # type: ignore[attr-defined]
+        listed = self.crate("ps", "-aq", "--no-trunc").stdout.split()
+        found = [str(path) for place in (crate.root / "containers", crate.state / "containers") if place.exists()
+                 for path in place.iterdir() if path.name not in listed]  # fmt: skip
+        names = crate.root / "names"
+        found += [str(path) for path in names.iterdir() if os.readlink(path) not in listed] if names.exists() else []
+        found += [f"mount {line}" for line in Path("/proc/self/mountinfo").read_text().splitlines() if self.word in line]
+        ours = self.seen
+        found += [str(path) for path in leaks.crate_cgroups() if any(one in path.name for one in ours - {*listed})]
+        found += [f"process {pid}" for one in ours - {*listed} for pid in leaks.processes_with(one)]
+        return found
+
+    def __post_init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def note(self) -> None:
+        """Remember the containers that there are, whole or not, to look for their traces later."""
+        crate = self.box.crate  # type: ignore[attr-defined]
+        for place in (crate.root / "containers", crate.state / "containers"):
+            if place.exists():
+                self.seen |= {path.name.rpartition("-")[2] for path in place.iterdir()}
+
+
+def settled(tell: Callable[[], list[str]]) -> list[str]:
+    deadline = time.monotonic() + SETTLED
+    while (found := tell()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+SLEEPER = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done")
+# What is there before, and the command.
+CASES = {
+    "create": ((), ("create", "--name", "web", "@", "true")),
+    "run": ((), ("run", "--name", "web", "@", "true")),
+    "run --rm": ((), ("run", "--rm", "--name", "web", "@", "true")),
+    "run -d": ((), ("run", "-d", "--name", "web", "@", *SLEEPER)),
+    "start": (("create", "--name", "web", "@", "true"), ("start", "-a", "web")),
+    "exec": (("run", "-d", "--name", "web", "@", *SLEEPER), ("exec", "web", "true")),
+    "stop": (("run", "-d", "--name", "web", "@", *SLEEPER), ("stop", "web")),
+    "restart": (("run", "-d", "--name", "web", "@", *SLEEPER), ("restart", "web")),
+    "rm": (("create", "--name", "web", "@", "true"), ("rm", "web")),
+    "rm -f": (("run", "-d", "--name", "web", "@", *SLEEPER), ("rm", "-f", "web")),
+    "rename": (("create", "--name", "web", "@", "true"), ("rename", "web", "other")),
+    "update": (("create", "--name", "web", "@", "true"), ("update", "--restart", "no", "web")),
+    "commit": (("create", "--name", "web", "@", "true"), ("commit", "web", "made")),
+    "pull": ((), ("pull", "-q", "ARCHIVE")),
+}
+
+
+@pytest.fixture
+def sweep(box, word: str) -> Sweep:  # type: ignore[no-untyped-def]
+    return Sweep(box, word)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_whoever_is_killed_at_whatever_call_leaves_nothing_and_hinders_nobody(sweep: Sweep, case: str, busybox_image) -> None:  # type: ignore[no-untyped-def]
+    before, command = (tuple(_filled(sweep, words, str(busybox_image))) for words in CASES[case])
+    image = ("pull", "-q", str(busybox_image)) if case != "pull" else ()
+    moments: list[str] | None = None
+    tried = 0
+    while moments is None or moments:
+        _prepare(sweep, image)  # the last prune took it away: it has no name
+        _prepare(sweep, before)
+        if moments is None:
+            moments = list(sweep.moments(command))
+            _clear(sweep, "the count")
+            continue
+        moment = moments.pop(0)
+        told = sweep.stepped(moment, command)
+        what = f"crate {case}, CRATE_TEST_SWEEP={moment}: killed {told['killed']}, it said {told['said']!r}"
+        assert told["status"] is not None, f"{what}: it did not end"
+        assert "Traceback" not in str(told["said"]), what
+        assert "internal error" not in str(told["said"]), what
+        sweep.note()
+        assert settled(sweep.lies) == [], what
+        _clear(sweep, what)
+        tried += told["killed"] is not None
+    assert tried
+
+
+def _filled(sweep: Sweep, words: tuple[str, ...], archive: str) -> Iterator[str]:
+    for word in words:
+        yield {"@": sweep.box.image, "ARCHIVE": archive}.get(word, word)  # type: ignore[attr-defined]
+
+
+def _prepare(sweep: Sweep, words: tuple[str, ...]) -> None:
+    if words:
+        done = sweep.crate(*words)
+        assert done.returncode == 0, done.stderr
+
+
+def _clear(sweep: Sweep, what: str) -> None:
+    """Prune, after which nothing is left but what is seen; remove that; and see that all can be done again."""
+    pruned = sweep.crate("system", "prune", "-f")
+    assert pruned.returncode == 0, f"{what}: prune said {pruned.stderr}"
+    assert settled(sweep.left) == [], what
+    sweep.note()
+    if ids := [str(one["Id"]) for one in sweep.containers()]:
+        removed = sweep.crate("rm", "-f", *ids)
+        assert removed.returncode == 0, f"{what}: rm said {removed.stderr}"
+    assert settled(sweep.left) == [], what
+    if images := sweep.crate("images", "-aq").stdout.split():
+        removed = sweep.crate("rmi", "-f", *images)
+        assert removed.returncode == 0, f"{what}: rmi said {removed.stderr}"
