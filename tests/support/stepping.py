@@ -20,7 +20,6 @@ import json
 import os
 import signal
 import sys
-import time
 
 # Numbers of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl) that change nothing outside of the calling process.
 LOOKING = frozenset((
@@ -99,19 +98,19 @@ class Tree:
 
     def follow(self, seconds: float) -> int | None:
         """Step until the command has ended and nobody is held; return its wait status, None where that takes too long."""
-        first, status, deadline = next(iter(self.names)), None, time.monotonic() + seconds
-        while self.held or status is None:
-            pid, stopped = os.waitpid(-1, _WALL | os.WNOHANG)
-            if pid == 0:
-                if time.monotonic() > deadline:
-                    break
-                time.sleep(0.0002)
-                continue
-            if os.WIFSTOPPED(stopped):
-                self._stopped(pid, stopped)
-                continue
-            self.held.discard(pid)
-            status = stopped if pid == first else status
+        first, status = next(iter(self.names)), None
+        signal.signal(signal.SIGALRM, _too_long)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            while self.held or status is None:
+                pid, stopped = os.waitpid(-1, _WALL)
+                if os.WIFSTOPPED(stopped):
+                    self._stopped(pid, stopped)
+                    continue
+                self.held.discard(pid)
+                status = stopped if pid == first else status
+        except TimeoutError:
+            pass
         return status
 
     def let_go(self) -> None:
@@ -170,6 +169,10 @@ def _become(said: int) -> None:
         os.setgroups([])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
+
+
+def _too_long(_number: int, _frame: object) -> None:
+    raise TimeoutError
 
 
 def _acts(call: _Call) -> bool:

@@ -38,7 +38,7 @@ def remove(paths: Paths, images: Images, reference: str, force: bool) -> None:
             os.close(lock)
         raise _in_use(paths, container)
     try:
-        _remove_cgroup_left(images, identity, records.directory(paths, identity))
+        _remove_cgroup_left(paths, images, identity)
         vanish(Removal(paths, images.identity, container.id, container.name, events.of_container(container)))()
     finally:
         os.close(lock)
@@ -55,9 +55,13 @@ def _in_use(paths: Paths, container: Container) -> Conflict:
     return Conflict(f"{name} is {now}", f"crate stop {name}, or crate rm -f {name}")
 
 
-def _remove_cgroup_left(images: Images, identity: str, where: str) -> None:
-    """A supervisor that was killed has not told how the container ended, and its cgroup is still there."""
-    if os.path.exists(where + "/config.json") and not os.path.exists(where + "/exit.json"):
+def _remove_cgroup_left(paths: Paths, images: Images, identity: str) -> None:
+    """A supervisor that was killed has not told how the container ended, or not yet forgotten its process, which comes last: its
+    cgroup may still be there.
+    """
+    where = records.directory(paths, identity)
+    done = os.path.exists(where + "/exit.json") and not os.path.isdir(f"{paths.running}/{identity}")
+    if os.path.exists(where + "/config.json") and not done:
         lost.remove_cgroup(where, identity, images.identity.rootless)
 
 

@@ -6,7 +6,7 @@ import os
 import struct
 
 from cratebox.cgroup import base as cgroups
-from cratebox.errors import Conflict, InvalidValue, RuntimeFailure
+from cratebox.errors import Conflict, CrateError, InvalidValue, RuntimeFailure
 from cratebox.linux import caps, const, fdpass, namespaces, process, stub
 from cratebox.record import Record
 from cratebox.runtime import console, enter, place, program, seccomp, sync, validate, values, warnings
@@ -294,9 +294,20 @@ def _await_ready(joined: Joined) -> None:
         else:
             break
     if not ready:
-        raise error or RuntimeFailure(
-            "the process died on its way into the container", "the container ended, or memory ran out: see dmesg"
-        )
+        raise error or _died()
+
+
+def _go(joined: Joined, command: str) -> CrateError | None:
+    """Let the process run `command`; return what kept it from that."""
+    try:
+        joined.sock.send(sync.GO)
+        return sync.read_report(fdpass.receive(joined.sock)[0], command)
+    except (BrokenPipeError, ConnectionResetError):
+        return _died()
+
+
+def _died() -> RuntimeFailure:
+    return RuntimeFailure("the process died on its way into the container", "the container ended, or memory ran out: see dmesg")
 
 
 def _let_go(joined: Joined, wanted: Process, chosen: Settings) -> None:
@@ -314,8 +325,7 @@ def _let_go(joined: Joined, wanted: Process, chosen: Settings) -> None:
             console.send(chosen.console_socket, joined.console)
             os.close(joined.console)
             joined.console = -1
-        joined.sock.send(sync.GO)
-        error = sync.read_report(fdpass.receive(joined.sock)[0], wanted.args[0])
+        error = _go(joined, wanted.args[0])
         if error:
             raise error
     except BaseException:
