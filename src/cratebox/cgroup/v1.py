@@ -232,6 +232,8 @@ class V1Cgroup(base.Cgroup):
                 if tree.read(directory, "freezer.state") == "FROZEN":
                     return
             except OSError as error:
+                if error.errno in {_ENOENT, _ENODEV}:
+                    raise NotFound(f"the cgroup {directory} is gone") from None
                 raise RuntimeFailure(f"cannot pause: {error.strerror}") from None
             if time.monotonic() > deadline:
                 _thaw(directory)
@@ -247,6 +249,8 @@ class V1Cgroup(base.Cgroup):
         try:
             tree.write(directory, "freezer.state", "THAWED")
         except OSError as error:
+            if error.errno in {_ENOENT, _ENODEV}:
+                raise NotFound(f"the cgroup {directory} is gone") from None
             raise RuntimeFailure(f"cannot resume: {error.strerror}") from None
         if self.is_frozen():
             raise RuntimeFailure("cannot resume: a cgroup above it is frozen", f"thaw it: {os.path.dirname(directory)}")

@@ -65,16 +65,16 @@ def release(paths: Paths, name: str, identity: str) -> None:
             pass
 
 
-def release_old(paths: Paths, name: str, identity: str) -> bool:
+def release_old(paths: Paths, name: str, identity: str, *, wait: bool = False) -> bool:
     """Free a name that leads to the container and is not the one it has: a `rename` is done with it, or was killed. Tell whether
-    it is free now. While somebody renames the container, who holds edit.lock then, it stays.
+    it is free now. While somebody renames the container, who holds edit.lock then, it stays; or is waited for.
     """
     from cratebox.engine import record_file  # records.py imports this module
     from cratebox.engine.records import Container
 
     where = f"{paths.containers}/{identity}"
     try:
-        held = lock.try_hold(where + "/edit.lock")
+        held = (lock.hold if wait else lock.try_hold)(where + "/edit.lock")
     except OSError:
         return False
     if held is None:

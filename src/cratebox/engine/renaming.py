@@ -10,7 +10,9 @@ wants it takes it (`name_links.claim`), for the container's record does not say 
 
 from __future__ import annotations
 
-from cratebox.engine import events, name_links
+import os
+
+from cratebox.engine import events, name_links, records
 from cratebox.engine.config import check_name
 from cratebox.engine.edit import edit
 from cratebox.engine.records import Container
@@ -31,7 +33,11 @@ def rename(paths: Paths, container: Container, name: str) -> Container:
             name_links.claim(paths, name, now.id)
         return now.replace(name=name)
 
-    renamed = edit(paths, container.id, change)
-    name_links.release_old(paths, old[0], renamed.id)
+    try:
+        renamed = edit(paths, container.id, change)
+    finally:
+        if not os.path.isdir(records.directory(paths, container.id)):  # it is being removed: nobody else would free the name
+            name_links.release(paths, name, container.id)
+    name_links.release_old(paths, old[0], renamed.id, wait=True)
     events.emit(paths, "container", "rename", renamed.id, {**events.of_container(renamed), "oldName": "/" + old[0]})
     return renamed
