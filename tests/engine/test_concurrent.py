@@ -31,7 +31,8 @@ def at_once(box, commands: Iterable[tuple[str, ...]]) -> list[subprocess.Complet
         said = f"{' '.join(words)} ended with {one.returncode}: {one.stderr}"
         assert "Traceback" not in one.stderr, said
         assert "internal error" not in one.stderr, said
-        assert one.returncode == 0 or BEFORE.search(one.stderr), said
+        killed = words[0] == "exec" and one.returncode == 137  # its process was in the container when that was ended
+        assert one.returncode == 0 or killed or BEFORE.search(one.stderr), said
     return done
 
 
