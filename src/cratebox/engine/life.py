@@ -16,59 +16,16 @@ from cratebox.linux import fdpass, lock, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cratebox.engine.custody import Custody
     from cratebox.engine.dialogue import Watch
     from cratebox.engine.loop import Timer
+    from cratebox.engine.part import Part
     from cratebox.engine.pump import Stream
     from cratebox.engine.sleeping import Drowsiness, Sleep
     from cratebox.runtime.state import State
 
 _SIGKILL = 9
 _SECONDS_TO_SETTLE = 0.01
-
-
-class Part:
-    """What goes along with the runs of a container: a restart policy, health checks, a time limit.
-
-    A part waits in `run.loop`, with descriptors and timers, and takes them away again in `ended`.
-    """
-
-    def begun(self, run: Run) -> None:
-        """The container's program runs."""
-
-    def resumed(self, run: Run) -> None:
-        """The supervisor before this one was killed; its run goes on."""
-        self.begun(run)
-
-    def followed(self, ended: exits.Exit) -> None:
-        """The supervisor before this one was killed when a run was over; what `after` says is asked once more."""
-
-    def asked(self, sock: _socket.socket) -> bool:  # noqa: ARG002
-        """Somebody wants to know now how the container is. Return whether he will get an answer here, and his socket be closed."""
-        return False
-
-    def after(self, ended: exits.Exit, took: float) -> float | None:  # noqa: ARG002
-        """Return in how many seconds it is to run again, None for not at all. The first part that wants it is heard.
-
-        The run took so many seconds; 0 for one that could not even begin.
-        """
-        return None
-
-    def known(self, ended: exits.Exit) -> exits.Exit:
-        """Return what is to be written down of the end, with what this part knows. Its cgroup is still there."""
-        return ended
-
-    def ended(self, run: Run, ended: exits.Exit) -> None:
-        """The run is over, and its exit is written down."""
-
-    def resting(self, loop: Loop, seconds: float, wake: Callable[[], object]) -> None:
-        """The container waits for its next run; `wake` ends that early."""
-
-    def rested(self, loop: Loop) -> bool:  # noqa: ARG002
-        """The wait is over: return whether the next run is still wanted."""
-        return True
 
 
 def parts_of(watch: Watch) -> tuple[Part, ...]:

@@ -8,7 +8,7 @@ import os
 import time
 
 from cratebox.engine import events, healthcheck, records, restarts, stopped
-from cratebox.engine.life import Part
+from cratebox.engine.part import Part
 from cratebox.engine.watching import RESTARTING, RUNNING, Teller
 from cratebox.errors import CrateError, StorageError
 from cratebox.paths import private_directory

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from cratebox.engine import events, health, stopped, stopping
-from cratebox.engine.life import Part
+from cratebox.engine.part import Part
 from cratebox.engine.watching import UNHEALTHY, Health, Teller
 from cratebox.errors import CrateError
 from cratebox.linux import fdpass
