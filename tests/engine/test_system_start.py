@@ -73,6 +73,7 @@ def test_what_comes_back_is_what_its_policy_says(box) -> None:
         box.detached("--name", name + "2", "--restart", policy, "@", *STAYS)
     box.crate.ok("stop", "-t", "0", "a2", "u2", "f2", "n2")
     box.create("--name", "never", "--restart", "always", "@", *STAYS)
+    assert box.crate("run", "-d", "--name", "failed", "--restart", "always", box.image, "no-such-command").returncode == 127
     reboot(box)
     assert sorted(lines(box)) == ["a1: started", "a2: started", "f1: started", "u1: started"]
     assert sorted(box.crate.ok("ps", "--format", "{{.Names}}").split()) == ["a1", "a2", "f1", "u1"]

@@ -107,4 +107,6 @@ def _was_ended_by_machine(paths: Paths, container: Container, ended: Exit | None
         return False  # it never ran
     if records.is_locked(where) or records.running_state(paths, container.id):
         return False
+    if ended and not ended.started_at:
+        return False  # its only start has failed
     return ended is None or ended.restarting or ended.boot_id != process.boot_id()
