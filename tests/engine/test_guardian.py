@@ -72,6 +72,30 @@ def test_the_log_goes_on(box, until) -> None:
     assert box.crate("logs", "web").stderr.split() == ["error"]
 
 
+def test_all_that_it_says_is_in_the_log_once(box, until) -> None:
+    """A container that counts as fast as it can, in whole lines and in pieces of one, while its supervisors are killed."""
+    script = (
+        "seq 1 600000; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do printf $i.; done; echo; seq 1 300000 >&2"
+    )
+    box.detached("--name", "web", "--log-opt", "max-size=100m", "@", "sh", "-c", GO + script)
+    killed = 0
+    go(box, "web")
+    while pids := kin(box, "web"):
+        if "crate-superviso" in pids and killed < 20:
+            try:
+                os.kill(pids["crate-superviso"], signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            killed += 1
+            time.sleep(0.1)
+    assert killed
+    ends(box, "web", until)
+    done = box.crate("logs", "web")
+    pieces = "".join(f"{number}." for number in range(1, 21))
+    assert done.stdout == "".join(f"{number}\n" for number in range(1, 600001)) + pieces + "\n"
+    assert done.stderr == "".join(f"{number}\n" for number in range(1, 300001))
+
+
 def test_a_terminal_goes_on(box, until) -> None:
     box.detached("-t", "--name", "web", "@", "sh", "-c", GO + "tty; test -t 1 && exit 3")
     kill(box, "web", "crate-superviso", until)

@@ -52,6 +52,7 @@ class Watch(Record):
     lock: int  # held
     stdin: int  # the write end of the container's standard input: somebody may attach later
     output: tuple[int, int]  # the read ends of its standard output and error
+    holds: tuple[int, int, int, int]  # for what is on its way to the log, see holding.py
     attached: bool
     log: LogWish | None = LogWish()  # None: nowhere
     accompanied: bool = False  # something goes along with its runs, see parts.py

@@ -49,16 +49,17 @@ class Ward(Record):
     id: str
     lock: int
     output: tuple[int, int]
+    holds: tuple[int, int, int, int]
     stdin: int
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        return (self.lock, *self.output, self.stdin)
+        return (self.lock, *self.output, *self.holds, self.stdin)
 
 
 def ward_of(watch: Watch) -> Ward:
     """Return what of a container whoever takes over its supervision is told."""
-    return Ward(watch.container.paths, watch.container.id, watch.lock, watch.output, watch.stdin)
+    return Ward(watch.container.paths, watch.container.id, watch.lock, watch.output, watch.holds, watch.stdin)
 
 
 def is_one(pid: int) -> bool:

@@ -137,7 +137,7 @@ def _launch(start: Start, prepared: Prepared) -> int | None:
     finally:
         os.close(start.lock)
         wish = prepared.wish
-        streams.close(*wish.stdio, *there.output, *wish.held, *wish.trees.values())
+        streams.close(*wish.stdio, *there.output, *there.holds, *wish.held, *wish.trees.values())
     try:
         if start.attach:
             return attach.stay(_attachment(start, prepared, ours, before))
@@ -187,6 +187,7 @@ def _watch(start: Start, prepared: Prepared) -> Watch:
         lock=start.lock,
         stdin=-1 if start.attach else prepared.streams.stdin,
         output=prepared.streams.output,
+        holds=prepared.streams.holds,
         attached=start.attach,
         log=logs.wish_of(start.container),
         accompanied=_is_accompanied(start.container),
@@ -213,7 +214,9 @@ def renewed(watch: Watch) -> Watch:
     images = Images(which.paths, which.owner)
     start = Start(which.paths, which.owner, images, container, watch.lock)
     prepare_mounts(container.config)
-    prepared = _prepare(start.replace(layers=images.layer_directories(container)), streams.same(watch.stdin, watch.output))
+    prepared = _prepare(
+        start.replace(layers=images.layer_directories(container)), streams.same(watch.stdin, watch.output, watch.holds)
+    )
     return _watch(start, prepared)
 
 

@@ -91,9 +91,31 @@ class LogWriter:
         """Whether another writer could go on in its place, once what is held back is flushed."""
         return not (self._maimed or self._reason)
 
+    def held_back(self, stream: str) -> int:
+        """Return how many bytes of `stream` wait for the end of their line."""
+        return len(self._rest.get(stream, b""))
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """How far the log is: the inode of its newest file and its size in bytes."""
+        return self._inode, self._size
+
+    def rewind(self, inode: int, size: int) -> None:
+        """Go back to what `position` said: files that have been begun since are emptied. Raises OSError."""
+        for name in (self._path, *(f"{self._path}.{number}" for number in range(1, self._wish.files))):
+            try:
+                found = os.stat(name)
+                os.truncate(name, min(size, found.st_size) if found.st_ino == inode else 0)
+            except FileNotFoundError:
+                break
+            if found.st_ino == inode:
+                break
+        self._size = os.fstat(self._fd).st_size
+
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        self._size = os.fstat(self._fd).st_size
+        found = os.fstat(self._fd)
+        self._inode, self._size = found.st_ino, found.st_size
 
     def _cut_off_half_a_line(self) -> None:
         """A writer before was killed while it wrote: what is no whole line must not spoil the next one."""

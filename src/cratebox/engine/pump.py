@@ -6,20 +6,20 @@ stream is read again only when all of them have what came before.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
-import sys
 
 from cratebox.engine import loop as waiting
 from cratebox.engine.logs import LogWriter
+from cratebox.linux import pipes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cratebox.engine.holding import Holds
+
 _READ = 65536
-_FIONREAD = 0x541B  # ioctl_tty(2), pipe(7): how many bytes can be read; the same number on x86-64 and arm64
 _TERMINAL_HOLDS = 1 << 18  # bytes; a terminal holds less (tty_buffer.c, n_tty.c)
 _PIPE_BUF = 4096  # after POLLOUT that much goes into a pipe without blocking (pipe(7))
 
@@ -40,6 +40,7 @@ class Stream:
 
     def __init__(self, name: str, source: int) -> None:
         self.name, self.source = name, source
+        self.is_pipe = stat.S_ISFIFO(os.fstat(source).st_mode)
         self.sinks: list[Sink] = []
         self.left: int | None = None  # bytes that are still to be read, once nobody of the container's can write more
 
@@ -56,12 +57,20 @@ class Pump:
     """
 
     def __init__(
-        self, loop: waiting.Loop, streams: list[Stream], log: LogWriter | None, unheard: Callable[[Stream], None]
+        self,
+        loop: waiting.Loop,
+        streams: list[Stream],
+        log: LogWriter | None,
+        unheard: Callable[[Stream], None],
+        holds: Callable[[LogWriter], Holds],
     ) -> None:
         self.streams = streams
         self._loop = loop
         self._log = log
         self._unheard = unheard
+        self._make_holds = holds
+        self._holds: Holds | None = None  # made when there is something to hold
+        self._unheld = False
         for stream in streams:
             self._watch(stream)
 
@@ -79,7 +88,9 @@ class Pump:
 
     def flush(self) -> None:
         """Have all that was read in the log."""
-        if self._log:
+        if self._holds:
+            self._holds.flush()
+        elif self._log:
             self._log.flush()
 
     def _watch(self, stream: Stream) -> None:
@@ -87,7 +98,7 @@ class Pump:
 
     def _read(self, stream: Stream) -> None:
         try:
-            data = os.read(stream.source, _READ if stream.left is None else min(_READ, stream.left))
+            data = self._take(stream, _READ if stream.left is None else min(_READ, stream.left))
         except BlockingIOError:
             if stream.left is None:  # a client made the terminal non-blocking, and another read was faster
                 return
@@ -97,12 +108,34 @@ class Pump:
         if stream.left is not None:
             stream.left -= len(data)
         if data:
-            if self._log:
-                self._log.write(stream.name, data)
+            self._keep(stream, data)
             if stream.sinks:
                 self._pass(stream, data)
         if not data or stream.left == 0:
             self.end(stream)
+
+    def _take(self, stream: Stream, most: int) -> bytes:
+        if not self._holds and self._log and stream.is_pipe and pipes.readable(stream.source):
+            self.recover()
+        if not self._holds or not stream.is_pipe:
+            return os.read(stream.source, most)
+        return self._holds.take(stream.name, stream.source, most)
+
+    def _keep(self, stream: Stream, data: bytes) -> None:
+        if self._holds and stream.is_pipe:
+            self._holds.log(stream.name, data)
+        elif self._log:
+            self._log.write(stream.name, data)
+
+    def recover(self) -> None:
+        """Put into the log what a supervisor that was killed has left on its way there. Where nothing can be held, it goes there
+        at once, and may be lost with this one.
+        """
+        if self._log and self.streams and self.streams[0].is_pipe and not self._unheld:
+            try:
+                self._holds = self._make_holds(self._log)
+            except OSError:
+                self._unheld = True
 
     def end(self, stream: Stream) -> None:
         """Read no more of a stream, and close its source."""
@@ -117,8 +150,8 @@ class Pump:
         A descriptor that one of them gave away would keep the stream open, and somebody else's words coming.
         """
         for stream in self.streams:
-            if stream.source >= 0 and stat.S_ISFIFO(os.fstat(stream.source).st_mode):
-                stream.left = int.from_bytes(fcntl.ioctl(stream.source, _FIONREAD, bytes(4)), sys.byteorder)
+            if stream.source >= 0 and stream.is_pipe:
+                stream.left = pipes.readable(stream.source)
                 if not stream.left and not stream.held_up:
                     self.end(stream)
 
@@ -211,3 +244,5 @@ class Pump:
                 self._drop(stream, sink)
         if self._log:
             self._log.close()
+        if self._holds:
+            self._holds.close()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cratebox.cgroup.base import Cgroup, Driver
     from cratebox.engine.dialogue import Watch
+    from cratebox.engine.holding import Holds
     from cratebox.engine.loop import Loop
     from cratebox.runtime.spec import Spec
     from cratebox.runtime.wish import Wish
@@ -76,6 +77,7 @@ class Run:
         self.cgroup = cgroups.from_paths(state.cgroup)
         self._know(state.own_pids)
         self._turn_pump(self._log())
+        self.pump.recover()
         try:
             self.pidfd = os.pidfd_open(self.pid)  # its number is nobody else's: it was not reaped, or that is still to be heard
         except ProcessLookupError:
@@ -124,7 +126,15 @@ class Run:
             # The pipes stay, for the next run and in the guardian; what the pump has is its own to close.
             pipes = zip(("stdout", "stderr"), self.watch.output, strict=True)
             streams = [Stream(name, os.dup(fd)) for name, fd in pipes if fd >= 0]
-        self.pump = Pump(self.loop, streams, log, self._unheard)
+        self.pump = Pump(self.loop, streams, log, self._unheard, self._holds)
+
+    def _holds(self, log: LogWriter) -> Holds:
+        """Return where output is held on its way to the log. Raises OSError."""
+        out_read, out_write, err_read, err_write = self.watch.holds
+        from cratebox.engine.holding import Holds
+
+        pairs = {"stdout": (out_read, out_write), "stderr": (err_read, err_write)}
+        return Holds(self.watch.state_directory + "/log.at", log, pairs)
 
     def _with_cgroup(self, wish: Wish) -> Wish:
         """Being born in a cgroup of v2 saves a lock over all processes; in v1 joining is cheap, making is not."""

@@ -13,14 +13,18 @@ from cratebox.record import Record
 
 
 class Streams(Record):
-    """The container's `stdio` and the other ends of it: `stdin` is written to, `output` are read. -1 where there is none."""
+    """The container's `stdio` and the other ends of it: `stdin` is written to, `output` are read. -1 where there is none.
+
+    `holds` are both ends of a pipe for each stream of the output: see holding.py.
+    """
 
     stdio: tuple[int, int, int]
     stdin: int
     output: tuple[int, int]
+    holds: tuple[int, int, int, int]
 
 
-_NONE = Streams((-1, -1, -1), -1, (-1, -1))
+_NONE = Streams((-1, -1, -1), -1, (-1, -1), (-1, -1, -1, -1))
 
 
 def of(config: ContainerConfig, open_to_write: bool) -> Streams:
@@ -29,15 +33,15 @@ def of(config: ContainerConfig, open_to_write: bool) -> Streams:
         return _NONE
     stdin_read, stdin_write = os.pipe() if open_to_write else (os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1)
     (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
-    return Streams((stdin_read, out_write, err_write), stdin_write, (out_read, err_read))
+    return Streams((stdin_read, out_write, err_write), stdin_write, (out_read, err_read), (*os.pipe(), *os.pipe()))
 
 
-def same(stdin: int, output: tuple[int, int]) -> Streams:
+def same(stdin: int, output: tuple[int, int], holds: tuple[int, int, int, int]) -> Streams:
     """Return the streams of the run before for another one, by the ends of them that stayed. Raises OSError."""
     if output == (-1, -1):
         return _NONE
     stdout, stderr = (_opened_again(fd, os.O_WRONLY) for fd in output)
-    return Streams((_opened_again(stdin, os.O_RDONLY), stdout, stderr), stdin, output)
+    return Streams((_opened_again(stdin, os.O_RDONLY), stdout, stderr), stdin, output, holds)
 
 
 def _opened_again(fd: int, flags: int) -> int:

@@ -37,10 +37,11 @@ _SIGKILL = 9
 def main(words: list[str]) -> int:
     """Go on with the container that the words of the guardian name, until there is nothing more to do."""
     root, state, config, identity, *numbers = words
-    ours, kept, lock, stdout, stderr, stdin, *slept = map(int, numbers)
-    ward = Ward(Paths(root, state, config), identity, lock, (stdout, stderr), stdin)
+    ours, kept, lock, stdout, stderr, *rest = map(int, numbers)
+    holds, stdin, slept = (rest[0], rest[1], rest[2], rest[3]), rest[4], rest[5:]
+    ward = Ward(Paths(root, state, config), identity, lock, (stdout, stderr), holds, stdin)
     held, woken = Custody.of(ours, kept), Sleep(*slept) if slept else None
-    process.close_from(3, tuple(map(int, numbers[:6])) + ((woken.console, woken.door) if woken else ()))
+    process.close_from(3, (*held.descriptors, *ward.descriptors, *((woken.console, woken.door) if woken else ())))
     process.close_on_exec_from(3)
     if not woken or not guardian.is_one(os.getppid()):
         guardian.settle(guardian.divide(ward, held))  # where that cannot be, the container's process stays a child of this one
@@ -91,6 +92,7 @@ def _watch(ward: Ward) -> Watch:
         lock=ward.lock,
         stdin=ward.stdin,
         output=ward.output,
+        holds=ward.holds,
         attached=False,
         log=logs.wish_of(container),
         accompanied=True,
