@@ -24,7 +24,7 @@ from support import leaks
 
 STEPPING = Path(__file__).parents[1] / "support/stepping.py"
 CHOSEN = os.environ.get("CRATE_TEST_SWEEP", "")
-MOMENTS = 3  # of each process, in a run that does not try them all
+MOMENTS = 2  # of each process, in a run that does not try them all
 SETTLED = 10.0  # seconds: what others of the container's processes have to do until all is as it is told
 
 pytestmark = pytest.mark.skipif(
