@@ -24,8 +24,8 @@ Whoever comes later finds the supervisor at a socket (control.py):
     PROBE -----------------------------> runs the health command once, out of turn
          <------------------------------ its exit code
 
-The client's standard output and error are written by the supervisor itself, through the descriptors that fork gave it, so
-nothing is copied twice. The client may die at any moment: the container goes on, `--rm` is still kept.
+The client's standard output and error are written by the supervisor itself, through the descriptors that fork gave it, or that
+came with ATTACH, so nothing is copied twice. The client may die at any moment: the container goes on, `--rm` is still kept.
 """
 
 from __future__ import annotations
