@@ -43,7 +43,7 @@ class Run:
         self.pid, self.pidfd, self.console = 0, -1, -1
         self.code: int | None = None  # its exit code, as a shell counts
         self.cgroup: Cgroup | None = None
-        self._mounts = ""  # its mount namespace, where its PID namespace is not its own
+        self._alone = self._own_pids  # the others end with its first process
         self.started_at = time.time()
         self.pump: Pump
 
@@ -68,14 +68,13 @@ class Run:
             raise
         created.sock.close()
         self.pid, self.pidfd = created.pid, created.pidfd
-        self._know(self._own_pids)
         self.loop.watch(self.pidfd, self._look)
 
     def resume(self, state: runtime_state.State, console: int) -> None:
         """Go on with a run that another supervisor has begun. Its process may have ended."""
         self.pid, self.started_at, self.console = state.pid, state.started_at or state.created, console
         self.cgroup = cgroups.from_paths(state.cgroup)
-        self._know(state.own_pids)
+        self._alone = state.own_pids
         self._turn_pump(self._log())
         self.pump.recover()
         try:
@@ -88,13 +87,6 @@ class Run:
             self.loop.watch(self.pidfd, self._look)
         elif parent != os.getppid():
             self._be_strange()
-
-    def _know(self, own_pids: bool) -> None:
-        """Know by what its processes are told, where they do not end with the first one."""
-        if not own_pids:
-            from cratebox.engine import stragglers
-
-            self._mounts = stragglers.mount_namespace(self.pid)
 
     def _create(self, meanwhile: Callable[[], None], before: Callable[[], None]) -> runtime.Created:
         wish = self._with_cgroup(self.watch.wish)
@@ -204,6 +196,7 @@ class Run:
 
     def _ended(self, code: int) -> None:
         self.code = code
+        self._end_others()  # they have its output open
         self._let_go()
         self.pump.writers_are_gone()
         if self.pump.waiting:
@@ -247,7 +240,18 @@ class Run:
             if self.pidfd >= 0:
                 process.send_signal(self.pidfd, _SIGKILL)
             self.code = 128 + _SIGKILL
+            self._end_others()
             self._let_go()
+
+    def _end_others(self) -> None:
+        """End the processes that the end of the first one does not take along."""
+        if not self._alone:
+            from cratebox.engine import stragglers
+
+            try:
+                stragglers.end(self.cgroup)
+            except OSError:
+                pass  # the cgroup is gone, and they with it
 
     def _let_go(self) -> None:
         if self.pidfd >= 0:
@@ -280,10 +284,7 @@ class Run:
     def _remove_cgroup(self) -> None:
         """What cannot be removed (a process that does not die) must not hide how the container ended: `rm` tries again."""
         try:
-            if self._mounts:
-                from cratebox.engine import stragglers
-
-                stragglers.end(self.cgroup, self._mounts)
+            self._end_others()
             if self.cgroup:
                 self.cgroup.remove()
         except (CrateError, OSError):

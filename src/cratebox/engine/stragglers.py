@@ -1,7 +1,8 @@
 """What stays of a container that shares a PID namespace: no end of its first process takes the others along.
 
-They are ended with its cgroup. Without one (an ordinary user on cgroup v1) they are told by their mount namespace, which every
-container has for itself, and which nobody leaves who has no right to mount.
+They are ended with its cgroup. Without one (an ordinary user on cgroup v1) they are the guardian's children: it is the subreaper above
+the container (guardian.py), so whoever loses its parent becomes its child. In a PID namespace that is another container's they
+become that one's instead, and end with it.
 """
 
 from __future__ import annotations
@@ -9,48 +10,56 @@ from __future__ import annotations
 import os
 
 from cratebox.linux import process
+from cratebox.linux.procfs import read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.cgroup.base import Cgroup
 
 _SIGKILL = 9
-_MOST_ROUNDS = 100  # a process may fork while it is looked for
+_MOST_ROUNDS = 100  # what is killed leaves children, which come next
 
 
-def mount_namespace(pid: int) -> str:
-    """Return the name of the mount namespace of a process, "" where that cannot be told."""
-    try:
-        return os.readlink(f"/proc/{pid}/ns/mnt")
-    except OSError:
-        return ""
-
-
-def end(cgroup: Cgroup | None, namespace: str) -> None:
-    """Send SIGKILL to the processes in the cgroup, or in the mount namespace of that name. Raises OSError."""
+def end(cgroup: Cgroup | None) -> None:
+    """Send SIGKILL to the processes in the cgroup, or to the other children of the caller's parent, the guardian. Raises OSError."""
     if cgroup is not None and cgroup.directories:
         cgroup.kill()
         return
+    guardian = os.getppid()
+    if not _is_guardian(guardian):
+        return
     for _ in range(_MOST_ROUNDS):
-        if not namespace or not _kill_each(namespace):
+        living = [pid for pid in _children(guardian) if pid != os.getpid() and process.start_time(pid)]
+        if not living:
             return
+        for pid in living:
+            _kill(pid, guardian)
 
 
-def _kill_each(namespace: str) -> int:
-    killed = 0
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or mount_namespace(int(name)) != namespace:
-            continue
-        try:
-            pidfd = process.open_pidfd(int(name))
-        except OSError:
-            continue
-        try:
-            if mount_namespace(int(name)) == namespace:  # the number is still that of the process we hold
-                process.send_signal(pidfd, _SIGKILL)
-                killed += 1
-        except OSError:
-            pass  # it has ended
-        finally:
-            os.close(pidfd)
-    return killed
+def _is_guardian(pid: int) -> bool:
+    """Nobody else's children are ours to kill."""
+    try:
+        return read_text(f"/proc/{pid}/comm").strip() == "crate-guardian"
+    except OSError:
+        return False
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in read_text(f"/proc/{pid}/task/{pid}/children").split()]
+    except OSError:
+        return []
+
+
+def _kill(pid: int, parent: int) -> None:
+    try:
+        pidfd = process.open_pidfd(pid)
+    except OSError:
+        return
+    try:
+        if process.parent(pid) == parent:  # the number is still that of the process we hold
+            process.send_signal(pidfd, _SIGKILL)
+    except OSError:
+        pass  # it has ended
+    finally:
+        os.close(pidfd)
