@@ -47,6 +47,7 @@ _ACTING_FLAGS = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_RDWR
 _CONT, _DETACH, _SYSCALL, _SEIZE, _INTERRUPT, _LISTEN = 7, 17, 24, 0x4206, 0x4207, 0x4208
 _GET_EVENT, _GET_CALL = 0x4201, 0x420E
 _OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x100000  # TRACESYSGOOD, FORK, VFORK, CLONE, EXEC, EXITKILL
+_SECONDS_BEHIND = 3.0  # what goes on behind the command's end: a container that runs goes on for ever
 _FORKS, _EVENT_STOP = {1, 2, 3}, 128
 _WALL = 0x40000000
 
@@ -97,7 +98,9 @@ class Tree:
         return pid
 
     def follow(self, seconds: float) -> int | None:
-        """Step until the command has ended and nobody is held; return its wait status, None where that takes too long."""
+        """Step until the command has ended, and nobody is held or those who are do nothing more that belongs to it; return its
+        wait status, None where that takes too long.
+        """
         first, status = next(iter(self.names)), None
         signal.signal(signal.SIGALRM, _too_long)
         signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -108,7 +111,9 @@ class Tree:
                     self._stopped(pid, stopped)
                     continue
                 self.held.discard(pid)
-                status = stopped if pid == first else status
+                if pid == first:
+                    status = stopped
+                    signal.setitimer(signal.ITIMER_REAL, _SECONDS_BEHIND)
         except TimeoutError:
             pass
         return status
