@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 
-from cratebox.errors import CrateError
+from cratebox.errors import Conflict, CrateError
 from cratebox.linux.procfs import read_text
 
 _SUPERVISORS = (b"crate-superviso", b"crate-guardian")  # as the kernel cuts them
+
+_SECONDS_TO_DIE, _PAUSE = 2.0, 0.01
 
 
 def first_process(where: str) -> int | None:
@@ -35,13 +38,23 @@ def _holds(pid: str, lock: os.stat_result) -> bool:
 
 
 def remove_cgroup(where: str, identity: str, rootless: bool) -> None:
-    """Remove the cgroup that a supervisor which was killed has left; `where` is the container's directory."""
+    """Remove the cgroup that a supervisor which was killed has left; `where` is the container's directory.
+
+    The container's first process dies with its supervisor where that was still making it, a moment later.
+    """
     from cratebox.cgroup import detect
 
-    try:
-        detect.driver("", rootless).create(_cgroup_path(where, identity)).remove()
-    except (CrateError, OSError):
-        pass  # processes in it are still dying: an empty directory may stay
+    deadline = time.monotonic() + _SECONDS_TO_DIE
+    while True:
+        try:
+            detect.driver("", rootless).create(_cgroup_path(where, identity)).remove()
+        except Conflict:
+            if time.monotonic() < deadline:
+                time.sleep(_PAUSE)
+                continue
+        except (CrateError, OSError):
+            pass  # what is left is for `system prune`
+        return
 
 
 def _cgroup_path(where: str, identity: str) -> str:
