@@ -114,8 +114,8 @@ class Tree:
                 if pid == first:
                     status = stopped
                     signal.setitimer(signal.ITIMER_REAL, _SECONDS_BEHIND)
-        except TimeoutError:
-            pass
+        except (TimeoutError, ChildProcessError):
+            pass  # the latter: none is left, whoever was thought to be held
         return status
 
     def let_go(self) -> None:
@@ -161,7 +161,10 @@ class Tree:
         self.calls[name] = self.calls.get(name, 0) + 1
         if self.killed is None and name == self.victim and self.calls[name] == self.moment:
             self.killed = [name, NAMES.get(call.number, str(call.number))]
-            os.kill(pid, signal.SIGKILL)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # somebody else was faster
             self.let_go()
 
 
