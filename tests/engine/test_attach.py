@@ -185,8 +185,10 @@ def test_nonsense_at_the_door_does_no_harm(root_box) -> None:
         sock.close()
     sock = control.connect(str(state))
     fdpass.send(sock, dialogue.ATTACH, (os.open("/dev/null", os.O_RDONLY), os.open("/dev/null", os.O_RDONLY)))
-    for message in (b"K99999", b"Kx", b"K", b"\xff"):
+    for message in (b"K99999", b"K99999999999999999999", b"K-1", b"Kx", b"K", b"\xff", dialogue.DETACH):
         fdpass.send(sock, message)
+    while sock.recv(10):
+        pass  # until all of it was heard
     sock.close()
     assert root_box.status("web") == "running"
     root_box.crate.ok("rm", "-f", "web")

@@ -99,7 +99,13 @@ def test_groups_that_were_added_to_the_container_are_its_too(root_box) -> None:
 
 
 @pytest.mark.parametrize(
-    "hostile", ["mknod /etc/passwd p", "ln -s /proc/self/root/etc/shadow /etc/passwd", "mkdir /etc/passwd"]
+    "hostile",
+    [
+        "mknod /etc/passwd p",
+        "ln -s /proc/self/root/etc/shadow /etc/passwd",
+        "ln -s /proc/kmsg /etc/passwd",  # the kernel's messages: who may read them waits for the next one
+        "mkdir /etc/passwd",
+    ],
 )
 def test_a_hostile_passwd_is_no_file_of_users_and_holds_nothing_up(box, web, hostile: str) -> None:
     box.crate.ok("exec", "web", "sh", "-c", f"rm /etc/passwd; {hostile}")

@@ -75,6 +75,20 @@ def test_a_command_that_hangs_is_killed_with_all_that_it_started(box, until) -> 
     until(lambda: not processes(word))
 
 
+def test_a_command_that_nests_processes_without_end_is_killed_with_them_all(box, until) -> None:
+    """Deeper than Python may call itself: the supervisor must not fail over that, and take the container along."""
+    word = f"1{time.time_ns() % 10**8}"
+    nest = f"printf '#!/bin/sh\\n[ $1 -ge 1100 ] && exec sleep {word}\\n$0 $(($1+1))\\n' > /nest; chmod 755 /nest"
+    box.detached("--name", "web", "--health-interval", "1h", "--health-retries", "1", "--health-timeout", "20s",
+                 "--health-cmd", "/nest 0", "@", "sh", "-c", f"{nest}; exec sleep 1000")  # fmt: skip
+    asked = box.crate.start("healthcheck", "run", "web")
+    until(lambda: processes(word), seconds=60)
+    assert asked.wait(timeout=60) == 1
+    until(lambda: not processes(word))
+    assert "/nest" not in box.crate.ok("exec", "web", "ps")
+    assert box.status("web") == "running"
+
+
 def test_a_lot_of_output_is_cut_and_does_not_stop_the_command(box, until) -> None:
     box.detached("--name", "web", *OFTEN, "--health-cmd", "head -c 300000 /dev/zero | tr '\\0' x; echo end", "@", *STAYS)
     until(lambda: status(box) == "healthy", seconds=30)

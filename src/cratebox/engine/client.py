@@ -85,8 +85,8 @@ class Client:
         if kind == dialogue.SIGNAL:
             try:
                 self._run.signal(int(rest))
-            except (OSError, ValueError):
-                pass  # it has just ended
+            except (OSError, ValueError, OverflowError):
+                pass  # it has just ended, or that is no signal
         elif kind in {dialogue.DETACH, b""}:
             self.close()
 

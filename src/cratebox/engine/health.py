@@ -26,6 +26,7 @@ _MOST_OUTPUT = 4096  # bytes of a probe's output that are kept, as Docker's
 _MOST_PROBES = 5
 _TIMED_OUT = -1  # Docker's exit code of a probe that took too long
 _SIGKILL = 9
+_MOST_AT_ONCE = 10_000  # processes whose children are looked for before these are killed
 
 
 def started(before: Health | None) -> Health:
@@ -141,7 +142,7 @@ def _kill_tree(pid: int) -> None:
     """
     for _ in range(100):
         found = [one for command in _children(pid) for one in _below(command)]
-        for one, parent in found:
+        for one, parent in reversed(found):  # the deepest first: as long as its parent is there, its number is its own
             _kill(one, parent)
         if not found:
             break
@@ -163,12 +164,20 @@ def _children(pid: int) -> list[int]:
 
 
 def _below(pid: int) -> list[tuple[int, int]]:
-    """Return the descendants of process `pid`, each with its parent."""
-    found = []
-    for child in _children(pid):
-        if process.start_time(child):  # not one that is dead already, and only waits to be reaped
-            found.append((child, pid))
-        found += _below(child)
+    """Return the descendants of process `pid`, each with its parent, parents first; of very many, some.
+
+    How deep they are is the command's choice, so this does not call itself; how many, too, so somebody who forks faster than this
+    reads is not followed for ever.
+    """
+    found, parents = [], [pid]
+    for _ in range(_MOST_AT_ONCE):
+        if not parents:
+            break
+        parent = parents.pop()
+        for child in _children(parent):
+            parents.append(child)
+            if process.start_time(child):  # not one that is dead already, and only waits to be reaped
+                found.append((child, parent))
     return found
 
 
@@ -179,7 +188,7 @@ def _kill(pid: int, parent: int) -> None:
     except OSError:
         return
     try:
-        if pid in _children(parent):
+        if process.parent(pid) == parent:
             process.send_signal(pidfd, _SIGKILL)
     except OSError:
         pass

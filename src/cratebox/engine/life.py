@@ -189,6 +189,7 @@ class Life:
         except OSError:
             message, fds = b"", ()
         if message == dialogue.PROBE and True in [part.asked(sock) for part in self.parts]:
+            streams.close(*fds)
             return  # answered later
         if message != dialogue.ATTACH or len(fds) != 2 or not self._run:
             streams.close(*fds)
