@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -189,3 +191,25 @@ def test_the_first_process_is_found_below_a_guardian_too(box, until) -> None:
     kill(box, "web", "crate-superviso", until)
     assert lost.first_process(str(where)) == pid
     box.crate.ok("rm", "-f", "web")
+
+
+_NO_GUARDIAN = """
+import os, subprocess
+from cratebox.engine import takeover
+bystander = subprocess.Popen(["sleep", "1000"])
+child = os.fork()
+if child == 0:
+    os.setsid()
+    made = subprocess.Popen(["sleep", "1000"])
+    takeover.end_what_was_made()
+    os._exit(0 if made.wait() == -9 else 1)
+os.waitpid(child, 0)
+print("alive" if bystander.poll() is None else "killed")
+bystander.kill()
+"""
+
+
+def test_what_was_being_made_is_ended_but_no_child_of_a_parent_that_is_no_guardian() -> None:
+    """Init is the parent of one whose guardian was killed: its children are all that runs on the machine."""
+    told = subprocess.run([sys.executable, "-c", _NO_GUARDIAN], capture_output=True, text=True, timeout=60, check=True)
+    assert told.stdout == "alive\n"

@@ -144,6 +144,17 @@ def test_what_killed_commands_leave_goes_at_once(box) -> None:
     assert [name for name in os.listdir(root / "images/layers") if name.startswith(".")] == []
 
 
+def test_nothing_goes_behind_a_symlink_in_a_containers_place(box) -> None:
+    box.create("@", "true")
+    elsewhere = box.crate.person.directory(box.crate.directory / "elsewhere")
+    (elsewhere / "log.999999999.new").write_text("another's")
+    (elsewhere / "copy.new").mkdir()
+    for kind in ("", ".new-", ".removing-"):
+        (box.crate.root / "containers" / f"{kind}{ID}").symlink_to(elsewhere)
+    prune(box)
+    assert sorted(os.listdir(elsewhere)) == ["copy.new", "log.999999999.new"]
+
+
 def test_what_a_living_command_makes_stays(box) -> None:
     box.run("true")
     where = box.crate.root / "containers" / f".new-{ID}"

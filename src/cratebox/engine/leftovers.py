@@ -153,6 +153,8 @@ def _names(paths: Paths, _images: Images) -> Iterator[str]:
 def _half_files(paths: Paths, images: Images) -> Iterator[str]:
     for identity in records.identities(paths):
         where = records.directory(paths, identity)
+        if os.path.islink(where):
+            continue  # what is there is not ours: `system check` tells of it
         for name in _listed(where):
             if name.endswith(".new") and _is_orphan(name):
                 os.unlink(f"{where}/{name}")

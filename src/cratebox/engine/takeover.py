@@ -124,10 +124,24 @@ def _state(watch: Watch) -> runtime_state.State | None:
 
 
 def _was_starting(watch: Watch) -> None:
-    """End what was being made: the first process, which may be a child of the guardian's by now, and the cgroup."""
-    for pid in read_text(f"/proc/{os.getppid()}/task/{os.getppid()}/children").split():
-        if int(pid) != os.getpid():
-            os.kill(int(pid), _SIGKILL)
+    """End what was being made: the first process and the cgroup."""
+    end_what_was_made()
     lost.remove_cgroup(watch.directory, watch.container.id, watch.container.owner.rootless)
     runtime_state.forget(watch.state_directory)
     raise RuntimeFailure("the container's supervisor was killed while it started")
+
+
+def end_what_was_made() -> None:
+    """End the process that was about to be the container's first: a child of this one, or of its guardian by now.
+
+    Where there is no guardian, one's parent is whoever adopts orphans: init, whose children are all that runs on the machine.
+    """
+    for parent in (os.getpid(), os.getppid()):
+        try:
+            if parent != os.getpid() and not guardian.is_one(parent):
+                continue
+            for pid in read_text(f"/proc/{parent}/task/{parent}/children").split():
+                if int(pid) != os.getpid():
+                    os.kill(int(pid), _SIGKILL)
+        except OSError:
+            continue  # it has just ended
