@@ -47,7 +47,7 @@ SOMETIMES = {
         "cratebox.cli.commands.flags_life", "cratebox.cli.commands.flags_limits", "cratebox.cli.commands.flags_logging",
         "cratebox.cli.commands.flags_namespaces", "cratebox.cli.commands.flags_security", "cratebox.cli.commands.flags_words",
         "cratebox.engine.capacity", *_DRIVERS, *_LIMITS,
-        "cratebox.engine.holding", "cratebox.engine.control", "cratebox.engine.sleeping",
+        "cratebox.engine.holding", "cratebox.engine.control", "cratebox.engine.guardian_watch", "cratebox.engine.sleeping",
     ),
     "crate-oci": (
         "cratebox.cli.oci.start", "cratebox.cli.oci.state", "cratebox.cli.oci.kill", "cratebox.cli.oci.delete", "cratebox.cli.oci.exec",

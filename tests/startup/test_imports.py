@@ -112,7 +112,8 @@ def test_the_package_alone_imports_nothing(scratch: Path) -> None:
     assert done.stdout.strip() == f"{package}/__init__.py ['__future__', 'cratebox']", done.stderr
 
 
-NOT_FOR_EXEC = {"cratebox.engine.images", "cratebox.engine.making", "cratebox.engine.launch", "cratebox.engine.supervisor",
+NOT_FOR_EXEC = {"cratebox.engine.images", "cratebox.engine.making", "cratebox.engine.launch", "cratebox.engine.preparation",
+                "cratebox.engine.supervisor",
                 "cratebox.runtime.create", "cratebox.runtime.mounts", "cratebox.runtime.rootfs"}  # fmt: skip
 
 

@@ -66,7 +66,6 @@ ABOUT = {
 # and after `container` or `image`.
 LATER = (
     "build",
-    "commit",
     "compose",
     "history",
     "import",

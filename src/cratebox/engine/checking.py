@@ -18,7 +18,7 @@ from cratebox.engine.leftovers import is_id
 from cratebox.engine.vanishing import delete_tree
 from cratebox.engine.watching import Watching
 from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, StorageError
-from cratebox.image.verifying import Damage, Verifier
+from cratebox.image.verifying import Damage, Verifier, mode_of
 from cratebox.paths import Paths
 from cratebox.record import Record
 from cratebox.runtime import state as runtime_state
@@ -89,24 +89,17 @@ def _damages(paths: Paths, images: Images, wish: Wish) -> Iterator[Damage]:
 
 def _places(paths: Paths) -> Iterator[Damage]:
     for path in (paths.containers, f"{paths.root}/names", paths.cache, f"{paths.root}/events", paths.running):
-        if os.path.lexists(path) and not stat.S_ISDIR(_mode(path)):
+        if os.path.lexists(path) and not stat.S_ISDIR(mode_of(path)):
             yield Damage("crate", f"{path} is not a directory", _REPAIR, partial(_delete_file, path))
     journal = f"{paths.root}/events/journal"
     for path in (journal, journal + ".1"):
-        if os.path.lexists(path) and not stat.S_ISREG(_mode(path)):
+        if os.path.lexists(path) and not stat.S_ISREG(mode_of(path)):
             yield Damage("crate", f"{path} is not a file", _REPAIR, partial(_delete_file, path))
-
-
-def _mode(path: str) -> int:
-    try:
-        return os.lstat(path).st_mode
-    except OSError:
-        return 0
 
 
 def _delete_file(path: str) -> str:
     """Delete what is in the place of something else: an empty directory at most."""
-    if stat.S_ISDIR(_mode(path)):
+    if stat.S_ISDIR(mode_of(path)):
         os.rmdir(path)
     else:
         os.unlink(path)
@@ -121,7 +114,7 @@ def _containers(paths: Paths, images: Images, wish: Wish) -> Iterator[Damage]:
         return
     for identity in filter(is_id, sorted(os.listdir(paths.containers))):
         where = records.directory(paths, identity)
-        if not stat.S_ISDIR(_mode(where)):
+        if not stat.S_ISDIR(mode_of(where)):
             if os.path.lexists(where):
                 yield Damage(f"container {identity[:12]}", f"{where} is not a directory", _REPAIR, partial(_delete_file, where))
             continue
@@ -220,13 +213,13 @@ def _files(images: Images, where: str, subject: str) -> Iterator[Damage]:
     """What a start wants to find, or to make anew."""
     for name in _FILES:
         path = f"{where}/{name}"
-        if os.path.lexists(path) and not stat.S_ISREG(_mode(path)):
+        if os.path.lexists(path) and not stat.S_ISREG(mode_of(path)):
             yield Damage(subject, f"{path} is not a file", _REPAIR, partial(_delete_file, path))
-    if stat.S_ISDIR(_mode(where + "/copy")):
+    if stat.S_ISDIR(mode_of(where + "/copy")):
         return
     for name in _DIRECTORIES:
         path = f"{where}/{name}"
-        if stat.S_ISDIR(_mode(path)):
+        if stat.S_ISDIR(mode_of(path)):
             continue
         problem = f"{path} is not a directory" if os.path.lexists(path) else f"{path} is gone"
         if name == "rw/upper":
@@ -286,11 +279,11 @@ def _image(images: Images, container: Container, subject: str) -> Iterator[Damag
 
 def _names(paths: Paths) -> Iterator[Damage]:
     where = f"{paths.root}/names"
-    if not stat.S_ISDIR(_mode(where)):
+    if not stat.S_ISDIR(mode_of(where)):
         return
     for name in sorted(os.listdir(where)):
         path = f"{where}/{name}"
-        if not stat.S_ISLNK(_mode(path)) and os.path.lexists(path):
+        if not stat.S_ISLNK(mode_of(path)) and os.path.lexists(path):
             yield Damage(f"name {name}", f"{path} is not a symlink", _REPAIR, partial(_delete_file, path))
 
 

@@ -139,7 +139,7 @@ def _begin_still(whose: Whose, work: Callable[[int], bytes]) -> Visitor:
             f"{container.name} does not run: what a container of rootfs:DIR changes is in memory, and there only while it runs",
             f"crate start {container.name}",
         )
-    from cratebox.engine.launch import prepare_mounts
+    from cratebox.engine.preparation import prepare_mounts
 
     layers = whose.images.layer_directories(container)
     prepare_mounts(container.config)

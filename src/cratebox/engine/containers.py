@@ -136,9 +136,10 @@ class Containers:
         return attaching.attach_to(self.paths, self.get(reference), stdin, sig_proxy, detach_keys)
 
     def _start(self, container: Container, lock: int, **how: Any) -> int | None:
-        from cratebox.engine import launch
+        from cratebox.engine.launch import start
+        from cratebox.engine.preparation import Start
 
-        return launch.start(launch.Start(self.paths, self.identity, self.images, container, lock, **how))
+        return start(Start(self.paths, self.identity, self.images, container, lock, **how))
 
     def exec(self, reference: str, wanted: Wanted) -> int:
         """Run another process in a container that runs; return its exit code, 0 where it was left to itself (`detach`, the keys).

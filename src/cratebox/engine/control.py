@@ -10,6 +10,16 @@ import _socket
 import os
 import struct
 
+from cratebox.linux import fdpass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cratebox.engine.loop import Loop
+
+    Meet = Callable[[_socket.socket, bytes, tuple[int, ...]], object]
+
 _NAME = "/control"
 _MOST_WAITING = 16
 _KIND = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
@@ -29,6 +39,11 @@ def listen(directory: str) -> _socket.socket:
         door.close()
         raise
     return door
+
+
+def kept(fd: int) -> _socket.socket:
+    """Return the socket of a door that was open already."""
+    return _socket.socket(fileno=fd)
 
 
 def connect(directory: str) -> _socket.socket:
@@ -54,6 +69,42 @@ def accept(door: _socket.socket) -> _socket.socket | None:
         sock.close()
         return None
     return sock
+
+
+class Door:
+    """The door in a supervisor's loop. `meet` is told what each who comes says first: his socket, the message, its descriptors."""
+
+    def __init__(self, loop: Loop, listening: _socket.socket) -> None:
+        self._loop, self._listening = loop, listening
+        self._meet: Meet
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that is ready when somebody is at the door."""
+        return self._listening.fileno()
+
+    def open(self, meet: Meet) -> None:
+        """Let in whoever comes, until `close`."""
+        self._meet = meet
+        self._loop.watch(self.fd, self._let_in)
+
+    def close(self) -> None:
+        """Let in nobody any more."""
+        self._loop.unwatch(self.fd)
+        self._listening.close()
+
+    def _let_in(self) -> None:
+        sock = accept(self._listening)
+        if sock:
+            self._loop.watch(sock.fileno(), lambda: self._hear(sock))
+
+    def _hear(self, sock: _socket.socket) -> None:
+        self._loop.unwatch(sock.fileno())
+        try:
+            message, fds = fdpass.receive(sock)
+        except OSError:
+            message, fds = b"", ()
+        self._meet(sock, message, fds)
 
 
 def _at(directory: str, call) -> None:  # type: ignore[no-untyped-def]

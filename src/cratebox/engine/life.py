@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _socket
 import os
 import time
 
@@ -12,19 +11,22 @@ from cratebox.engine.loop import Loop
 from cratebox.engine.running import Run
 from cratebox.engine.vanishing import vanish
 from cratebox.errors import CrateError
-from cratebox.linux import fdpass, lock, process
+from cratebox.linux import lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
+
+    from cratebox.engine.control import Door
     from cratebox.engine.custody import Custody
     from cratebox.engine.dialogue import Watch
+    from cratebox.engine.guardian_watch import GuardianWatch
     from cratebox.engine.loop import Timer
     from cratebox.engine.part import Part
     from cratebox.engine.pump import Stream
     from cratebox.engine.sleeping import Drowsiness, Sleep
     from cratebox.runtime.state import State
 
-_SIGKILL = 9
 _SECONDS_TO_SETTLE = 0.01
 
 
@@ -35,6 +37,15 @@ def parts_of(watch: Watch) -> tuple[Part, ...]:
     from cratebox.engine import parts
 
     return parts.of(watch)
+
+
+def door_of(slept: Sleep | None, loop: Loop) -> Door | None:
+    """Return the door that was there before a sleep: who has come to it meanwhile waits."""
+    if not slept or slept.door < 0:
+        return None
+    from cratebox.engine import control
+
+    return control.Door(loop, control.kept(slept.door))
 
 
 class Life:
@@ -50,8 +61,8 @@ class Life:
         self.before: exits.Exit | None = None  # how it ended the last time
         self.parts = parts_of(watch)
         self._run: Run | None = None
-        self._guardian = -1  # a pidfd
-        self._door = _socket.socket(fileno=slept.door) if slept and slept.door >= 0 else None
+        self._guardian: GuardianWatch | None = None
+        self._door = door_of(slept, self.loop)
         self._settling: Timer | None = None
         self._wakes = slept.wakes if slept else 0
         self._drowsiness: Drowsiness | None = None
@@ -129,26 +140,27 @@ class Life:
 
     def _settle(self) -> None:
         """Do what a container that ends at once does without."""
-        if self._guardian < 0:
-            self._watch_guardian()
-        self._open_door()
+        from cratebox.engine.guardian_watch import GuardianWatch
         from cratebox.engine.sleeping import Drowsiness
 
+        if not self._guardian or self._guardian.fd < 0:
+            self._guardian = GuardianWatch(self.loop, self.custody, self._ward, self._divided)
+        self._open_door()
         self._drowsiness = Drowsiness(self.loop, self._wakes, self._fall_asleep)
 
     def _fall_asleep(self, wakes: int) -> None:
         """Sleep where all that this supervisor waits for can wake it, and another can go on."""
-        run, door = self._run, self._door.fileno() if self._door else -1
+        run, door, above = self._run, self._door.fd if self._door else -1, self._guardian.fd if self._guardian else -1
         if not run or self.clients or not run.can_be_left:
             return
         console = run.console if run.pump.streams[0].source >= 0 else -1
-        known = {self.custody.ours.fileno(), door, self._guardian, run.pidfd, *(one.source for one in run.pump.streams)}
+        known = {self.custody.ours.fileno(), door, above, run.pidfd, *(one.source for one in run.pump.streams)}
         if self.loop.watched <= known:
             from cratebox.engine import sleeping
 
             run.pump.flush()
             how = sleeping.Sleep(wakes, console, door)
-            sleeping.sleep(guardian.ward_of(self.watch), self.custody, how, [fd for fd in known if fd >= 0])
+            sleeping.sleep(self._ward(), self.custody, how, [fd for fd in known if fd >= 0])
 
     # Those who come later
 
@@ -162,32 +174,18 @@ class Life:
         from cratebox.engine import control
 
         try:
-            self._door = self._door or control.listen(self.watch.state_directory)
+            self._door = self._door or control.Door(self.loop, control.listen(self.watch.state_directory))
         except OSError:
             return  # nobody can attach; that is told there
-        self.loop.watch(self._door.fileno(), self._let_in)
+        self._door.open(self._meet)
 
     def _close_door(self) -> None:
         if self._door:
-            self.loop.unwatch(self._door.fileno())
             self._door.close()
             self._door = None
 
-    def _let_in(self) -> None:
-        from cratebox.engine import control
-
-        assert self._door
-        sock = control.accept(self._door)
-        if sock:
-            self.loop.watch(sock.fileno(), lambda: self._meet(sock))
-
-    def _meet(self, sock: _socket.socket) -> None:
-        """Hear what somebody at the door wants; one who is attached is a client like the first."""
-        self.loop.unwatch(sock.fileno())
-        try:
-            message, fds = fdpass.receive(sock)
-        except OSError:
-            message, fds = b"", ()
+    def _meet(self, sock: _socket.socket, message: bytes, fds: tuple[int, ...]) -> None:
+        """Do what somebody at the door wants; one who is attached is a client like the first."""
         if message == dialogue.PROBE and True in [part.asked(sock) for part in self.parts]:
             streams.close(*fds)
             return  # answered later
@@ -268,9 +266,9 @@ class Life:
 
     def _renew(self) -> None:
         """Make ready for the next run what a start makes ready: the container may have been changed meanwhile."""
-        from cratebox.engine import launch
+        from cratebox.engine import renewal
 
-        self.watch = launch.renewed(self.watch)
+        self.watch = renewal.renewed(self.watch)
 
     def _tell(self, action: str, **more: str) -> None:
         who = self.watch.container
@@ -295,27 +293,13 @@ class Life:
             self.clients.remove(client)
             self._entrust()
 
-    def _watch_guardian(self) -> None:
-        """Where there is none (any more), the container does without."""
-        parent = os.getppid()
-        try:
-            if guardian.is_one(parent):
-                self._guardian = os.pidfd_open(parent)
-                self.loop.watch(self._guardian, self._divide)
-        except OSError:
-            pass
+    def _ward(self) -> guardian.Ward:
+        return guardian.ward_of(self.watch)
 
-    def _divide(self) -> None:
-        """The guardian was killed: become one, and go on in a child."""
-        self.loop.unwatch(self._guardian)
-        os.close(self._guardian)
-        self._guardian = -1
-        busy = guardian.divide(guardian.ward_of(self.watch), self.custody)
-        guardian.settle(busy)
-        if busy >= 0:
-            if self._run:
-                self._run.orphan(os.getppid())
-            self._watch_guardian()
+    def _divided(self, parent: int) -> None:
+        """There is another guardian: what it forked is this process, and what was its child is a child of `parent`."""
+        if self._run:
+            self._run.orphan(parent)
 
     def _hear_reports(self) -> None:
         self.loop.unwatch(self.custody.ours.fileno())
@@ -339,5 +323,5 @@ class Life:
         os.close(self.watch.output[number])
         output = tuple(-1 if at == number else fd for at, fd in enumerate(self.watch.output))
         self.watch = self._run.watch = self.watch.replace(output=output)
-        if self._guardian >= 0:
-            process.send_signal(self._guardian, _SIGKILL)
+        if self._guardian:
+            self._guardian.replace()

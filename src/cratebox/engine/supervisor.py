@@ -1,11 +1,13 @@
 """One small process per running container: its parent, which starts it, keeps its output, and writes down how it ended.
 
 supervisor.py   the process itself: forked by a command, it lets go of all that was the command's
-life.py         the container's runs, one after the other, and what goes along with them
-running.py      one run: begun, kept, ended
-loop.py         what it waits for
-pump.py         the output
-client.py       who is attached; what they say to each other is drawn in dialogue.py
+life.py             the container's runs, one after the other, and what goes along with them (part.py)
+running.py          one run: begun, kept, ended
+loop.py             what it waits for
+pump.py             the output
+client.py           who is attached; what they say to each other is drawn in dialogue.py
+control.py          the door, for those who come later
+guardian.py         what is above it; guardian_watch.py sees to it that there is always one
 """
 
 from __future__ import annotations

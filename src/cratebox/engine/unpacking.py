@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import os
 
-from cratebox.errors import Conflict, StorageError, Untrusted
+from cratebox.errors import Conflict, StorageError
 from cratebox.image import tar, tree
 from cratebox.image.below import normal
 from cratebox.image.extract import Extractor
 from cratebox.linux import const
 from cratebox.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.image.extract import Maker
 
 _S_IFMT, _S_IFDIR = 0o170000, 0o040000
 _SET_IDS = 0o6000
@@ -58,18 +62,9 @@ class Unpacker(Extractor):
         if entry.kind == tar.LINK:
             entry.link = self._placed(entry.link)
         self._adjust(entry)
-        self._below.trim()
-        if entry.kind == tar.DIRECTORY:
-            self._directory(entry)
-            return
-        if entry.kind == tar.VOLUME:
-            return
-        make = self._makers.get(entry.kind)
-        if make is None:
-            raise Untrusted(f"{tar.shown_name(entry)}: a member of the unknown kind {entry.kind!r}")
-        above, _, name = entry.name.rpartition(b"/")
-        if name in (b"", b".", b".."):
-            raise Untrusted(f"{tar.shown_name(entry)}: not a name that a file can have")
+        self._make(entry, reader)
+
+    def _make_named(self, make: Maker, entry: tar.Entry, above: bytes, name: bytes, reader: tar.Reader) -> None:
         parent = self._below.parent(above, entry)
         try:
             make(entry, parent, name, reader)

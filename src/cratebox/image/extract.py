@@ -16,7 +16,10 @@ from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
+
+    Maker = Callable[[tar.Entry, int, bytes, tar.Reader], None]
 
 _WHITEOUT, _OPAQUE, _META = b".wh.", b".wh..wh..opq", b".wh..wh."
 _MARGIN = 64 << 20  # bytes of the disk that are left alone
@@ -53,6 +56,9 @@ class Extractor:
     def add(self, entry: tar.Entry, reader: tar.Reader) -> None:
         """Make one entry. Raises Untrusted, StorageError, OSError."""
         self._budget(entry, reader.stored)
+        self._make(entry, reader)
+
+    def _make(self, entry: tar.Entry, reader: tar.Reader) -> None:
         self._below.trim()
         if entry.kind == tar.DIRECTORY:
             self._directory(entry)
@@ -65,6 +71,10 @@ class Extractor:
         above, _, name = entry.name.rpartition(b"/")
         if name in (b"", b".", b".."):
             raise Untrusted(f"{tar.shown_name(entry)}: not a name that a file can have")
+        self._make_named(make, entry, above, name, reader)
+
+    def _make_named(self, make: Maker, entry: tar.Entry, above: bytes, name: bytes, reader: tar.Reader) -> None:
+        """Make what is no directory, in place of what an earlier entry put there."""
         if name.startswith(_WHITEOUT):
             self._whiteout(entry, above, name)
             return

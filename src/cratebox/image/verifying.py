@@ -261,7 +261,7 @@ class Verifier:
 
     def _compared(self, layer: Descriptor, diff_id: str, *, whole_blob: bool) -> str:
         where = self._store.layer_path(diff_id)
-        if not stat.S_ISDIR(_mode(where)) or not stat.S_ISDIR(_mode(where + "/fs")):
+        if not stat.S_ISDIR(mode_of(where)) or not stat.S_ISDIR(mode_of(where + "/fs")):
             return f"{where}/fs is gone"
         if not _is_regular(where + "/layer.json"):
             return f"damaged: {where}/layer.json"
@@ -287,7 +287,8 @@ class Verifier:
         return Damage(subject, problem, "crate system check --repair", unpack_again)
 
 
-def _mode(path: str) -> int:
+def mode_of(path: str) -> int:
+    """Return kind and permissions of what is at `path` itself, 0 where it cannot be asked for."""
     try:
         return os.lstat(path).st_mode
     except OSError:
@@ -295,7 +296,7 @@ def _mode(path: str) -> int:
 
 
 def _is_regular(path: str) -> bool:
-    return stat.S_ISREG(_mode(path))
+    return stat.S_ISREG(mode_of(path))
 
 
 def _unlink(path: str) -> str:

@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from cratebox.engine.containers import Containers
     from cratebox.engine.engine import Engine
 
+EXIT_CODES = (  # of a verb that ends as the command in the container does
+    ("125", "crate itself could not do it"),
+    ("126", "the command cannot be executed"),
+    ("127", "the command is not there"),
+    ("128+N", "the command died of signal N"),
+    ("otherwise", "the command's own exit code"),
+)
+
 
 def open_engine(words: Words) -> Engine:
     """Return the engine whose state lives where --root and --state say. Raises StorageError."""

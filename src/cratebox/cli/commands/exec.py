@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.cli.commands import open_engine
+from cratebox.cli.commands import EXIT_CODES, open_engine
 from cratebox.cli.options import Command, Flag, Words
 from cratebox.errors import InvalidValue, UsageError
 
@@ -36,13 +36,7 @@ one that does not listen. Where crate itself is killed, the command goes on.""",
         ("crate exec -u nobody -e LANG=C web env", "as somebody else, with another variable"),
         ("tar c . | crate exec -i web tar x -C /srv", "with standard input"),
     ),
-    exit_codes=(
-        ("125", "crate itself could not do it"),
-        ("126", "the command cannot be executed"),
-        ("127", "the command is not there"),
-        ("128+N", "the command died of signal N"),
-        ("otherwise", "the command's own exit code"),
-    ),
+    exit_codes=EXIT_CODES,
 )
 
 

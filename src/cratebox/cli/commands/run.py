@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.cli.commands import PullProgress, open_engine
+from cratebox.cli.commands import EXIT_CODES, PullProgress, open_engine
 from cratebox.cli.commands.create import CREATE_FLAGS, IMAGES, LATER_FLAGS, MORE_FLAGS, PROCESS, config_from
 from cratebox.cli.options import Command, Flag, Words
 from cratebox.engine.config import parse_detach_keys
@@ -37,13 +37,7 @@ machine's network: networks of their own are not there yet.
         ("crate run -d --name web -v ./site:/srv:ro alpine httpd -f -h /srv", "a server, left running"),
         ("crate run --rm rootfs:/ ls /", "this machine's own files, throw-away changes, no registry"),
     ),
-    exit_codes=(
-        ("125", "crate itself could not do it"),
-        ("126", "the command cannot be executed"),
-        ("127", "the command is not there"),
-        ("128+N", "the command died of signal N"),
-        ("otherwise", "the command's own exit code"),
-    ),
+    exit_codes=EXIT_CODES,
 )
 
 

@@ -1,0 +1,204 @@
+"""What the runtime is to create for a start of a container, made ready by whoever starts it, where an error is just an error.
+
+Its spec, its root, its standard streams, the few files of its own; nothing of it runs yet.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cratebox.engine import accounts, host, hostfiles, record_file, records, root_parts, specgen, streams, syscall_filter
+from cratebox.engine.config import ContainerConfig, Namespaces
+from cratebox.engine.idmaps import Identity
+from cratebox.engine.streams import Streams
+from cratebox.errors import CommandNotFound, InvalidValue, StorageError, Unsupported
+from cratebox.linux import caps
+from cratebox.paths import Paths, private_directory
+from cratebox.record import Record
+from cratebox.runtime import validate
+from cratebox.runtime.wish import Overlay, Wish
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.engine.images import Images
+    from cratebox.engine.joined import Joined
+    from cratebox.image.progress import Progress
+    from cratebox.runtime.spec import Spec
+
+
+class Start(Record):
+    """One start of a container. `layers` are directories, lowest first; `lock` is the container's, held."""
+
+    paths: Paths
+    identity: Identity
+    images: Images
+    container: records.Container
+    lock: int
+    layers: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    attach: bool = False
+    interactive: bool = False
+    forward_signals: bool = True
+    detach_keys: bytes | None = None
+    progress: Progress | None = None
+
+
+class Prepared(Record):
+    """What is ready to be handed to a supervisor."""
+
+    wish: Wish
+    streams: Streams
+
+
+def prepare_mounts(config: ContainerConfig) -> None:
+    """A missing source of -v is made, as Docker does; one of --mount is an error."""
+    for one in config.mounts:
+        if one.kind != "bind" or os.path.lexists(one.source):
+            continue
+        if not one.make_source:
+            raise InvalidValue(f"cannot mount {one.source} at {one.target}: there is no such file or directory here")
+        try:
+            os.makedirs(one.source, exist_ok=True)
+        except OSError as error:
+            raise InvalidValue(f"cannot make {one.source}, to be mounted at {one.target}: {error.strerror}") from None
+    for one in config.mounts:
+        if "shared" in one.options or "rshared" in one.options:
+            from cratebox.engine.sharing import check_shared
+
+            check_shared(one.source, one.target)
+
+
+def prepare(start: Start, there: Streams | None = None) -> Prepared:
+    """Return what the runtime is to create, with new streams or those that there are.
+
+    Raises InvalidValue, Unsupported, CommandNotFound, NotFound (a user, a secret), StorageError.
+    """
+    container, config = start.container, start.container.config
+    where = records.directory(start.paths, container.id)
+    if start.command:
+        config = config.replace(command=start.command)
+    _check_capabilities(start.identity, config)
+    joined = _joined(start, config)
+    try:
+        wish = _wish(start, config, where, joined)
+    except BaseException:
+        if joined:
+            joined.close()
+        raise
+    there = there or streams.of(config, open_to_write=config.interactive and (start.interactive or not start.attach))
+    return Prepared(wish.replace(stdio=there.stdio), there)
+
+
+def _make_state_directory(paths: Paths, identity: str) -> None:
+    private_directory(paths.state)
+    private_directory(paths.running)
+    private_directory(f"{paths.running}/{identity}")
+
+
+def _joined(start: Start, config: ContainerConfig) -> Joined | None:
+    """Return what the container has of others, opened; None where it has nothing, as most."""
+    if config.namespaces == Namespaces():
+        return None
+    from cratebox.engine.joined import open_others
+
+    return open_others(start.paths, config, start.identity.rootless)
+
+
+def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | None) -> Wish:
+    container, identity = start.container, start.identity
+    if config.namespaces.user:
+        from cratebox.engine import id_ranges
+
+        identity = id_ranges.of_container(identity, container)
+    facts = host.facts(identity, container, config, start.attach, joined)
+    spec = _spec(start, config, where, facts)
+    assert spec.process
+    if not spec.process.args[0]:
+        raise CommandNotFound('exec: "": executable file not found in $PATH')
+    validate.validate(spec)
+    try:
+        hostfiles.write(where, facts.hostname, config.network == "host")
+        overlay, root = _overlay(start, where)
+        if root:
+            spec = spec.replace(root=spec.root.replace(path=root) if spec.root else None)
+        also = spec.process.args[2] if config.init and spec.process else ""  # after the reaper and its --
+        filter_ = syscall_filter.filter_of(start.paths, config, specgen.capabilities_of(config))
+        _make_state_directory(start.paths, container.id)
+        record_file.write(where + "/config.json", spec)  # last: it says that the container was started, see `status`
+    except OSError as error:
+        raise StorageError(f"cannot write to {where}: {error.strerror}", _full_hint(error)) from None
+    trees = dict(joined.trees) if joined else {}
+    if identity.uids and not identity.rootless:
+        from cratebox.engine import made_mounts
+
+        trees["/"] = made_mounts.mapped_root(overlay, root, where + "/rootfs", identity)
+        overlay = None
+    if config.secrets:  # after the spec was written: they are never on the disk
+        from cratebox.engine import secret_mounts
+
+        spec, secrets = secret_mounts.give(start.paths, identity, config.secrets, spec)
+        trees |= secrets
+    return Wish(
+        spec=spec,
+        bundle=where,
+        trees=trees,
+        held=joined.fds if joined else (),
+        overlay=overlay,
+        filter=filter_,
+        directories=_volumes(container),
+        also=also,
+    )
+
+
+def _volumes(container: records.Container) -> tuple[str, ...]:
+    """Return the image's VOLUMEs, which its programs expect to be there; volumes of their own they are not yet."""
+    taken = {one.target for one in container.config.mounts}
+    return tuple(path for path in container.defaults.volumes if path[:1] == "/" and path not in taken and "\0" not in path)
+
+
+def _check_capabilities(identity: Identity, config: ContainerConfig) -> None:
+    """What was asked for by name must be there to give. Raises Unsupported."""
+    wanted = set(config.cap_add) - {"ALL"}
+    if not wanted or identity.rootless:
+        return
+    own = caps.get()[1]
+    for name in sorted(wanted):
+        if not caps.mask((name,)) & own:
+            raise Unsupported(
+                f"--cap-add {name}: crate does not have it itself", "root in a container of another engine has few"
+            )
+
+
+def _full_hint(error: OSError) -> str | None:
+    return "the disk is full: crate rm and crate rmi free space" if error.errno == 28 else None
+
+
+def _spec(start: Start, config: ContainerConfig, where: str, facts: specgen.Host) -> Spec:
+    defaults = start.container.defaults
+    directories = (where + "/copy",) if os.path.isdir(where + "/copy") else (where + "/rw/upper", *reversed(start.layers))
+    account = accounts.resolve(config.user if config.user is not None else defaults.user, directories)
+    if config.group_add:
+        account = account.replace(groups=(*account.groups, *_added_groups(config, directories, facts)))
+    return specgen.build(config, defaults, facts, account, where)
+
+
+def _added_groups(config: ContainerConfig, directories: tuple[str, ...], facts: specgen.Host) -> tuple[int, ...]:
+    """Return the groups of --group-add. Raises InvalidValue, Unsupported for one that the container's user namespace does not have."""
+    found = accounts.groups(config.group_add, directories)
+    if facts.gids and specgen.mapped(found, facts.gids) != found:
+        raise Unsupported(
+            f"--group-add {' '.join(config.group_add)}: the container does not have that many group IDs", "crate info tells why"
+        )
+    return found
+
+
+def _overlay(start: Start, where: str) -> tuple[Overlay | None, str]:
+    """Return the overlay to mount, or the directory that is the root already (a copy of the layers)."""
+    overlay = root_parts.overlay_of(start.identity, start.container, where, start.layers)
+    if overlay is None:
+        return None, where + "/copy"
+    if start.container.rootfs:
+        import cratebox.runtime.patchwork  # noqa: F401  init may need it, and cannot import any more
+    elif start.container.config.remove:
+        overlay = overlay.replace(options=(*overlay.options, "volatile"))  # what is removed anyway need not reach the disk
+    return overlay, ""
