@@ -126,3 +126,14 @@ def test_the_data_of_a_file_that_was_copied_up_without_them_are_found(overlay) -
             assert (os.read(fd, 100), entry.info.st_mode & 0o777) == (b"data", 0o600)
         finally:
             os.close(fd)
+
+
+def test_what_takes_a_files_place_meanwhile_is_not_opened(tmp_path: Path) -> None:
+    """Opening a device may do something: /dev/watchdog of the machine is a node that a container can make."""
+    (tmp_path / "file").write_text("data")
+    with Layered([str(tmp_path)], userxattr=False) as tree:
+        entry = tree.children(tree.root())["file"]
+        (tmp_path / "file").unlink()
+        os.mkfifo(tmp_path / "file")
+        with pytest.raises(OSError, match="no file any more"):
+            tree.open(entry)

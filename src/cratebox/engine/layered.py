@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _WITHIN = const.RESOLVE_BENEATH | const.RESOLVE_NO_SYMLINKS | const.RESOLVE_NO_XDEV
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+_FILE = os.O_RDONLY | os.O_CLOEXEC
 _MOST_REDIRECTS = 40  # of one path
 _ENOTDIR, _ELOOP, _EXDEV = 20, 40, 18
 
@@ -177,15 +177,25 @@ class Layered:
         if entry.is_directory:
             return self._open(entry.layer, entry.path, _DIRECTORY)
         layer, path = entry.layer, entry.path
-        fd = self._open(layer, path, _FILE)
+        fd = self._open_file(layer, path)
         for _ in range(_MOST_REDIRECTS):
             if self._attribute(fd, "metacopy") is None:
                 break
             redirect = self._attribute(fd, "redirect")
             os.close(fd)
             layer, path = self._data_of(entry, layer, os.fsdecode(redirect) if redirect else "")
-            fd = self._open(layer, path, _FILE)
+            fd = self._open_file(layer, path)
         return fd
+
+    def _open_file(self, layer: int, path: str) -> int:
+        """Open a regular file, and nothing that a container puts in its place meanwhile: to open a device may do something."""
+        held = self._open(layer, path, const.O_PATH | os.O_NOFOLLOW)
+        try:
+            if not stat.S_ISREG(os.fstat(held).st_mode):
+                raise OSError(_ELOOP, "it is no file any more", path)
+            return os.open(f"/proc/self/fd/{held}", _FILE)
+        finally:
+            os.close(held)
 
     def _data_of(self, entry: Entry, layer: int, redirect: str) -> tuple[int, str]:
         """Return where the data of a file lies that was copied up without them (overlayfs.rst, "Metadata only copy up")."""
