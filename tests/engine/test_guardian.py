@@ -144,8 +144,11 @@ def test_a_container_that_has_lost_both_runs_on_and_can_be_removed(box, until) -
         os.kill(pid, signal.SIGKILL)
     until(lambda: not kin(box, "web"))
     assert box.status("web") == "running"
+    waiting = box.crate.start("wait", "web", stdout=-1)
+    until((box.crate.root / "containers" / identity_of(box, "web") / "waited").exists)
     box.crate.ok("stop", "-t", "0", "web")
     assert exit_of(box, "web") == ("exited", 255)
+    assert waiting.communicate(timeout=20)[0].strip() == b"255"
     box.crate.ok("rm", "web")
 
 

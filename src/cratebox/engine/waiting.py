@@ -57,7 +57,8 @@ def _until_ended(paths: Paths, container: Container) -> int:
     try:
         pause = stopping.PAUSE
         while True:
-            over = not records.is_locked(where)
+            # Without its supervisor and guardian, which were killed, a container runs on.
+            over = not records.is_locked(where) and records.running_state(paths, container.id) is None
             if told := os.pread(ticket, 16, 0):
                 return int(told)
             if over:
