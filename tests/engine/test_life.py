@@ -204,6 +204,14 @@ def test_stop_sends_sigterm(box) -> None:
     assert box.crate.json("inspect", identity)[0]["State"]["ExitCode"] == 5
 
 
+def test_a_time_to_stop_of_centuries_is_as_long_as_it_takes(box, until) -> None:
+    script = "trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done"
+    identity = box.detached("--stop-timeout", "99999999999", "@", "sh", "-c", script)
+    until(lambda: box.crate.ok("logs", identity) == "up")
+    box.crate.ok("stop", identity)
+    assert box.crate.ok("wait", identity) == "3"
+
+
 def test_stop_kills_what_does_not_listen(box) -> None:
     identity = box.detached("sh", "-c", "trap 'echo told' TERM; echo ready; while :; do sleep 0.1; done")
     _wait_for(box, identity, "ready")

@@ -17,6 +17,7 @@ _SIGTERM = 15
 _SECONDS_TO_STOP = 10.0
 SECONDS_TO_DIE = 10.0
 PAUSE = 0.005  # seconds
+_LONGEST_POLL = 2_000_000  # seconds: poll(2) counts milliseconds in an int
 
 
 def kill(paths: Paths, container: Container, signal: int) -> None:
@@ -168,12 +169,12 @@ def kill_and_wait(paths: Paths, container: Container, pidfd: int) -> None:
 
 
 def ended(pidfd: int, timeout: float) -> bool:
-    """Wait until the process of `pidfd` has ended, at most `timeout` seconds (negative: for ever)."""
+    """Wait until the process of `pidfd` has ended, at most `timeout` seconds (negative, or more than three weeks: for ever)."""
     import select
 
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(None if timeout < 0 else timeout * 1000))
+    return bool(poll.poll(timeout * 1000 if 0 <= timeout <= _LONGEST_POLL else None))
 
 
 def wait_for_supervisor(paths: Paths, container: Container) -> None:
