@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from functools import partial
 
 import pytest
 
@@ -37,6 +39,14 @@ def test_what_cannot_be_the_name_changes_nothing(box, name: str, said: str) -> N
     box.create("--name", "taken", "@", "true")
     assert said in box.crate.fails("rename", "web", name)
     assert set(os.listdir(box.crate.root / "names")) == {"web", "taken"}
+    assert box.status("web") == "created"
+
+
+def test_a_rename_that_cannot_be_written_down_leaves_no_name(box) -> None:
+    box.create("--name", "web", "@", "true")
+    nothing_fits = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (0, 0))
+    assert "File too large" in box.crate.fails("rename", "web", "other", preexec_fn=nothing_fits)
+    assert os.listdir(box.crate.root / "names") == ["web"]
     assert box.status("web") == "created"
 
 

@@ -20,6 +20,11 @@ def test_every_verb_says_the_same_of_a_name_that_is_not_there(root_box, verb: li
     assert lines[1] == "  hint: did you mean webserver? crate ps -a lists them"
 
 
+def test_a_name_whose_container_is_gone_is_not_proposed(root_box) -> None:
+    (root_box.crate.root / "containers" / root_box.create("--name", "web", "@", "true")).rename(root_box.crate.root / "gone")
+    assert root_box.crate.fails("start", "web").splitlines()[1] == "  hint: crate ps -a lists them"
+
+
 def test_a_name_of_control_characters_is_shown_and_does_nothing(box) -> None:
     said = box.crate.fails("start", "a\x1b[2J b")
     assert said.splitlines()[0] == 'crate start: no container "a\\x1b[2J b"'

@@ -16,7 +16,7 @@ from cratebox.engine import events, name_links, records
 from cratebox.engine.config import check_name
 from cratebox.engine.edit import edit
 from cratebox.engine.records import Container
-from cratebox.errors import Conflict
+from cratebox.errors import Conflict, StorageError
 from cratebox.paths import Paths
 
 
@@ -35,6 +35,9 @@ def rename(paths: Paths, container: Container, name: str) -> Container:
 
     try:
         renamed = edit(paths, container.id, change)
+    except StorageError:  # a full disk: the new name is not its name
+        name_links.release_old(paths, name, container.id, wait=True)
+        raise
     finally:
         if not os.path.isdir(records.directory(paths, container.id)):  # it is being removed: nobody else would free the name
             name_links.release(paths, name, container.id)

@@ -5,6 +5,8 @@ Each says what is so, and the command that helps.
 
 from __future__ import annotations
 
+import os
+
 from cratebox.engine.words import shown
 from cratebox.errors import Conflict, NotFound
 
@@ -21,9 +23,10 @@ _FEW = 3
 def unknown(paths: Paths, reference: str) -> NotFound:
     """Return the error of a name, or of a beginning of an ID, that no container has; with the names that are like it."""
     from cratebox.engine.config import nearest
-    from cratebox.engine.name_links import names
+    from cratebox.engine.name_links import holder_of, names
 
-    near = nearest(reference, names(paths))
+    alive = [name for name in names(paths) if os.path.isdir(f"{paths.containers}/{holder_of(paths, name)}")]
+    near = nearest(reference, alive)
     return NotFound(f"no container {shown(reference)}", f"{near + ' ' if near else ''}crate ps -a lists them")
 
 
