@@ -211,6 +211,8 @@ def test_a_wrong_line_of_an_env_file_is_named(raw: bytes, why: str) -> None:
 def test_an_env_file_that_is_not_there_is_named() -> None:
     with pytest.raises(InvalidValue, match=r"cannot read the environment file /nope: No such file"):
         environment.read_env_file("/nope", {})
+    with pytest.raises(InvalidValue, match=r"cannot read the label file /nope: No such file"):
+        environment.read_env_file("/nope", {}, kind="label")
 
 
 def test_an_env_file_of_a_gigabyte_is_refused() -> None:

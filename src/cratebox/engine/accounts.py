@@ -77,7 +77,8 @@ def _group(groups: list[list[str]], name: str) -> int:
     for row in groups:
         if row[0] == name:
             return int(row[2])
-    raise InvalidValue(f"no group {name!a} in the image's /etc/group", "a number can be given instead: --user USER:1000")
+    hint = f"group IDs go from 0 to {_MAX_ID}" if name[:1].isdigit() else "a number can be given instead, as 1000"
+    raise InvalidValue(f"no group {name!a} in the image's /etc/group", hint)
 
 
 def _number(text: str) -> int | None:

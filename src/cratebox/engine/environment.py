@@ -22,16 +22,18 @@ def parse_env(text: str, host: Mapping[str, str]) -> str | None:
     return f"{key}={host[key]}" if key in host else None
 
 
-def read_env_file(path: str, host: Mapping[str, str], keep_bare: bool = False) -> tuple[str, ...]:
-    """Return the KEY=VALUE lines of an --env-file (`parse_env_file`). Raises InvalidValue, also where it cannot be read."""
+def read_env_file(path: str, host: Mapping[str, str], keep_bare: bool = False, kind: str = "environment") -> tuple[str, ...]:
+    """Return the KEY=VALUE lines of an --env-file (`parse_env_file`), or of one of another `kind`. Raises InvalidValue, also
+    where it cannot be read.
+    """
     try:
         with open(path, "rb") as file:
             raw = file.read(_ENV_FILE_LIMIT + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InvalidValue(f"cannot read the environment file {shown(path)}: {reason}") from None
+        raise InvalidValue(f"cannot read the {kind} file {shown(path)}: {reason}") from None
     if len(raw) > _ENV_FILE_LIMIT:
-        raise InvalidValue(f"the environment file {shown(path)} is larger than 1 MiB")
+        raise InvalidValue(f"the {kind} file {shown(path)} is larger than 1 MiB")
     return parse_env_file(raw, path, host, keep_bare)
 
 

@@ -26,10 +26,10 @@ FLAGS = (
 
 def wished(words: Words, config: ContainerConfig) -> ContainerConfig:
     """Return the config with what the flags say. Raises InvalidValue."""
-    of_files = [parse_label(line) for path in words.all("label-file") for line in read_env_file(path, {}, keep_bare=True)]
+    files = [read_env_file(path, {}, keep_bare=True, kind="label") for path in words.all("label-file")]
     umask = words.text("umask")
     return config.replace(
-        labels={**dict(of_files), **config.labels},
+        labels={**dict(parse_label(line) for lines in files for line in lines), **config.labels},
         annotations=dict(map(_annotation, words.all("annotation"))),
         timezone=words.text("tz") or "",
         umask=None if umask is None else _umask(umask),
