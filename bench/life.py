@@ -9,7 +9,6 @@ import argparse
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +17,10 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests"), str(Path(__file__).resolve().parent)]
 
 import measure
-from start import NAME, ROOTFUL, prepare, remove
+from start import NAME, ROOTFUL, of_root
 
 import peers
 from support import people
-from support.images import busybox_image, write_docker_archive, write_oci_layout
 
 _SLEEP = ("sleep", "1000")
 _SETTLE = 1.0  # seconds; an engine may still be busy with what it has just answered
@@ -160,25 +158,12 @@ def main() -> int:
         print(reason)
         return 1
     print(measure.machine())
-    scratch = Path(tempfile.mkdtemp(prefix="crate-bench-", dir="/var/tmp"))
-    scratch.chmod(0o755)
-    try:
-        person = people.person("root", scratch / "home")
-        image = busybox_image()
-        archive = write_docker_archive(scratch / "image.tar", f"{NAME}:latest", image)
-        layout = write_oci_layout(scratch / "layout", {NAME: image})
-        engines = prepare(ROOTFUL, person, scratch, archive, layout, arguments.only)
-        try:
-            text = measured(engines, arguments)
-            versions = "; ".join(engine.version() for engine in engines)
-        finally:
-            for engine in engines:
-                engine.end()
-        print(text)
-        if arguments.write:
-            measure.write("life", f"{measure.machine()}.\n\n{text}\n\n{arguments.rounds} rounds; {versions}.")
-    finally:
-        remove(scratch)
+    with of_root(ROOTFUL, arguments.only) as engines:
+        text = measured(engines, arguments)
+        versions = "; ".join(engine.version() for engine in engines)
+    print(text)
+    if arguments.write:
+        measure.write("life", f"{measure.machine()}.\n\n{text}\n\n{arguments.rounds} rounds; {versions}.")
     return 0
 
 

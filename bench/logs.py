@@ -9,17 +9,15 @@ import argparse
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests"), str(Path(__file__).resolve().parent)]
 
 import measure
-from start import NAME, ROOTFUL, prepare, remove
+from start import NAME, ROOTFUL, of_root
 
 import peers
 from support import people
-from support.images import busybox_image, write_docker_archive, write_oci_layout
 
 DRIVERS = {"crate": ("json-file", "k8s-file"), "podman": ("k8s-file",), "docker": ("json-file",)}
 LINES = {"of 1 byte": "y", "of 100 bytes": "x" * 100, "of 4,000 bytes": "z" * 4000}
@@ -96,27 +94,14 @@ def main() -> int:
         print(reason)
         return 1
     print(measure.machine())
-    scratch = Path(tempfile.mkdtemp(prefix="crate-bench-", dir="/var/tmp"))
-    scratch.chmod(0o755)
     makers = {name: make for name, make in ROOTFUL.items() if name in DRIVERS}
-    try:
-        person = people.person("root", scratch / "home")
-        image = busybox_image()
-        archive = write_docker_archive(scratch / "image.tar", f"{NAME}:latest", image)
-        layout = write_oci_layout(scratch / "layout", {NAME: image})
-        engines = prepare(makers, person, scratch, archive, layout, arguments.only)
-        try:
-            text = table({kind: rates(engines, kind, arguments) for kind in LINES})
-            versions = "; ".join(engine.version() for engine in engines)
-        finally:
-            for engine in engines:
-                engine.end()
-        print(text)
-        if arguments.write:
-            note = f"{arguments.megabytes:g} MB a round of the longest lines; {arguments.rounds} rounds"
-            measure.write("logs", f"{measure.machine()}.\n\n{text}\n\n{note}; {versions}.")
-    finally:
-        remove(scratch)
+    with of_root(makers, arguments.only) as engines:
+        text = table({kind: rates(engines, kind, arguments) for kind in LINES})
+        versions = "; ".join(engine.version() for engine in engines)
+    print(text)
+    if arguments.write:
+        note = f"{arguments.megabytes:g} MB a round of the longest lines; {arguments.rounds} rounds"
+        measure.write("logs", f"{measure.machine()}.\n\n{text}\n\n{note}; {versions}.")
     return 0
 
 

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests"), str(Path(__file__).resolve().parent)]
 
 import measure
-from start import NAME, ROOTFUL, prepare, remove
+from start import NAME, ROOTFUL, of_root
 
 import peers
 from support import people
-from support.images import busybox_image, write_docker_archive, write_oci_layout
 
 _SLEEP = ("sleep", "1000")
 _AT_ONCE = 4
@@ -67,27 +65,14 @@ def main() -> int:
         print(reason)
         return 1
     print(measure.machine())
-    scratch = Path(tempfile.mkdtemp(prefix="crate-bench-", dir="/var/tmp"))
-    scratch.chmod(0o755)
     makers = {name: make for name, make in ROOTFUL.items() if name in ("crate", "podman", "docker")}
-    try:
-        person = people.person("root", scratch / "home")
-        image = busybox_image()
-        archive = write_docker_archive(scratch / "image.tar", f"{NAME}:latest", image)
-        layout = write_oci_layout(scratch / "layout", {NAME: image})
-        engines = prepare(makers, person, scratch, archive, layout, arguments.only)
-        try:
-            text = measured(engines, arguments)
-            versions = "; ".join(engine.version() for engine in engines)
-        finally:
-            for engine in engines:
-                engine.end()
-        print(text)
-        if arguments.write:
-            note = f"{arguments.containers} containers, {arguments.running} of them running; {arguments.rounds} rounds"
-            measure.write("ps", f"{measure.machine()}.\n\n{text}\n\n{note}; {versions}.")
-    finally:
-        remove(scratch)
+    with of_root(makers, arguments.only) as engines:
+        text = measured(engines, arguments)
+        versions = "; ".join(engine.version() for engine in engines)
+    print(text)
+    if arguments.write:
+        note = f"{arguments.containers} containers, {arguments.running} of them running; {arguments.rounds} rounds"
+        measure.write("ps", f"{measure.machine()}.\n\n{text}\n\n{note}; {versions}.")
     return 0
 
 

@@ -10,7 +10,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests"), str(Path(__file__).resolve().parent)]
@@ -78,6 +79,24 @@ def prepare(
             continue
         ready.append(engine)
     return ready
+
+
+@contextmanager
+def of_root(makers: dict[str, Maker], only: list[str]) -> Iterator[list[peers.Engine]]:
+    """Yield root's engines that are here, each with the image; behind it they end, and what they stored is deleted."""
+    scratch = Path(tempfile.mkdtemp(prefix="crate-bench-", dir="/var/tmp"))
+    scratch.chmod(0o755)
+    engines: list[peers.Engine] = []
+    try:
+        person, image = people.person("root", scratch / "home"), busybox_image()
+        archive = write_docker_archive(scratch / "image.tar", f"{NAME}:latest", image)
+        layout = write_oci_layout(scratch / "layout", {NAME: image})
+        engines = prepare(makers, person, scratch, archive, layout, only)
+        yield engines
+    finally:
+        for engine in engines:
+            engine.end()
+        remove(scratch)
 
 
 def main() -> int:

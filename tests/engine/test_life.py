@@ -304,7 +304,7 @@ def test_an_image_in_use_is_not_removed(box) -> None:
 def test_a_removed_image_leaves_no_blob_and_no_layer(box) -> None:
     box.crate.ok("rmi", box.image)
     left = [path for path in (box.crate.root / "images").rglob("*") if path.is_file() and "locks" not in path.parts]
-    assert {path.name for path in left} <= {"oci-layout", "index.json", "lock", ".reserve"}
+    assert {path.name for path in left} <= {"oci-layout", "index.json", ".index.copy", "lock", ".reserve"}
 
 
 def test_the_state_of_a_running_container_is_in_inspect(box) -> None:

@@ -104,6 +104,11 @@ class Namespaces(Record):
     user: str = ""
 
 
+def shares(word: str) -> bool:
+    """Tell whether a word of `Namespaces` stands for a namespace that is not the container's own."""
+    return word == "host" or word.startswith("container:")
+
+
 class HealthCheck(Record):
     """Docker's HealthConfig: `test` is NONE, CMD and words, or CMD-SHELL and a line for the image's `shell`. Times in
     nanoseconds; 0, and no `test`, for what comes from the image or is the default; an interval of -1: never by itself.

@@ -20,7 +20,7 @@ import os
 import signal
 import time
 
-from cratebox.engine import dialogue, hostfiles, id_ranges, records, root_parts, specgen
+from cratebox.engine import dialogue, hostfiles, id_ranges, records, root_parts, spec_mounts
 from cratebox.errors import Conflict, CrateError, OverlayRefused, RuntimeFailure, StorageError
 from cratebox.linux import const, mount, namespaces, process, userns
 from cratebox.record import Record
@@ -179,7 +179,7 @@ def _binds(container: Container, where: str) -> tuple[Mount, ...]:
     wished = [
         one.replace(options=("bind",) if "bind" in one.options else ()) for one in container.config.mounts if one.kind == "bind"
     ]
-    return (*own, *sorted(map(specgen.user_mount, wished), key=lambda one: one.destination.count("/")))
+    return (*own, *spec_mounts.user_mounts(wished))
 
 
 # The process

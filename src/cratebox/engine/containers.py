@@ -306,14 +306,9 @@ class Containers:
 
     def pids(self, reference: str) -> Sequence[int]:
         """Return the processes of a container that runs, by the machine's numbers. Raises Conflict where it does not, as `get`."""
-        from cratebox.engine import states
-        from cratebox.runtime import control
+        from cratebox.engine import processes
 
-        container = self.get(reference)
-        try:
-            return control.processes(self.paths.running, container.id)
-        except (Conflict, NotFound):
-            raise states.wrong(records.status(self.paths, container)) from None
+        return processes.pids(self.paths, self.get(reference))
 
     def top(self, reference: str) -> Sequence[Running]:
         """Return what is known of the processes of a container that runs. Raises as `pids`."""
@@ -376,18 +371,9 @@ class Containers:
 
     def probe(self, reference: str) -> int:
         """Run the health command of a container now; return its exit code. Raises Conflict where it has none or does not run."""
-        from cratebox.engine import healthcheck, probing, states
+        from cratebox.engine import probing
 
-        container = self.get(reference)
-        if healthcheck.of(container) is None:
-            raise Conflict(f"{container.name} has no health command", "crate run --health-cmd COMMAND gives one to a container")
-        status = self.status(container.id)
-        if status.status != "running":
-            raise states.wrong(status)
-        try:
-            return probing.ask(f"{self.paths.running}/{container.id}")
-        except OSError as error:
-            raise Conflict(f"the supervisor of {container.name} does not answer: {error.strerror}", "try again") from None
+        return probing.ask(self.paths, self.get(reference))
 
     def wait(self, reference: str, conditions: Sequence[str] = ("stopped",), interval: float = 0.25) -> int:
         """Wait for one of `conditions` (waiting.CONDITIONS); return the exit code where it is that the container has ended,

@@ -12,7 +12,7 @@ from cratebox.engine import records
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.made_mounts import shared_memory
 from cratebox.engine.namespace_words import flag
-from cratebox.engine.specgen import SHM
+from cratebox.engine.spec_mounts import SHM
 from cratebox.errors import Conflict, InvalidValue
 from cratebox.linux import process
 from cratebox.paths import Paths

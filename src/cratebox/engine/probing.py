@@ -7,7 +7,7 @@ import time
 from cratebox.engine import events, health, stopped, stopping
 from cratebox.engine.part import Part
 from cratebox.engine.watching import UNHEALTHY, Health, Teller
-from cratebox.errors import CrateError
+from cratebox.errors import Conflict, CrateError
 from cratebox.linux import fdpass
 
 TYPE_CHECKING = False
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cratebox.engine.loop import Timer
     from cratebox.engine.records import Container
     from cratebox.engine.running import Run
+    from cratebox.paths import Paths
 
 _SECONDS_TO_STOP = 10
 
@@ -178,8 +179,24 @@ def _kill(run: Run) -> None:
         run.signal(stopping.SIGKILL)
 
 
-def ask(state_directory: str) -> int:
-    """Have the supervisor probe the container now; return the exit code. Raises OSError where no supervisor answers."""
+def ask(paths: Paths, container: Container) -> int:
+    """Have its supervisor probe a container now; return the exit code. Raises Conflict where it has no health command, does not
+    run, or its supervisor does not answer.
+    """
+    from cratebox.engine import healthcheck, records, states
+
+    if healthcheck.of(container) is None:
+        raise Conflict(f"{container.name} has no health command", "crate run --health-cmd COMMAND gives one to a container")
+    status = records.status(paths, container)
+    if status.status != "running":
+        raise states.wrong(status)
+    try:
+        return _answer(f"{paths.running}/{container.id}")
+    except OSError as error:
+        raise Conflict(f"the supervisor of {container.name} does not answer: {error.strerror}", "try again") from None
+
+
+def _answer(state_directory: str) -> int:
     from cratebox.engine import control, dialogue
 
     sock = control.connect(state_directory)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import time
 
+from cratebox.engine import records, states
+from cratebox.errors import Conflict, NotFound
 from cratebox.linux.procfs import read_text
 from cratebox.record import Record
+from cratebox.runtime import control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from cratebox.engine.records import Container
+    from cratebox.paths import Paths
 
 _PTS_MAJORS = range(136, 144)
 _DAY = 86400
@@ -29,6 +35,14 @@ class Running(Record):
     terminal: str
     used: int
     command: str
+
+
+def pids(paths: Paths, container: Container) -> Sequence[int]:
+    """Return the processes of a container that runs, by the machine's numbers. Raises Conflict where it does not."""
+    try:
+        return control.processes(paths.running, container.id)
+    except (Conflict, NotFound):
+        raise states.wrong(records.status(paths, container)) from None
 
 
 def read(pids: Iterable[int]) -> list[Running]:

@@ -6,8 +6,9 @@ The defaults are Docker's: its capabilities, its masks, its mounts; where crate 
 from __future__ import annotations
 
 from cratebox.cgroup.model import DeviceRule, Resources
+from cratebox.engine import spec_mounts
 from cratebox.engine.accounts import Account
-from cratebox.engine.config import ContainerConfig, HealthCheck
+from cratebox.engine.config import ContainerConfig, HealthCheck, shares
 from cratebox.errors import InvalidValue
 from cratebox.linux import caps
 from cratebox.linux.userns import IDMap
@@ -29,10 +30,6 @@ from cratebox.runtime.spec import (
     User,
 )
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 DEFAULT_CAPABILITIES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
     "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
@@ -47,11 +44,7 @@ MASKED = (
 )  # fmt: skip
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
-_SAFE = ("nosuid", "noexec", "nodev")
-_OF_SECRET = ("bind", "rprivate", "ro", *_SAFE)  # the file is made by made_mounts.py
 _PATH_MAX = 4096
-SHM = "/dev/shm"  # noqa: S108  the container's
-_SHM_SIZE = 64 << 20  # bytes
 _ALLOWED_DEVICES = (
     ("c", None, None, "m"), ("b", None, None, "m"),  # making a node is not opening it
     ("c", 1, 3, "rwm"), ("c", 1, 5, "rwm"), ("c", 1, 7, "rwm"), ("c", 1, 8, "rwm"), ("c", 1, 9, "rwm"),  # null zero full random urandom
@@ -158,19 +151,13 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
         raise InvalidValue(
             f"the working directory has {len(cwd)} characters", f"the kernel takes paths of up to {_PATH_MAX - 1}"
         )
-    mounts = list(_system_mounts(config, host))
     if host.init:
-        args = (INIT_PLACE, "--", *args)
-        mounts.append(Mount(INIT_PLACE, "bind", host.init, ("bind", "ro", "nosuid", "nodev")))
-    mounts += _file_mounts(config, host, directory)
-    mounts += host.added.mounts
-    mounts += [Mount(one.target, "bind", "secret", _OF_SECRET) for one in config.secrets if one.kind == "mount"]
-    mounts += sorted((user_mount(one) for one in config.mounts), key=lambda one: one.destination.count("/"))
+        args = (spec_mounts.INIT_PLACE, "--", *args)
     names = capabilities_of(config)
     return Spec(
         oci_version=VERSION,
         root=Root("rootfs", config.read_only),
-        mounts=tuple(mounts),
+        mounts=spec_mounts.mounts_of(config, host, directory),
         hostname="" if shares(config.namespaces.uts) else host.hostname,
         process=Process(
             cwd=cwd,
@@ -189,9 +176,6 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
         hooks=host.added.hooks if host.added.hooks != Hooks() else None,
         linux=_linux(config, host),
     )
-
-
-INIT_PLACE = "/dev/init"  # in the container's own /dev, as Docker's; no image can have anything there
 
 
 def mapped(groups: tuple[int, ...], gids: tuple[IDMap, ...]) -> tuple[int, ...]:
@@ -234,71 +218,6 @@ def _rlimit(name: str, soft: int, hard: int) -> Rlimit:
     return Rlimit("RLIMIT_" + name.upper(), most if soft < 0 else soft, most if hard < 0 else hard)
 
 
-def _system_mounts(config: ContainerConfig, host: Host) -> tuple[Mount, ...]:
-    readonly = () if config.privileged else ("ro",)
-    gid = ("gid=5",) if not host.gids or sum(one.size for one in host.gids) > 5 else ()
-    own_network = config.network != "host"
-    if host.confined and not own_network:
-        # A new sysfs shows the network namespace, so the kernel lets only the owner of that mount one.
-        sysfs = Mount("/sys", "bind", "/sys", ("rbind", "rnosuid", "rnoexec", "rnodev", "rro"))
-    else:
-        sysfs = Mount("/sys", "sysfs", "sysfs", (*_SAFE, *readonly))
-    shown = (Mount("/sys/fs/cgroup", "cgroup", "cgroup", (*_SAFE, *readonly)),) if sysfs.type == "sysfs" else ()
-    return (
-        _processes(config, host),
-        Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
-        Mount("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *gid)),
-        sysfs,
-        *shown,
-        *_message_queues(config, host),
-        *_shared_memory(config),
-    )
-
-
-def _processes(config: ContainerConfig, host: Host) -> Mount:
-    """The kernel gives a new mount of what shows a namespace to its owner alone, so without root the machine's is bound."""
-    if config.namespaces.pid == "host" and host.confined:
-        return Mount("/proc", "bind", "/proc", ("rbind", "rprivate", "rnosuid", "rnoexec", "rnodev"))
-    return Mount("/proc", "proc", "proc", _SAFE)
-
-
-def _message_queues(config: ContainerConfig, host: Host) -> tuple[Mount, ...]:
-    """As with /proc; where the machine has none mounted there is nothing to bind, and mq_open(3) does without."""
-    if config.namespaces.ipc == "host" and host.confined:
-        return ()
-    return (Mount("/dev/mqueue", "mqueue", "mqueue", _SAFE),)
-
-
-def _shared_memory(config: ContainerConfig) -> tuple[Mount, ...]:
-    """Shared memory of POSIX, shm_overview(7), goes with the IPC namespace, though the kernel does not know that."""
-    if config.namespaces.ipc == "none":
-        return ()
-    if shares(config.namespaces.ipc):  # another container's is copied by joined.py
-        return (Mount(SHM, "bind", SHM, ("rbind", "rprivate", *_SAFE)),)
-    return (Mount(SHM, "tmpfs", "shm", (*_SAFE, "mode=1777", f"size={config.shm_size or _SHM_SIZE}")),)
-
-
-def _file_mounts(config: ContainerConfig, host: Host, directory: str) -> list[Mount]:
-    taken = {one.target for one in config.mounts}
-    return [
-        Mount("/etc/" + name, "bind", f"{directory}/{name}", ("bind", "rprivate"))
-        for name in host.files
-        if "/etc/" + name not in taken
-    ]
-
-
-def user_mount(one: Any) -> Mount:
-    """Return the mount of the spec for a MountWish."""
-    if one.kind == "tmpfs":
-        return Mount(one.target, "tmpfs", "tmpfs", one.options + (("ro",) if one.read_only else ()))
-    words = one.options
-    if not any(word in {"bind", "rbind"} for word in words):
-        words = ("rbind", *words)
-    if not any(word.lstrip("r") in {"private", "shared", "slave"} for word in words):
-        words = (*words, "rprivate")
-    return Mount(one.target, "bind", one.source, words + (("rro",) if one.read_only else ()))
-
-
 def _linux(config: ContainerConfig, host: Host) -> Linux:
     namespaces = _namespaces(config, host)
     new_user = Namespace("user") in namespaces
@@ -328,11 +247,6 @@ def still_hidden(paths: tuple[str, ...], unmasked: tuple[str, ...]) -> tuple[str
     if "ALL" in unmasked:
         return ()
     return tuple(path for path in paths if not any(path == one or path.startswith(one + "/") for one in unmasked))
-
-
-def shares(word: str) -> bool:
-    """Tell whether a word of config.Namespaces stands for a namespace that is not the container's own."""
-    return word == "host" or word.startswith("container:")
 
 
 def _namespaces(config: ContainerConfig, host: Host) -> tuple[Namespace, ...]:
