@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cratebox.engine import log_reading
+from cratebox.engine import log_reading, turned_files
 from cratebox.engine.log_reading import Wanted
 from cratebox.engine.logs import LogWish, LogWriter
 
@@ -273,6 +273,19 @@ def test_a_follower_that_was_left_behind_by_files_reads_them_all(tmp_path: Path)
     alive[0] = False
     seen += [entry for some in follower for entry in some]
     assert [entry[2] for entry in seen] == [b"line %d\n" % number for number in range(300)]
+
+
+def test_a_file_that_gets_its_new_number_behind_a_listing_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "log", *(b"line %d\n" % number for number in range(3)), most=1, files=3)
+    (tmp_path / "log.2").rename(tmp_path / "log.3")  # a writer is about to begin the fourth
+    listed = os.listdir(tmp_path)
+
+    def listdir(_path: str) -> list[str]:
+        (tmp_path / "log.1").rename(tmp_path / "log.2")
+        return listed
+
+    monkeypatch.setattr(turned_files.os, "listdir", listdir)
+    assert said(tmp_path / "log") == b"line 0\nline 1\nline 2\n"
 
 
 def test_followers_of_a_fast_writer_lose_nothing(tmp_path: Path) -> None:

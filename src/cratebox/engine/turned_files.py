@@ -111,14 +111,18 @@ def _open_each(path: str) -> list[Place]:
 
 
 def _names(path: str) -> list[str]:
-    """Return the names of the files, newest first."""
+    """Return the names that the files have or may be given just now, newest first.
+
+    While they are renamed, one by one, a listing lacks the number that is free, which another file has a moment later.
+    """
     directory, base = os.path.split(path)
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
         return []
     numbers = [name.removeprefix(base + ".") for name in names if name.startswith(base + ".")]
-    return [path, *(f"{path}.{number}" for number in sorted(int(text) for text in numbers if text.isdecimal()))]
+    listed = {int(text) for text in numbers if text.isdecimal()}
+    return [path, *(f"{path}.{number}" for number in sorted(listed.union(range(1, 2 * len(listed) + 2))))]
 
 
 def _inode(path: str) -> int | None:
