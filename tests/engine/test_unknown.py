@@ -20,6 +20,14 @@ def test_every_verb_says_the_same_of_a_name_that_is_not_there(root_box, verb: li
     assert lines[1] == "  hint: did you mean webserver? crate ps -a lists them"
 
 
+def test_rm_with_force_says_so_and_has_not_failed(root_box) -> None:
+    root_box.create("--name", "web", "@", "true")
+    done = root_box.crate("rm", "-f", "gone", "web")
+    assert (done.returncode, done.stdout) == (0, "web\n")
+    assert "no container gone" in done.stderr
+    assert root_box.crate("rm", "-f", "").returncode == 1
+
+
 def test_a_name_whose_container_is_gone_is_not_proposed(root_box) -> None:
     (root_box.crate.root / "containers" / root_box.create("--name", "web", "@", "true")).rename(root_box.crate.root / "gone")
     assert root_box.crate.fails("start", "web").splitlines()[1] == "  hint: crate ps -a lists them"

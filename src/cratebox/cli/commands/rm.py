@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from cratebox.cli.commands import for_each, open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.cli.render import complain
+from cratebox.errors import NotFound
 
 COMMAND = Command(
     name="rm",
@@ -19,16 +21,25 @@ COMMAND = Command(
     later=("l/link",),
     description="Remove containers with all that they wrote. One that runs is refused, save with -f.",
     examples=(("crate rm -f $(crate ps -aq)", "remove them all"),),
-    exit_codes=(("0", "all are gone"), ("1", "one could not be removed; the others were")),
+    exit_codes=(
+        ("0", "all are gone; with -f also where one was not there"),
+        ("1", "one could not be removed; the others were"),
+    ),
 )
 
 
 def main(words: Words) -> int:
     """Remove each container."""
-    containers = open_engine(words).containers
+    containers, force = open_engine(words).containers, words.yes("force")
 
-    def remove(reference: str) -> tuple[str]:
-        containers.remove(reference, force=words.yes("force"))
+    def remove(reference: str) -> tuple[str, ...]:
+        try:
+            containers.remove(reference, force=force)
+        except NotFound as error:
+            if not force or not reference:
+                raise
+            complain(error, f"{words.program} {words.verb}")  # said, but what was asked for is so: as with Docker and rm(1)
+            return ()
         return (reference,)
 
     return for_each(words, remove)
