@@ -310,7 +310,7 @@ def test_stop_takes_a_time(
     argv: tuple[str, ...], timeout: float | None, crate: Callable[..., Said], engine: type[Engine]
 ) -> None:
     crate("stop", *argv, "web")
-    assert engine.containers.calls == [("stop", ("web",), {"timeout": timeout, "signal": None})]
+    assert engine.containers.calls == [("stop", ("web", timeout, None), {})]
 
 
 def test_pull_ends_with_the_full_name(crate: Callable[..., Said], engine: type[Engine]) -> None:
