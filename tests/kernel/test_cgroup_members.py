@@ -161,16 +161,16 @@ def test_without_a_descriptor_for_the_pidfd_there_is_no_child():
     assert done.returncode == 0, (done.returncode, done.stderr)
 
 
-def test_a_cgroup_that_stays_in_use_is_an_error(monkeypatch):
+def test_a_cgroup_that_stays_in_use_is_an_error(monkeypatch, tmp_path):
     from cratebox.errors import Conflict
     from cratebox.runtime import place
 
     class Driver(base.Driver):
-        def create(self, path, resources=None, pid=0):
+        def clear(self, path):
             raise Conflict(f"cgroup {path} is in use by process 7")
 
     monkeypatch.setattr(place, "driver", lambda **_words: Driver())
     monkeypatch.setattr(place, "_TRIES", 2, raising=False)
     state = place.saved.State("", "x", "", 0, 0, "", 0.0, cgroups_path="crate-oci/x")
     with pytest.raises(RuntimeFailure, match="in use by process 7"):
-        place.remove_cgroup(state)
+        place.remove_cgroup(state, str(tmp_path))
