@@ -135,7 +135,7 @@ CASES = {
     "rm": (("create", "--name", "web", "@", "true"), ("rm", "web")),
     "rm -f": (("run", "-d", "--name", "web", "@", *SLEEPER), ("rm", "-f", "web")),
     "rename": (("create", "--name", "web", "@", "true"), ("rename", "web", "other")),
-    "update": (("create", "--name", "web", "@", "true"), ("update", "--memory", "64m", "web")),
+    "update": (("create", "--name", "web", "@", "true"), ("update", "--restart", "always", "web")),
     "commit": (("create", "--name", "web", "@", "true"), ("commit", "web", "made")),
     "pull": ((), ("pull", "-q", "ARCHIVE")),
 }

@@ -54,6 +54,7 @@ def machine(box) -> dict[str, int]:  # type: ignore[no-untyped-def]
 def test_runs_leave_descriptors_memory_files_and_mounts_as_they_were(box, word: str, until) -> None:
     """In one process, as a program has them that uses the library."""
     box.run("true")
+    until(lambda: not [name for name in os.listdir(box.crate.root / "containers") if name.startswith(".removing")])
     before = machine(box)
     script = textwrap.dedent(FLAT)
     done = box.crate.person.run(

@@ -384,7 +384,7 @@ def test_what_is_no_platform_is_said(root_box, platform: str) -> None:
         ("--label", "=x"),
         ("--detach-keys", "ctrl-"),
         ("--rm=maybe",),
-        ("--memory", "1g"),
+        ("--memory", "1"),
         ("--stop-signal", "NOPE"),
         ("--name",),
     ],

@@ -30,8 +30,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ESRCH = 3
-_EAGAIN = 11
+_ENOENT, _ESRCH, _EAGAIN, _ENODEV = 2, 3, 11, 19
+_ENDED = "cannot enter the container: container not running"
 
 
 class EnterOrder(Record):
@@ -56,7 +56,7 @@ def _join(order: EnterOrder) -> None:
         namespaces.setns(order.target, order.kinds)
     except OSError as error:
         if error.errno == _ESRCH:
-            raise RuntimeFailure("cannot enter the container: container not running") from None
+            raise RuntimeFailure(_ENDED) from None
         raise RuntimeFailure(f"cannot enter the container's namespaces: {error.strerror}") from None
     if order.kinds & const.CLONE_NEWUSER:
         program.become_root()
@@ -76,6 +76,8 @@ def _enter_cgroup(order: EnterOrder) -> None:
     try:
         order.join_cgroup()
     except OSError as error:
+        if error.errno in {_ENOENT, _ENODEV}:  # removed with its last process
+            raise RuntimeFailure(_ENDED) from None
         raise RuntimeFailure(f"cannot enter the container's cgroup: {error.strerror}") from None
 
 
