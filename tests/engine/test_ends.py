@@ -20,6 +20,15 @@ def test_a_reader_that_goes_away_ends_the_client_and_what_only_it_would_have_rea
     until(lambda: box.crate("inspect", "endless").returncode == 1)
 
 
+def test_a_reader_that_goes_away_at_once_ends_it_as_well(box, until) -> None:
+    """So early that its guardian has not become small yet, and is watched by nobody."""
+    for _ in range(8):
+        with box.start("--name", "endless", "@", "yes", stdout=subprocess.PIPE) as process:
+            process.stdout.close()
+            assert process.wait(PATIENCE) == 141
+        until(lambda: box.crate("inspect", "endless").returncode == 1)
+
+
 def test_a_container_that_stays_goes_on_writing_to_its_log_when_its_reader_has_gone(box, until) -> None:
     argv = ("run", "--name", "stays", box.image, "sh", "-c", "while :; do echo x; sleep 0.05; done")
     with box.crate.start(*argv, stdout=subprocess.PIPE) as process:

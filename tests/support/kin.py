@@ -28,7 +28,8 @@ def identity_of(box, reference: str) -> str:  # type: ignore[no-untyped-def]
 
 
 def kill(box, reference: str, name: str, until) -> None:  # type: ignore[no-untyped-def]
-    """Kill the supervisor or the guardian, and wait until there are both again."""
+    """Kill the supervisor or the guardian, once there are both, and wait until there are both again."""
+    until(lambda: len(kin(box, reference)) == 2)
     before = kin(box, reference)
     os.kill(before[name], signal.SIGKILL)
     until(lambda: len(now := kin(box, reference)) == 2 and before[name] not in now.values())

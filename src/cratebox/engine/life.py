@@ -140,11 +140,9 @@ class Life:
 
     def _settle(self) -> None:
         """Do what a container that ends at once does without."""
-        from cratebox.engine.guardian_watch import GuardianWatch
         from cratebox.engine.sleeping import Drowsiness
 
-        if not self._guardian or self._guardian.fd < 0:
-            self._guardian = GuardianWatch(self.loop, self.custody, self._ward, self._divided)
+        self._watched_guardian()
         self._open_door()
         self._drowsiness = Drowsiness(self.loop, self._wakes, self._fall_asleep)
 
@@ -293,6 +291,13 @@ class Life:
             self.clients.remove(client)
             self._entrust()
 
+    def _watched_guardian(self) -> GuardianWatch:
+        from cratebox.engine.guardian_watch import GuardianWatch
+
+        if not self._guardian or self._guardian.fd < 0:
+            self._guardian = GuardianWatch(self.loop, self.custody, self._ward, self._divided)
+        return self._guardian
+
     def _ward(self) -> guardian.Ward:
         return guardian.ward_of(self.watch)
 
@@ -323,5 +328,4 @@ class Life:
         os.close(self.watch.output[number])
         output = tuple(-1 if at == number else fd for at, fd in enumerate(self.watch.output))
         self.watch = self._run.watch = self.watch.replace(output=output)
-        if self._guardian:
-            self._guardian.replace()
+        self._watched_guardian().replace()
