@@ -124,6 +124,7 @@ def _begin_running(state: State, work: Callable[[int], bytes]) -> Visitor:
 
 def _is_other_namespace(state: State, kind: str) -> bool:
     try:
+        inside.await_view(state)
         return os.readlink(f"/proc/{state.pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")
     except OSError as error:
         raise inside.no_way_in(error) from None
