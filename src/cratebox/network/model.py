@@ -52,12 +52,16 @@ class Network(Record):
 
 
 class Port(Record):
-    """A port of a container that is published. `host` 0 is any free one; `host_ip` "" is every address, IPv4 and IPv6."""
+    """A port of a container that is published. `host` 0 is any free one; `host_ip` "" is every address, IPv4 and IPv6.
+
+    `host_last`: the first free one of `host` to `host_last` is wanted; what is reserved has none.
+    """
 
     container: int
     protocol: str = "tcp"  # or udp, sctp
     host: int = 0
     host_ip: str = ""
+    host_last: int = 0
 
 
 class Wish(Record):
