@@ -157,6 +157,7 @@ def main() -> int:
     if reason := people.why_not("root"):
         print(reason)
         return 1
+    measure.end_in_order()
     print(measure.machine())
     with of_root(ROOTFUL, arguments.only) as engines:
         text = measured(engines, arguments)

@@ -1,6 +1,6 @@
 """How fast a container can write that is held back by its log: megabytes a second of output, by the container's own clock.
 
-bench/logs.py [--rounds N] [--megabytes N] [--write] [--only crate,podman]
+bench/logs.py [--rounds N] [--seconds N] [--write] [--only crate,podman]
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from support import people
 
 DRIVERS = {"crate": ("json-file", "k8s-file"), "podman": ("k8s-file",), "docker": ("json-file",)}
 LINES = {"of 1 byte": "y", "of 100 bytes": "x" * 100, "of 4,000 bytes": "z" * 4000}
-# Short lines are many: their share of the megabytes is smaller.
-SHARE = {"of 1 byte": 0.04, "of 100 bytes": 0.5, "of 4,000 bytes": 1.0}
+_MEGABYTE = 1_000_000
+_FIRST = 2  # megabytes, of which is learnt how many take the wished time
+_MOST = 250  # megabytes: all drivers keep as many
 # What is to be written lies ready as a file, for busybox's `yes` is slower than a log. /proc/uptime is in centiseconds.
 SCRIPT = """
 yes {line} | head -c {size} > /text
@@ -34,14 +35,12 @@ echo took $begun $ended >&2
 Rates = dict[str, list[float]]
 
 
-def rate(engine: peers.Engine, driver: str, kind: str, megabytes: float) -> float:
+def rate(engine: peers.Engine, driver: str, kind: str, megabytes: int) -> float:
     """Return the megabytes a second that one container could write."""
-    whole = 1_000_000
-    times = max(round(megabytes * SHARE[kind]), 1)
-    script = SCRIPT.format(line=LINES[kind], size=whole, times="/text " * (times - 1))
+    script = SCRIPT.format(line=LINES[kind], size=_MEGABYTE, times="/text " * (megabytes - 1))
     peers.call(engine.run_logged(driver, NAME, "writer", "sh", "-c", script))
     try:
-        return times * whole / 1e6 / _took(engine)
+        return megabytes * _MEGABYTE / 1e6 / _took(engine)
     finally:
         peers.call(engine.remove("writer"))
 
@@ -58,15 +57,19 @@ def _took(engine: peers.Engine) -> float:
 
 
 def rates(engines: list[peers.Engine], kind: str, arguments: argparse.Namespace) -> dict[str, float]:
-    """Return the median rate of each engine and driver; they take turns."""
+    """Return the median rate of each engine and driver; they take turns, each with as much as takes it the wished time."""
+    contestants = [(engine, driver) for engine in engines for driver in DRIVERS[engine.name]]
+    amounts = [fitting(rate(engine, driver, kind, _FIRST), arguments.seconds) for engine, driver in contestants]
     found: Rates = {}
-    for turn in range(-1, arguments.rounds):
-        for engine in engines:
-            for driver in DRIVERS[engine.name]:
-                speed = rate(engine, driver, kind, arguments.megabytes)
-                if turn >= 0:
-                    found.setdefault(f"{engine.name}, {driver}", []).append(speed)
+    for _turn in range(arguments.rounds):
+        for (engine, driver), megabytes in zip(contestants, amounts, strict=True):
+            found.setdefault(f"{engine.name}, {driver}", []).append(rate(engine, driver, kind, megabytes))
     return {name: statistics.median(speeds) for name, speeds in found.items()}
+
+
+def fitting(speed: float, seconds: float) -> int:
+    """Return how many megabytes take about `seconds` at this speed."""
+    return min(max(round(speed * seconds), 1), _MOST)
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
@@ -86,13 +89,14 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--megabytes", type=float, default=200)
+    parser.add_argument("--seconds", type=float, default=1.0, help="that each container writes for, about")
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="crate,podman,docker")
     arguments = parser.parse_args()
     if reason := people.why_not("root"):
         print(reason)
         return 1
+    measure.end_in_order()
     print(measure.machine())
     makers = {name: make for name, make in ROOTFUL.items() if name in DRIVERS}
     with of_root(makers, arguments.only) as engines:
@@ -100,7 +104,7 @@ def main() -> int:
         versions = "; ".join(engine.version() for engine in engines)
     print(text)
     if arguments.write:
-        note = f"{arguments.megabytes:g} MB a round of the longest lines; {arguments.rounds} rounds"
+        note = f"each container wrote for about {arguments.seconds:g} s; {arguments.rounds} rounds"
         measure.write("logs", f"{measure.machine()}.\n\n{text}\n\n{note}; {versions}.")
     return 0
 

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests"), str(Path(__file__).resolve().parent)]
@@ -70,7 +71,7 @@ class Runtime:
                     (os.POSIX_SPAWN_DUP2, errors.fileno(), 2),
                 ],
             )
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            code = _ended(pid)
             if code:
                 errors.seek(0)
                 raise measure.Failed(
@@ -103,9 +104,24 @@ class Runtime:
         self.do("run", "--detach", "--bundle", self.place / "long", "--pid-file", self.place / "long.pid", name)
         return name
 
+    def end(self) -> None:
+        """Delete what is left of a benchmark that was ended."""
+        listed = subprocess.run(self.argv("list", "--quiet"), capture_output=True, text=True, env=_ENV)
+        for name in listed.stdout.split():
+            self.do("delete", "--force", name)
+
     def version(self) -> str:
         said = subprocess.run([self.program, "--version"], capture_output=True, text=True, env=_ENV)
         return said.stdout.splitlines()[0]
+
+
+def _ended(pid: int) -> int:
+    """Wait for a child and return its exit code; a benchmark that is to end waits for it as well, to remove what it makes."""
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except SystemExit:
+        os.waitpid(pid, 0)
+        raise
 
 
 def spec(argv: list[str], limits: dict[str, object]) -> dict[str, object]:
@@ -212,8 +228,8 @@ def table(medians: dict[str, dict[str, float]], sizes: dict[str, tuple[int, int]
     return "\n".join(lines)
 
 
-def prepare(scratch: Path, only: list[str]) -> list[Runtime]:
-    """Set up the runtimes that are here and run the bundle once with each; say who does not, and why."""
+def prepare(scratch: Path, only: list[str], ending: ExitStack) -> list[Runtime]:
+    """Set up the runtimes that are here and run the bundle once with each; say who does not, and why. `ending` ends them."""
     ready = []
     for name in ("crate-oci", "runc", "crun"):
         if only and name not in only:
@@ -221,6 +237,7 @@ def prepare(scratch: Path, only: list[str]) -> list[Runtime]:
         try:
             program = crate_command(name, scratch) if name == "crate-oci" else peers.need(name)
             runtime = Runtime(name, program, scratch / f"of-{name}", _LIMITS)
+            ending.callback(runtime.end)
             runtime.run(runtime.name_of_next())
         except (peers.Absent, measure.Failed) as error:
             print(f"  {name} is left out: {error}")
@@ -239,10 +256,12 @@ def main() -> int:
     if os.geteuid():
         print("needs root")
         return 1
+    measure.end_in_order()
     print(measure.machine())
     scratch = Path(tempfile.mkdtemp(prefix="crate-bench-", dir="/var/tmp"))
-    try:
-        runtimes = prepare(scratch, arguments.only)
+    with ExitStack() as ending:
+        ending.callback(shutil.rmtree, scratch, ignore_errors=True)
+        runtimes = prepare(scratch, arguments.only, ending)
         if not runtimes:
             return 1
         medians = in_turn(runtimes, arguments.rounds, arguments.at_once)
@@ -251,8 +270,6 @@ def main() -> int:
         if arguments.write:
             versions = "; ".join(runtime.version() for runtime in runtimes)
             measure.write("oci runtimes", f"{measure.machine()}.\n\n{text}\n\n{arguments.rounds} rounds; {versions}.")
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return 0
 
 

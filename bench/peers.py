@@ -48,6 +48,7 @@ class Engine:
 
     name = ""
     daemons: tuple[int, ...] = ()
+    _store = "run"  # the directory of the store that has containers
 
     def __init__(self, person: Person, directory: Path) -> None:
         self.person = person
@@ -101,7 +102,16 @@ class Engine:
         raise NotImplementedError
 
     def end(self) -> None:
-        """End the daemons, if there are any."""
+        """Remove what containers are left, also where the benchmark was ended, then end the daemons, if there are any."""
+        try:
+            if (self.directory / self._store).exists() and (left := self._left()):
+                call(self.remove(*left))
+        except (Absent, OSError, subprocess.SubprocessError) as error:
+            print(f"  {self.name}: containers may be left: {error}")
+
+    def _left(self) -> list[str]:
+        """Return the containers that there are. Raises Absent."""
+        return []
 
 
 def _logged(driver: str) -> tuple[str, ...]:
@@ -124,6 +134,9 @@ class Crate(Engine):
 
     def version(self) -> str:
         return call(self._crate("run", "--version"))
+
+    def _left(self) -> list[str]:
+        return call(self._crate("run", "ps", "--all", "--quiet", "--no-trunc")).split()
 
     def load(self, archive: Path, layout: Path, name: str) -> None:
         call(self._crate("run", "pull", "--quiet", f"oci:{layout}:{name}"))
@@ -164,6 +177,8 @@ class Bundle(Engine):
     The bundle asks for the namespaces, the capabilities and the seccomp filter that crate uses for the same container.
     """
 
+    _store = "state"
+
     def __init__(self, person: Person, directory: Path, program: str) -> None:
         super().__init__(person, directory)
         self.name = f"{program}, bare bundle"
@@ -199,12 +214,18 @@ class Bundle(Engine):
         linux["namespaces"] = [{"type": kind} for kind in ("pid", "mount", "uts", "ipc", "cgroup", "network")]
         linux["seccomp"] = document.encode(default_seccomp(capabilities))
 
+    def _runtime(self, *argv: str | Path) -> Command:
+        return self.command(self._program, "--root", self.directory / "state", *argv)
+
     def run(self, name: str, *argv: str) -> Command:
         self._turn += 1
-        bundle = self.directory / "bundle"
-        return self.command(
-            self._program, "--root", self.directory / "state", "run", "--bundle", bundle, f"bench-{os.getpid()}-{self._turn}"
-        )
+        return self._runtime("run", "--bundle", self.directory / "bundle", f"bench-{os.getpid()}-{self._turn}")
+
+    def _left(self) -> list[str]:
+        return call(self._runtime("list", "--quiet")).split()
+
+    def remove(self, *containers: str) -> Command:
+        return self._runtime("delete", "--force", containers[0])  # it runs one at a time
 
 
 def default_seccomp(capabilities: list[str]) -> object:
@@ -272,6 +293,9 @@ class Podman(Engine):
 
     def version(self) -> str:
         return call(self.command(self._program, "--version")) + f" with {self._runtime or 'its default runtime'}"
+
+    def _left(self) -> list[str]:
+        return call(self._podman("run", "ps", "--all", "--quiet")).split()
 
     def load(self, archive: Path, layout: Path, name: str) -> None:
         call(self._podman("run", "load", "-q", "-i", archive))
@@ -418,6 +442,9 @@ class Docker(Engine):
     def version(self) -> str:
         return call(self.command(self._program, "--version"))
 
+    def _left(self) -> list[str]:
+        return call(self._docker("ps", "--all", "--quiet")).split() if self._client and self._daemon else []
+
     def load(self, archive: Path, layout: Path, name: str) -> None:
         self._start("run")
         call(self._docker("load", "-q", "-i", archive))
@@ -452,6 +479,7 @@ class Docker(Engine):
         return self._docker("pull", "--quiet", reference)
 
     def end(self) -> None:
+        super().end()
         if self._daemon:
             self._daemon.end()
             self._daemon = None

@@ -64,6 +64,7 @@ def main() -> int:
     if reason := people.why_not("root"):
         print(reason)
         return 1
+    measure.end_in_order()
     print(measure.machine())
     makers = {name: make for name, make in ROOTFUL.items() if name in ("crate", "podman", "docker")}
     with of_root(makers, arguments.only) as engines:

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests"), str(Path(__file__).resolve().parent)]
@@ -34,19 +35,17 @@ PULLERS: dict[str, Maker] = {
 def measure_shape(shape: str, image: Image, scratch: Path, arguments: argparse.Namespace) -> str:
     """Pull `image` in turn with every engine, then once more for its memory; return the table."""
     person = people.person("root" if os.geteuid() == 0 else "user", scratch / "home")
-    engines = ready(person, scratch, arguments.only)
-    with Registry(scratch / "registry") as registry:
+    with ExitStack() as ending, Registry(scratch / "registry") as registry:
+        engines = ready(person, scratch, arguments.only)
+        for engine in engines:
+            ending.callback(engine.end)
         reference = registry.push(f"bench/{shape}", "latest", image)
-        try:
-            contestants = {engine.name: (lambda engine=engine: engine.pull(reference)) for engine in engines}
-            # What one engine wrote must be on the disk before the next is measured. Nothing is deleted until the end:
-            # after a large deletion ext4 writes several times slower.
-            samples = measure.in_turn(contestants, arguments.rounds, warm=1, between=os.sync)
-            add_memory(samples, engines, reference)
-            versions = [engine.version() for engine in engines]
-        finally:
-            for engine in engines:
-                engine.end()
+        contestants = {engine.name: (lambda engine=engine: engine.pull(reference)) for engine in engines}
+        # What one engine wrote must be on the disk before the next is measured. Nothing is deleted until the end:
+        # after a large deletion ext4 writes several times slower.
+        samples = measure.in_turn(contestants, arguments.rounds, warm=1, between=os.sync)
+        add_memory(samples, engines, reference)
+        versions = [engine.version() for engine in engines]
     size = sum(len(layer.data) for layer in image.layers)
     about = f"{len(image.layers)} layers, {size / 1e6:.0f} MB compressed; {arguments.rounds} rounds; "
     return measure.table(samples, "s") + "\n\n" + about + "; ".join(versions) + "."
@@ -79,6 +78,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="crate,podman,docker,containerd,skopeo")
     arguments = parser.parse_args()
+    measure.end_in_order()
     print(measure.machine())
     for shape in arguments.shape:
         image = shapes.SHAPES[shape]()

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests"), str(Path(__file__).resolve().parent)]
@@ -45,40 +45,35 @@ def measure_as(name: str, scratch: Path, image: Image, arguments: argparse.Names
     person = people.person(name, place / "home")
     archive = write_docker_archive(place / "image.tar", f"{NAME}:latest", image)
     layout = write_oci_layout(place / "layout", {NAME: image})
-    engines = prepare(ROOTFUL if name == "root" else ROOTLESS, person, place, archive, layout, arguments.only)
-    try:
+    makers = ROOTFUL if name == "root" else ROOTLESS
+    with prepared(makers, person, place, archive, layout, arguments.only) as engines:
         contestants = {engine.name: (lambda engine=engine: engine.run(NAME, "true")) for engine in engines}
         samples = measure.in_turn(contestants, arguments.rounds, warm=2)
         versions = [engine.version() for engine in engines]
-    finally:
-        for engine in engines:
-            engine.end()
     if not samples:
         return None
     return measure.table(samples, "ms") + "\n\n" + f"{arguments.rounds} rounds; " + "; ".join(versions) + "."
 
 
-def prepare(
+@contextmanager
+def prepared(
     makers: dict[str, Maker], person: Person, place: Path, archive: Path, layout: Path, only: list[str]
-) -> list[peers.Engine]:
-    """Set up the engines that are here and give each the image; say who is missing and why."""
+) -> Iterator[list[peers.Engine]]:
+    """Set up the engines that are here and give each the image; say who is missing and why. Behind it they end."""
     ready = []
-    for name, make in makers.items():
-        if only and name not in only:
-            continue
-        try:
-            engine = make(person, place / name)
-        except peers.Absent as absent:
-            print(f"  {name}: {absent}")
-            continue
-        try:
-            engine.load(archive, layout, NAME)
-        except peers.Absent as absent:
-            print(f"  {name}: {absent}")
-            engine.end()
-            continue
-        ready.append(engine)
-    return ready
+    with ExitStack() as ending:
+        for name, make in makers.items():
+            if only and name not in only:
+                continue
+            try:
+                engine = make(person, place / name)
+                ending.callback(engine.end)
+                engine.load(archive, layout, NAME)
+            except peers.Absent as absent:
+                print(f"  {name}: {absent}")
+                continue
+            ready.append(engine)
+        yield ready
 
 
 @contextmanager
@@ -86,16 +81,13 @@ def of_root(makers: dict[str, Maker], only: list[str]) -> Iterator[list[peers.En
     """Yield root's engines that are here, each with the image; behind it they end, and what they stored is deleted."""
     scratch = Path(tempfile.mkdtemp(prefix="crate-bench-", dir="/var/tmp"))
     scratch.chmod(0o755)
-    engines: list[peers.Engine] = []
     try:
         person, image = people.person("root", scratch / "home"), busybox_image()
         archive = write_docker_archive(scratch / "image.tar", f"{NAME}:latest", image)
         layout = write_oci_layout(scratch / "layout", {NAME: image})
-        engines = prepare(makers, person, scratch, archive, layout, only)
-        yield engines
+        with prepared(makers, person, scratch, archive, layout, only) as engines:
+            yield engines
     finally:
-        for engine in engines:
-            engine.end()
         remove(scratch)
 
 
@@ -106,6 +98,7 @@ def main() -> int:
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="crate,runc,crun,podman,docker")
     parser.add_argument("--as", dest="people", type=lambda text: text.split(","), default=["root", "user"])
     arguments = parser.parse_args()
+    measure.end_in_order()
     print(measure.machine())
     scratch = Path(tempfile.mkdtemp(prefix="crate-bench-", dir="/var/tmp"))
     scratch.chmod(0o755)

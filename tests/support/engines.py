@@ -64,14 +64,21 @@ class Daemon:
             self.process = subprocess.Popen(
                 words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd="/", env={"PATH": PATH}
             )
+        try:
+            self._wait(is_ready, log)
+        except BaseException:
+            self.end()
+            raise
+
+    def _wait(self, is_ready: Callable[[], bool], log: Path) -> None:
         for _ in range(600):
             if is_ready():
                 return
             if self.process.poll() is not None:
                 break
             time.sleep(0.05)
-        self.end()
-        raise Absent(f"{argv[0]} did not start: {(log.read_text(errors='replace').strip().splitlines() or ['no word'])[-1]}")
+        said = (log.read_text(errors="replace").strip().splitlines() or ["no word"])[-1]
+        raise Absent(f"{self.process.args[0]} did not start: {said}")  # type: ignore[index]
 
     def end(self) -> None:
         if self.process.poll() is None:

@@ -67,7 +67,11 @@ class Registry:
         with open(self._log, "wb") as log:
             argv = [*self._prefix, "docker-registry", "serve", str(config)]
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={"PATH": PATH})
-        self.address = self._wait_for_address()
+        try:
+            self.address = self._wait_for_address()
+        except BaseException:
+            end(self._process)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
