@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cratebox.engine import exits, record_file
+from cratebox import record_file
+from cratebox.engine import exits
 
 PATIENCE = 60
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cratebox.engine import record_file, records
+from cratebox import record_file
+from cratebox.engine import records
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.edit import edit
 from cratebox.engine.records import Container

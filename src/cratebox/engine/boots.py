@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import record_file, records, restarts, stopped
+from cratebox import record_file
+from cratebox.engine import records, restarts, stopped
 from cratebox.engine.exits import Exit
 from cratebox.errors import CrateError, NotFound
 from cratebox.linux import process

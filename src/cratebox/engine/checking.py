@@ -11,7 +11,8 @@ import os
 import stat
 from functools import partial
 
-from cratebox.engine import ending, name_links, record_file, records
+from cratebox import record_file
+from cratebox.engine import ending, name_links, records
 from cratebox.engine.config import check_name
 from cratebox.engine.exits import Exit
 from cratebox.engine.leftovers import is_id

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import record_file, records
+from cratebox import record_file
+from cratebox.engine import records
 from cratebox.engine.records import Container
 from cratebox.errors import NotFound, StorageError
 from cratebox.linux import lock

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import time
 
-from cratebox.engine import accounts, events, record_file, records, specgen, states, syscall_filter
+from cratebox import record_file
+from cratebox.engine import accounts, events, records, specgen, states, syscall_filter
 from cratebox.engine.accounts import Account
 from cratebox.engine.records import Container
 from cratebox.errors import InvalidValue, StorageError

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox import document, jsontext
-from cratebox.engine import record_file
+from cratebox import document, jsontext, record_file
 from cratebox.errors import StorageError
 from cratebox.linux import process
 from cratebox.record import Record

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from cratebox.engine import events, name_links, record_file, records
+from cratebox import record_file
+from cratebox.engine import events, name_links, records
 from cratebox.engine.config import ContainerConfig, Limits, Namespaces, check_hostname, check_name
 from cratebox.engine.records import Container
 from cratebox.engine.specgen import command_of

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import accounts, host, hostfiles, record_file, records, root_parts, specgen, streams, syscall_filter
+from cratebox import record_file
+from cratebox.engine import accounts, host, hostfiles, records, root_parts, specgen, streams, syscall_filter
 from cratebox.engine.config import ContainerConfig, Namespaces
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.streams import Streams

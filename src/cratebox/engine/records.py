@@ -25,8 +25,8 @@ from __future__ import annotations
 
 import os
 
+from cratebox import record_file
 from cratebox.cgroup import base as cgroups
-from cratebox.engine import record_file
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.exits import LOST, Exit
 from cratebox.engine.name_links import holder_of

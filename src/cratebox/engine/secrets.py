@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 
-from cratebox.engine import record_file
+from cratebox import record_file
 from cratebox.engine.config import ContainerConfig, SecretWish
 from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError
 from cratebox.paths import Paths, private_directory

@@ -15,7 +15,8 @@ from __future__ import annotations
 import _socket
 import os
 
-from cratebox.engine import events, exits, guardian, idmaps, logs, lost, record_file, records, streams, supervisor
+from cratebox import record_file
+from cratebox.engine import events, exits, guardian, idmaps, logs, lost, records, streams, supervisor
 from cratebox.engine.client import Client
 from cratebox.engine.custody import Custody
 from cratebox.engine.dialogue import Watch

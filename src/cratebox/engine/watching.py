@@ -7,7 +7,7 @@ again; what must outlive that is in exit.json (exits.py).
 
 from __future__ import annotations
 
-from cratebox.engine import record_file
+from cratebox import record_file
 from cratebox.errors import StorageError
 from cratebox.linux import process
 from cratebox.paths import private_directory

@@ -43,8 +43,11 @@ def write(path: str, value: Record, durable: bool = False, first: Callable[[], N
         raise
 
 
-def read(path: str, kind: type[R]) -> R | None:
-    """Return the record in the file `path`, None where there is none. Raises StorageError where it is damaged."""
+def read(path: str, kind: type[R], hint: str = "") -> R | None:
+    """Return the record in the file `path`, None where there is none. Raises StorageError where it is damaged.
+
+    The `hint` says what to do then, where the record is not one of a container's.
+    """
     try:
         raw = _content(path)
     except FileNotFoundError:
@@ -55,7 +58,8 @@ def read(path: str, kind: type[R]) -> R | None:
         return document.decode(kind, jsontext.loads(raw), "the record")
     except (jsontext.JSONError, InvalidValue) as error:
         raise StorageError(
-            f"damaged: {path}: {error}", f"crate rm -f {os.path.basename(os.path.dirname(path))[:12]} removes the container"
+            f"damaged: {path}: {error}",
+            hint or f"crate rm -f {os.path.basename(os.path.dirname(path))[:12]} removes the container",
         ) from None
 
 
