@@ -16,32 +16,25 @@ not end in time, "said": its standard error}.
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import signal
 import sys
 
-# Numbers of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl) that change nothing outside of the calling process.
+# Calls that change nothing outside of the calling process, by the names that libseccomp has for this machine's numbers.
 LOOKING = frozenset((
-    0, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 19, 21, 23, 24, 25, 28, 35, 39, 63, 79, 89, 96, 97, 98, 99, 100,
-    102, 104, 107, 108, 110, 111, 115, 118, 120, 121, 124, 131, 137, 138, 158, 186, 191, 192, 193, 194, 195, 196, 201,
-    202, 204, 217, 218, 219, 228, 229, 230, 232, 262, 267, 269, 270, 271, 273, 281, 302, 318, 327, 332, 334, 439, 441,
+    "access", "arch_prctl", "brk", "clock_getres", "clock_gettime", "clock_nanosleep", "epoll_pwait", "epoll_pwait2",
+    "epoll_wait", "faccessat", "faccessat2", "fgetxattr", "flistxattr", "fstat", "fstatfs", "futex", "getcwd", "getdents64",
+    "getegid", "geteuid", "getgid", "getgroups", "getpgid", "getpgrp", "getpid", "getppid", "getrandom", "getresgid",
+    "getresuid", "getrlimit", "getrusage", "getsid", "gettid", "gettimeofday", "getuid", "getxattr", "lgetxattr",
+    "listxattr", "llistxattr", "lseek", "lstat", "madvise", "mmap", "mprotect", "mremap", "munmap", "nanosleep",
+    "newfstatat", "poll", "ppoll", "pread64", "preadv2", "prlimit64", "pselect6", "read", "readlink", "readlinkat", "readv",
+    "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sched_getaffinity", "sched_yield",
+    "select", "set_robust_list", "set_tid_address", "sigaltstack", "stat", "statfs", "statx", "sysinfo", "time", "times",
+    "uname",
 ))  # fmt: skip
-NAMES = {
-    1: "write", 2: "open", 3: "close", 16: "ioctl", 20: "writev", 22: "pipe", 32: "dup", 33: "dup2", 46: "sendmsg",
-    47: "recvmsg", 53: "socketpair", 56: "clone", 57: "fork", 58: "vfork", 59: "execve", 61: "wait4", 62: "kill",
-    72: "fcntl", 73: "flock", 74: "fsync", 76: "truncate", 77: "ftruncate", 80: "chdir", 81: "fchdir", 82: "rename",
-    83: "mkdir", 84: "rmdir", 86: "link", 87: "unlink", 88: "symlink", 90: "chmod", 91: "fchmod", 92: "chown",
-    93: "fchown", 112: "setsid", 116: "setgroups", 117: "setresuid", 119: "setresgid", 126: "capset", 133: "mknod",
-    155: "pivot_root", 157: "prctl", 161: "chroot", 165: "mount", 166: "umount2", 170: "sethostname", 188: "setxattr",
-    231: "exit_group", 247: "waitid", 250: "keyctl", 257: "openat", 258: "mkdirat", 259: "mknodat", 260: "fchownat",
-    263: "unlinkat", 265: "linkat", 266: "symlinkat", 268: "fchmodat", 272: "unshare", 280: "utimensat",
-    285: "fallocate", 292: "dup3", 293: "pipe2", 306: "syncfs", 308: "setns", 316: "renameat2", 317: "seccomp",
-    319: "memfd_create", 322: "execveat", 424: "pidfd_send_signal", 428: "open_tree", 429: "move_mount", 430: "fsopen",
-    431: "fsconfig", 432: "fsmount", 434: "pidfd_open", 435: "clone3", 436: "close_range", 437: "openat2",
-    442: "mount_setattr",
-}  # fmt: skip
-_OPENING = {2: 1, 257: 2}  # the argument that has the flags
+_OPENING = {"open": 1, "openat": 2}  # the argument that has the flags
 _ACTING_FLAGS = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_RDWR
 
 _CONT, _DETACH, _SYSCALL, _SEIZE, _INTERRUPT, _LISTEN = 7, 17, 24, 0x4206, 0x4207, 0x4208
@@ -54,6 +47,10 @@ _WALL = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 _libc.ptrace.restype = ctypes.c_long
+_libseccomp = ctypes.CDLL("libseccomp.so.2")
+_libseccomp.seccomp_syscall_resolve_num_arch.argtypes = [ctypes.c_uint32, ctypes.c_int]
+_libseccomp.seccomp_syscall_resolve_num_arch.restype = ctypes.c_void_p  # the caller's to free
+_libc.free.argtypes = [ctypes.c_void_p]
 
 
 class _Call(ctypes.Structure):
@@ -68,6 +65,15 @@ class _Call(ctypes.Structure):
 def ptrace(request: int, pid: int, address: object = 0, data: object = 0) -> bool:
     """Call ptrace(2); say whether it could be done: a process may be killed at any moment."""
     return bool(_libc.ptrace(request, pid, address, data) != -1)
+
+
+@functools.cache
+def name_of(arch: int, number: int) -> str:
+    """Return the name of a call of a machine (AUDIT_ARCH_*), its number where libseccomp knows none."""
+    address = _libseccomp.seccomp_syscall_resolve_num_arch(arch, number)
+    name = ctypes.string_at(address).decode() if address else str(number)
+    _libc.free(address)
+    return name
 
 
 class Tree:
@@ -160,7 +166,7 @@ class Tree:
             return
         self.calls[name] = self.calls.get(name, 0) + 1
         if self.killed is None and name == self.victim and self.calls[name] == self.moment:
-            self.killed = [name, NAMES.get(call.number, str(call.number))]
+            self.killed = [name, name_of(call.arch, call.number)]
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -184,9 +190,10 @@ def _too_long(_number: int, _frame: object) -> None:
 
 
 def _acts(call: _Call) -> bool:
-    if call.number in _OPENING:
-        return bool(call.arguments[_OPENING[call.number]] & _ACTING_FLAGS)
-    return call.number not in LOOKING
+    name = name_of(call.arch, call.number)
+    if name in _OPENING:
+        return bool(call.arguments[_OPENING[name]] & _ACTING_FLAGS)
+    return name not in LOOKING
 
 
 def main() -> None:
