@@ -199,11 +199,9 @@ class Visitor:
         try:
             self._pid, self._pidfd = namespaces.clone(flags)
         except OSError as error:
-            from cratebox.runtime.create import userns_hint
-
             for fd in (go, let_go, self._reading, writing):
                 os.close(fd)
-            raise RuntimeFailure(f"cannot make a process: {error.strerror}", userns_hint()) from None
+            raise RuntimeFailure(f"cannot make a process: {error.strerror}", userns.hint()) from None
         if self._pid == 0:
             os.close(let_go)
             os.close(self._reading)

@@ -23,9 +23,7 @@ def runner(identity: Identity) -> Callable[[Callable[[], bytes]], bytes]:
         try:
             pid, pidfd = namespaces.clone(const.CLONE_NEWUSER)
         except OSError as error:
-            from cratebox.runtime.create import userns_hint
-
-            raise Unsupported(f"cannot make a user namespace: {error.strerror}", userns_hint()) from None
+            raise Unsupported(f"cannot make a user namespace: {error.strerror}", userns.hint()) from None
         if pid == 0:
             os.close(go_write)
             os.close(out_read)

@@ -132,3 +132,23 @@ def is_first() -> bool:
         return read_text("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
     except OSError:
         return True  # a kernel without user namespaces
+
+
+def hint() -> str:
+    """Return which setting of this machine keeps its users from making user namespaces or networks in them, and the command that mends it."""
+    for path, bad, command in (
+        ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+        (
+            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+        ("/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"),
+        ("/proc/sys/user/max_net_namespaces", "0", "sysctl -w user.max_net_namespaces=15000"),
+    ):
+        try:
+            if read_text(path).strip() == bad:
+                return f"as root: {command}"
+        except OSError:
+            continue
+    return "the kernel was built without user namespaces, or a seccomp filter around crate forbids them (as inside of Docker)"

@@ -46,7 +46,7 @@ def open_sockets(
 
 
 def _by_visit(pidfd: int, kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...]) -> list[_socket.socket]:
-    """This process has no other thread: nobody is there with it by mistake."""
+    """No other thread of this process is there by mistake: it has none."""
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         namespaces.setns(pidfd, const.CLONE_NEWNET)
@@ -60,16 +60,19 @@ def _by_visit(pidfd: int, kinds: tuple[Kind, ...], settings: tuple[tuple[str, st
 
 def _by_child(pidfd: int, kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...]) -> list[_socket.socket]:
     here, there = fdpass.pair()
-    with here:
-        with there:
-            child, child_pidfd = namespaces.clone(0)
-            if child == 0:
-                _visit(pidfd, there, kinds, settings)
+    try:
+        child, child_pidfd = namespaces.clone(0)
+        if child == 0:
+            _visit(pidfd, there, kinds, settings)
         os.close(child_pidfd)
+        there.close()  # so that a child that dies is heard
         try:
             data, fds = fdpass.receive(here, most_fds=_MOST)
         finally:
             os.waitpid(child, 0)
+    finally:
+        here.close()
+        there.close()
     sockets = [_socket.socket(fileno=fd) for fd in fds]
     if data != b"ok":
         raise _error(data)

@@ -6,7 +6,6 @@ import os
 
 from cratebox.errors import RuntimeFailure, Unsupported
 from cratebox.linux import caps, const, fdpass, namespaces, process, stub, userns
-from cratebox.linux.procfs import read_text
 from cratebox.runtime import init, mount_options, program, sync
 from cratebox.runtime.cgroupfs import mount_cgroup
 from cratebox.runtime.spec import Linux
@@ -248,7 +247,7 @@ def _clone(wish: Wish, become: Callable[[], None]) -> tuple[int, int]:
         if error.errno in _EXHAUSTED:
             raise RuntimeFailure(f"cannot make the container's first process: {error.strerror}") from None
         if flags & const.CLONE_NEWUSER:
-            raise Unsupported(f"cannot make a user namespace: {error.strerror}", userns_hint()) from None
+            raise Unsupported(f"cannot make a user namespace: {error.strerror}", userns.hint()) from None
         hint = "making namespaces takes root, or a user namespace: run crate as an ordinary user" if error.errno == 1 else None
         raise RuntimeFailure(f"cannot make the container's namespaces: {error.strerror}", hint) from None
 
@@ -278,25 +277,6 @@ def _join(wish: Wish, flags: int, into: int, become: Callable[[], None]) -> tupl
         return joining.clone(order, lambda pid: _map_ids(pid, linux), into, become)
     finally:
         joining.close(paths)
-
-
-def userns_hint() -> str:
-    """Return which setting of this machine keeps its users from making user namespaces, and the command that mends it."""
-    for path, bad, command in (
-        ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
-        (
-            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-            "1",
-            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-        ),
-        ("/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"),
-    ):
-        try:
-            if read_text(path).strip() == bad:
-                return f"as root: {command}"
-        except OSError:
-            continue
-    return "the kernel was built without user namespaces, or a seccomp filter around crate forbids them (as inside of Docker)"
 
 
 def _map_ids(pid: int, linux: Linux) -> None:
