@@ -1,29 +1,39 @@
-"""rtnetlink(7): interfaces and their addresses, a message a function.
+"""rtnetlink(7): interfaces, their addresses and routes, a message a function.
 
 A socket belongs to the network namespace in which it was made, wherever its owner goes. Messages and attributes by
-linux/netlink.h, linux/rtnetlink.h, linux/if_link.h and linux/if_addr.h; numbers are in the machine's order.
+linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h and linux/veth.h; numbers are in the machine's order.
+
+Each message is addressed to the kernel: then the kernel asks for the rights of who sends it. Of a message without an address it
+asks as well for those of who opened the socket (netlink_ns_capable), who may have had other ones, in another user namespace.
 """
 
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import struct
+import sys
 
 from cratebox.record import Record
 
 AF_NETLINK, NETLINK_ROUTE = 16, 0
-RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR = 16, 18, 20, 22
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_GETROUTE = 16, 17, 18, 20, 22, 24, 26
 NLM_F_REQUEST, NLM_F_MULTI, NLM_F_ACK, NLM_F_DUMP, NLM_F_CREATE, NLM_F_EXCL = 0x1, 0x2, 0x4, 0x300, 0x400, 0x200
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-IFLA_IFNAME, IFLA_NET_NS_FD = 3, 28
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_PID, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 19, 28
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+IFLA_BRPORT_ISOLATED, VETH_INFO_PEER = 33, 1
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
+RT_TABLE_MAIN, RT_TABLE_LOCAL, RTPROT_BOOT, RTN_UNICAST = 254, 255, 3, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
-IFA_F_PERMANENT, IFA_F_TENTATIVE, IFA_F_DADFAILED = 0x80, 0x40, 0x08
+IFA_F_PERMANENT, IFA_F_TENTATIVE, IFA_F_DADFAILED, IFA_F_NODAD = 0x80, 0x40, 0x08, 0x02
 IFF_UP = 1
 RT_SCOPE_UNIVERSE = 0
 _NLMSG = "=IHHII"  # struct nlmsghdr: length, type, flags, sequence, port
 _IFINFO = "=BxHiII"  # struct ifinfomsg: family, type, index, flags, change
 _IFADDR = "=BBBBI"  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_RTMSG = "=8BI"  # struct rtmsg: family, prefixes of destination and source, tos, table, protocol, scope, type, flags
 _SIZE = 1 << 16
 
 
@@ -37,6 +47,25 @@ class Address(Record):
     local: bytes
     address: bytes
     broadcast: bytes
+
+
+class Route(Record):
+    """A route: its destination as bytes and bits, and the interface that it leads to. No destination: b"", 0."""
+
+    family: int
+    destination: bytes
+    prefix: int
+    table: int
+    index: int
+
+
+class Message(Record):
+    """A message that changes something, for `perform`. `attempt` says in an error what was tried."""
+
+    attempt: str
+    kind: int
+    flags: int
+    body: bytes
 
 
 def open_socket() -> _socket.socket:
@@ -80,21 +109,131 @@ def move_link(sock: _socket.socket, index: int, namespace: int, name: str) -> No
 
 def add_address(sock: _socket.socket, index: int, one: Address) -> None:
     """Give the interface `index` an address. Raises OSError."""
+    perform(sock, [address_message(index, one)])
+
+
+def address_message(index: int, one: Address) -> Message:
+    """Return the message that gives the interface `index` an address."""
     body = struct.pack(_IFADDR, one.family, one.prefix, one.flags & 0xFF, one.scope, index)
     for kind, value in ((IFA_LOCAL, one.local), (IFA_ADDRESS, one.address), (IFA_BROADCAST, one.broadcast)):
         body += _attribute(kind, value) if value else b""
     body += _attribute(IFA_FLAGS, struct.pack("=I", one.flags))
-    _ask(sock, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body, f"add an address to interface {index}")
+    return Message(f"add an address to interface {index}", RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body)
 
 
 def set_up(sock: _socket.socket, index: int) -> None:
     """Bring the interface `index` up. Raises OSError."""
-    _ask(sock, RTM_NEWLINK, NLM_F_ACK, struct.pack(_IFINFO, 0, 0, index, IFF_UP, IFF_UP), f"bring interface {index} up")
+    perform(sock, [up_message(index)])
+
+
+def up_message(index: int, mtu: int = 0) -> Message:
+    """Return the message that brings the interface `index` up; `mtu` in bytes, 0 for what it has."""
+    words = _attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
+    body = struct.pack(_IFINFO, 0, 0, index, IFF_UP, IFF_UP) + words
+    return Message(f"bring interface {index} up", RTM_NEWLINK, 0, body)
+
+
+def link_index(sock: _socket.socket, name: str) -> int:
+    """Return the index of the interface `name`, 0 where there is none. Raises OSError."""
+    body = struct.pack(_IFINFO, 0, 0, 0, 0, 0) + _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
+    try:
+        answers = _ask(sock, RTM_GETLINK, NLM_F_ACK, body, f"look for interface {name}")
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return 0
+        raise
+    return int(struct.unpack_from(_IFINFO, answers[0])[2])
+
+
+def bridge_message(name: str, mtu: int = 0) -> Message:
+    """Return the message that makes a bridge, which is down."""
+    words = _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
+    words += _attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
+    words += _attribute(IFLA_LINKINFO, _attribute(IFLA_INFO_KIND, b"bridge\0"))
+    body = struct.pack(_IFINFO, 0, 0, 0, 0, 0) + words
+    return Message(f"make the bridge {name}", RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def veth_message(name: str, master: int, pid: int, peer: str, mac: bytes, mtu: int = 0) -> Message:
+    """Return the message that makes a veth(4) pair.
+
+    `name` is up and a port of the bridge `master`; `peer`, with the hardware address `mac`, is down in the network namespace of
+    process `pid`.
+    """
+    size = _attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
+    inside = _attribute(IFLA_IFNAME, os.fsencode(peer) + b"\0") + _attribute(IFLA_ADDRESS, mac) + size
+    inside += _attribute(IFLA_NET_NS_PID, struct.pack("=I", pid))
+    data = _attribute(VETH_INFO_PEER, struct.pack(_IFINFO, 0, 0, 0, 0, 0) + inside)
+    info = _attribute(IFLA_INFO_KIND, b"veth\0") + _attribute(IFLA_INFO_DATA, data)
+    words = _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0") + size
+    words += _attribute(IFLA_MASTER, struct.pack("=I", master)) + _attribute(IFLA_LINKINFO, info)
+    body = struct.pack(_IFINFO, 0, 0, 0, IFF_UP, IFF_UP) + words
+    return Message(f"make the interfaces {name} and {peer}", RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def isolation_message(name: str) -> Message:
+    """Return the message that keeps the port `name` of a bridge from the other ports that are isolated."""
+    data = _attribute(IFLA_BRPORT_ISOLATED, b"\1")
+    info = _attribute(IFLA_INFO_SLAVE_KIND, b"bridge\0") + _attribute(IFLA_INFO_SLAVE_DATA, data)
+    words = _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0") + _attribute(IFLA_LINKINFO, info)
+    return Message(f"isolate {name}", RTM_NEWLINK, 0, struct.pack(_IFINFO, 0, 0, 0, 0, 0) + words)
+
+
+def delete_link(sock: _socket.socket, name: str) -> None:
+    """Delete the interface `name`, which may take some 20 ms. Raises OSError: ENODEV where there is none."""
+    body = struct.pack(_IFINFO, 0, 0, 0, 0, 0) + _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
+    perform(sock, [Message(f"delete the interface {name}", RTM_DELLINK, 0, body)])
+
+
+def default_route_message(family: int, gateway: bytes, index: int) -> Message:
+    """Return the message that adds the route for all that has no other: by `gateway`, at the interface `index`."""
+    body = struct.pack(_RTMSG, family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
+    body += _attribute(RTA_GATEWAY, gateway) + _attribute(RTA_OIF, struct.pack("=I", index))
+    return Message("add the default route", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def routes(sock: _socket.socket, family: int) -> list[Route]:
+    """Return the unicast routes of the address `family`, of all tables but the local one. Raises OSError."""
+    found = []
+    for body in _ask(sock, RTM_GETROUTE, NLM_F_DUMP, struct.pack(_RTMSG, family, 0, 0, 0, 0, 0, 0, 0, 0), "RTM_GETROUTE"):
+        _family, prefix, _source, _tos, table, _protocol, _scope, kind, _flags = struct.unpack_from(_RTMSG, body)
+        if table == RT_TABLE_LOCAL or kind != RTN_UNICAST:
+            continue
+        words = _attributes(body[12:])
+        index = int.from_bytes(words.get(RTA_OIF, b""), sys.byteorder)
+        found.append(Route(family, words.get(RTA_DST, b""), prefix, table, index))
+    return found
+
+
+def perform(sock: _socket.socket, messages: list[Message]) -> None:
+    """Send all messages at once, which the kernel does one after the other, and wait for its word on each.
+
+    Raises OSError, of the first that failed; those behind it were tried all the same.
+    """
+    sent = b""
+    for number, one in enumerate(messages):
+        flags = NLM_F_REQUEST | NLM_F_ACK | one.flags
+        sent += struct.pack(_NLMSG, 16 + len(one.body), one.kind, flags, number, 0) + one.body + bytes(-len(one.body) % 4)
+    sock.sendto(sent, (0, 0))
+    failed: OSError | None = None
+    missing = len(messages)
+    while missing:
+        data = sock.recv(_SIZE)
+        while len(data) >= 20:
+            length, answer, _flags, number, _port = struct.unpack_from(_NLMSG, data)
+            if answer == NLMSG_ERROR:
+                missing -= 1
+                code = -struct.unpack_from("=i", data, 16)[0]
+                if code and failed is None:
+                    failed = OSError(code, f"{messages[number].attempt}: {os.strerror(code)}")
+            data = data[length + 3 & ~3 :]
+    if failed:
+        raise failed
 
 
 def _ask(sock: _socket.socket, kind: int, flags: int, body: bytes, attempt: str) -> list[bytes]:
     """Send a message and return the bodies of the answers, up to the one that ends them."""
-    sock.send(struct.pack(_NLMSG, 16 + len(body), kind, NLM_F_REQUEST | flags, 1, 0) + body)
+    sock.sendto(struct.pack(_NLMSG, 16 + len(body), kind, NLM_F_REQUEST | flags, 1, 0) + body, (0, 0))
     answers: list[bytes] = []
     while True:
         data = sock.recv(_SIZE)

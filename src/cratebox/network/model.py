@@ -76,7 +76,10 @@ class Wish(Record):
 
 
 class Endpoint(Record):
-    """What he got: an interface in his namespace, its other end on the bridge, and his addresses. `aliases` are all his names there."""
+    """What he got: an interface in his namespace, its other end on the bridge, and his addresses. `aliases` are all his names there.
+
+    `gateway` is empty on an internal network. `bridge`, `mtu` and `apart` (not to reach the others there) are of his network.
+    """
 
     network: str  # the ID of the network
     name: str  # its name
@@ -90,12 +93,16 @@ class Endpoint(Record):
     prefix6: int = 0
     gateway6: str = ""
     aliases: tuple[str, ...] = ()
+    bridge: str = ""
+    mtu: int = 0
+    apart: bool = False
 
 
 class Reservation(Record):
     """All that a namespace gets, reserved before it exists. `owner` is a word of the caller's (an ID), `label` what people call him.
 
-    `ports` have a `host` that is reserved for him. `resolver`: whether names are resolved for him, at RESOLVER.
+    `ports` have a `host` that is reserved for him. `resolver`: whether names are resolved for him, at RESOLVER;
+    `upstreams`: who is asked for those that are none of ours, () for the resolvers of the machine.
     """
 
     owner: str
@@ -103,6 +110,7 @@ class Reservation(Record):
     endpoints: tuple[Endpoint, ...] = ()
     ports: tuple[Port, ...] = ()
     resolver: bool = False
+    upstreams: tuple[str, ...] = ()
 
 
 RESOLVER = "127.0.0.11"  # inside of each namespace on a network with names, as Docker's

@@ -1,0 +1,158 @@
+"""nf_tables over nfnetlink: elements of sets and maps that come and go, and what tells whose a table is.
+
+Rules are text that nft(8) reads, once a boot; an element is some microseconds of netlink. Messages and attributes by
+linux/netfilter/nfnetlink.h and nf_tables.h; their numbers are in network order. What is in one transaction is done whole or not at
+all.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import struct
+
+AF_NETLINK, NETLINK_NETFILTER = 16, 12
+NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6 = 1, 2, 10
+NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 16, 17
+NFNL_SUBSYS_NFTABLES = 10
+NFT_MSG_GETTABLE, NFT_MSG_GETCHAIN, NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM = 1, 4, 12, 14
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_CREATE = 0x1, 0x4, 0x300, 0x400
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLA_F_NESTED = 0x8000
+NFTA_TABLE_NAME, NFTA_TABLE_USERDATA = 1, 6
+NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_HOOK, NFTA_CHAIN_POLICY, NFTA_CHAIN_TYPE = 1, 3, 4, 5, 7
+NFTA_HOOK_HOOKNUM, NF_INET_FORWARD, NF_DROP = 1, 2, 0
+NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS = 1, 2, 3
+NFTA_LIST_ELEM, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_DATA, NFTA_DATA_VALUE = 1, 1, 2, 1
+_NLMSG = "=IHHII"  # struct nlmsghdr: length, type, flags, sequence, port
+_SIZE = 1 << 16
+
+
+def open_socket() -> _socket.socket:
+    """Return a socket of the network namespace that the caller is in. Raises OSError."""
+    sock = _socket.socket(AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+    sock.bind((0, 0))
+    return sock
+
+
+def table_userdata(sock: _socket.socket, name: str) -> bytes | None:
+    """Return what its maker attached to the inet table `name` (its comment is in it); None where there is none. Raises OSError."""
+    try:
+        answers = _ask(sock, NFT_MSG_GETTABLE, NLM_F_ACK, NFPROTO_INET, _text(NFTA_TABLE_NAME, name), f"look for table {name}")
+    except FileNotFoundError:
+        return None
+    return _attributes(answers[0][4:]).get(NFTA_TABLE_USERDATA, b"")
+
+
+def forward_chains(sock: _socket.socket) -> list[tuple[int, str, str, bool]]:
+    """Return the filters of what is forwarded: family, table and chain of each, and whether its policy is to drop. Raises OSError."""
+    found = []
+    for body in _ask(sock, NFT_MSG_GETCHAIN, NLM_F_DUMP, 0, b"", "list chains"):
+        words = _attributes(body[4:])
+        hook = _attributes(words.get(NFTA_CHAIN_HOOK, b"")).get(NFTA_HOOK_HOOKNUM)
+        if hook is None or int.from_bytes(hook, "big") != NF_INET_FORWARD or words.get(NFTA_CHAIN_TYPE) != b"filter\0":
+            continue
+        table, chain = (os.fsdecode(words.get(kind, b"").rstrip(b"\0")) for kind in (NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME))
+        drops = words.get(NFTA_CHAIN_POLICY) == struct.pack(">I", NF_DROP)
+        if body[0] in {NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6}:
+            found.append((body[0], table, chain, drops))
+    return found
+
+
+def add_elements(sock: _socket.socket, table: str, elements: list[tuple[str, bytes, bytes]]) -> None:
+    """Add elements to maps of the inet `table`: map, key and value of each, all or none.
+
+    One that is there already with the same value is no error. Raises OSError: EEXIST where it has another value, ENOENT where there
+    is no such table or map.
+    """
+    _transact(
+        sock, NFT_MSG_NEWSETELEM, NLM_F_CREATE, [_element(table, *one) for one in elements], f"add elements to table {table}"
+    )
+
+
+def delete_elements(sock: _socket.socket, table: str, elements: list[tuple[str, bytes, bytes]]) -> None:
+    """Delete elements from maps of the inet `table`; those that are not there are no error. Raises OSError."""
+    attempt = f"delete elements of table {table}"
+    try:
+        _transact(sock, NFT_MSG_DELSETELEM, 0, [_element(table, *one) for one in elements], attempt)
+    except FileNotFoundError:  # none was deleted
+        for one in elements if len(elements) > 1 else ():
+            delete_elements(sock, table, [one])
+
+
+def _element(table: str, name: str, key: bytes, value: bytes) -> bytes:
+    words = _nested(NFTA_SET_ELEM_KEY, _attribute(NFTA_DATA_VALUE, key))
+    words += _nested(NFTA_SET_ELEM_DATA, _attribute(NFTA_DATA_VALUE, value))
+    elements = _nested(NFTA_SET_ELEM_LIST_ELEMENTS, _nested(NFTA_LIST_ELEM, words))
+    return _text(NFTA_SET_ELEM_LIST_TABLE, table) + _text(NFTA_SET_ELEM_LIST_SET, name) + elements
+
+
+def _transact(sock: _socket.socket, kind: int, flags: int, bodies: list[bytes], attempt: str) -> None:
+    """Send `bodies`, messages of one kind, as one transaction. Raises OSError for the first that the kernel refused."""
+    sent = _batch_edge(NFNL_MSG_BATCH_BEGIN, 0)
+    for number, body in enumerate(bodies, 1):
+        last = NLM_F_ACK if number == len(bodies) else 0
+        sent += _message(kind, NLM_F_REQUEST | flags | last, number, NFPROTO_INET, body)
+    sock.sendto(sent + _batch_edge(NFNL_MSG_BATCH_END, len(bodies) + 1), (0, 0))
+    refused = 0
+    while True:
+        data = sock.recv(_SIZE)
+        while len(data) >= 20:
+            length, answer, _flags, number, _port = struct.unpack_from(_NLMSG, data)
+            if answer == NLMSG_ERROR:
+                refused = refused or -struct.unpack_from("=i", data, 16)[0]
+                if number in {0, len(bodies)}:  # of the whole, or of the last one
+                    if refused:
+                        raise OSError(refused, f"{attempt}: {os.strerror(refused)}")
+                    return
+            data = data[length + 3 & ~3 :]
+
+
+def _ask(sock: _socket.socket, kind: int, flags: int, family: int, body: bytes, attempt: str) -> list[bytes]:
+    """Send a question and return the bodies of the answers."""
+    sock.sendto(_message(kind, NLM_F_REQUEST | flags, 1, family, body), (0, 0))
+    answers: list[bytes] = []
+    while True:
+        data = sock.recv(_SIZE)
+        while len(data) >= 16:
+            length, answer, _flags, _number, _port = struct.unpack_from(_NLMSG, data)
+            if answer in {NLMSG_ERROR, NLMSG_DONE}:
+                number = -struct.unpack_from("=i", data, 16)[0] if length >= 20 else 0
+                if number > 0:
+                    raise OSError(number, f"{attempt}: {os.strerror(number)}")
+                return answers
+            answers.append(data[16:length])
+            data = data[length + 3 & ~3 :]
+
+
+def _message(kind: int, flags: int, number: int, family: int, body: bytes) -> bytes:
+    header = struct.pack(_NLMSG, 20 + len(body), NFNL_SUBSYS_NFTABLES << 8 | kind, flags, number, 0)
+    return header + struct.pack(">BBH", family, 0, 0) + body  # struct nfgenmsg: family, version, resource
+
+
+def _batch_edge(kind: int, number: int) -> bytes:
+    return struct.pack(_NLMSG, 20, kind, NLM_F_REQUEST, number, 0) + struct.pack(">BBH", 0, 0, NFNL_SUBSYS_NFTABLES)
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    """Return struct nlattr with its value, padded to four bytes."""
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _nested(kind: int, value: bytes) -> bytes:
+    return _attribute(NLA_F_NESTED | kind, value)
+
+
+def _text(kind: int, value: str) -> bytes:
+    return _attribute(kind, os.fsencode(value) + b"\0")
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found = {}
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        if length < 4:
+            break
+        found[kind & 0x3FFF] = data[4:length]
+        data = data[length + 3 & ~3 :]
+    return found

@@ -1,0 +1,273 @@
+"""Packets between containers, the machine and others: a table of nftables of our own, `inet crate`.
+
+The rules never change while the machine runs; what changes are the elements of its sets and maps. They are loaded as text by nft(8),
+whole, when a network is made or removed, or somebody has deleted them; a published port is an element that a container's start adds
+by netlink (linux/nftables.py) and its end deletes.
+
+    prerouting, output   who asks for a published port of this machine is led to the container (dnat)
+    postrouting          who leaves a bridge for elsewhere has the machine's address; so has what comes back through its own bridge, or
+                         from 127.0.0.1, for the answer must come through here
+    forward              into a bridge comes what answers, what was published, and what its own containers send
+
+What other tables drop stays dropped: in nf_tables an accept ends one chain, a drop all of them. `obstacle` tells of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from cratebox.errors import RuntimeFailure, Unsupported
+from cratebox.linux import nftables
+from cratebox.network import bridge
+from cratebox.network.addresses import packed
+from cratebox.network.model import Network, Place, Port
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Element = tuple[str, bytes, bytes]
+
+PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+_GENERATION = "crate: rules of generation 1"  # another one where the rules below are others
+_NEEDS_NFT = "apt-get install nftables, or the like; --network host and --network none need none"
+
+_SETS = """
+    set bridges { type ifname; elements = { %(bridges)s } }
+    set internal { type ifname; elements = { %(internal)s } }
+    set together { type ifname . ifname; elements = { %(together)s } }
+    set own4 { type ifname . ipv4_addr; flags interval; elements = { %(own4)s } }
+    set own6 { type ifname . ipv6_addr; flags interval; elements = { %(own6)s } }
+    set masked4 { type ipv4_addr; flags interval; elements = { %(masked4)s } }
+    set masked6 { type ipv6_addr; flags interval; elements = { %(masked6)s } }
+    map any4 { type inet_proto . inet_service : ipv4_addr . inet_service; elements = { %(any4)s } }
+    map any6 { type inet_proto . inet_service : ipv6_addr . inet_service; elements = { %(any6)s } }
+    map at4 { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; elements = { %(at4)s } }
+    map at6 { type inet_proto . ipv6_addr . inet_service : ipv6_addr . inet_service; elements = { %(at6)s } }
+"""
+_CHAINS = """
+    chain published {
+        dnat ip to meta l4proto . ip daddr . th dport map @at4
+        dnat ip to meta l4proto . th dport map @any4
+        dnat ip6 to meta l4proto . ip6 daddr . th dport map @at6
+        dnat ip6 to meta l4proto . th dport map @any6
+    }
+    chain prerouting {
+        type nat hook prerouting priority dstnat; policy accept
+        # 127.0.0.1 is asked for by this machine alone, in output: a neighbour who does lies
+        ip daddr 127.0.0.0/8 return
+        meta l4proto { tcp, udp, sctp } fib daddr type local jump published
+    }
+    chain output {
+        type nat hook output priority -100; policy accept
+        meta l4proto { tcp, udp, sctp } fib daddr type local jump published
+    }
+    chain postrouting {
+        type nat hook postrouting priority srcnat; policy accept
+        ip saddr 127.0.0.0/8 oifname @bridges masquerade
+        ct status dnat oifname . ip saddr @own4 masquerade
+        ct status dnat oifname . ip6 saddr @own6 masquerade
+        ip saddr @masked4 oifname != @bridges masquerade
+        ip6 saddr @masked6 oifname != @bridges masquerade
+    }
+    chain raw {
+        type filter hook prerouting priority raw; policy accept
+        # route_localnet lets a bridge's containers ask for the machine's 127.0.0.1 (CVE-2020-8558)
+        iifname @bridges ip daddr 127.0.0.0/8 drop
+        iifname @bridges ip saddr 127.0.0.0/8 drop
+    }
+    chain forward {
+        type filter hook forward priority filter; policy accept
+        iifname . oifname @together accept
+        iifname @internal drop
+        oifname @bridges goto into
+    }
+    chain into {
+        oifname @internal drop
+        ct state established,related accept
+        ct status dnat accept
+        drop
+    }
+"""
+
+
+def table(place: Place) -> str:
+    """Return the name of the place's table: `crate`, with a hash where the place is not the usual one."""
+    if bridge.is_usual(place):
+        return "crate"
+    found = 0xCBF29CE484222325  # FNV-1a: a hash that needs no import
+    for byte in f"{place.root}\0{place.state}".encode():
+        found = (found ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return f"crate-{found:016x}"
+
+
+def is_loaded(place: Place) -> bool:
+    """Whether our rules are there. Raises OSError."""
+    sock = nftables.open_socket()
+    try:
+        found = nftables.table_userdata(sock, table(place))
+    finally:
+        sock.close()
+    return found is not None and _GENERATION.encode() in found
+
+
+def load(place: Place, networks: Iterable[Network], published: Iterable[Element]) -> None:
+    """Load the rules, in the place of any that are there, in one transaction. Raises Unsupported, RuntimeFailure."""
+    name = table(place)
+    sets = _elements_of(networks)
+    for which, key, value in published:
+        sets[which].append(_written(which, key, value))
+    lines = (_SETS % {which: ", ".join(found) for which, found in sets.items()}).splitlines()
+    body = "\n".join(line.replace("elements = {  }", "") for line in lines)  # nft knows no empty list
+    _nft(
+        f'table inet {name} {{}}\ndelete table inet {name}\ntable inet {name} {{\ncomment "{_GENERATION}"\n{body}{_CHAINS}}}\n'
+    )
+
+
+def unload(place: Place) -> None:
+    """Delete the table, where it is. Raises Unsupported, RuntimeFailure."""
+    _nft(f"table inet {table(place)} {{}}\ndelete table inet {table(place)}\n")
+
+
+def publish(place: Place, found: list[Element]) -> bool:
+    """Lead who asks for published ports to their container; False where the rules are not loaded (any more). Raises OSError."""
+    sock = nftables.open_socket()
+    try:
+        try:
+            nftables.add_elements(sock, table(place), found)
+        except FileExistsError:  # of somebody who has ended, and was not swept
+            nftables.delete_elements(sock, table(place), found)
+            nftables.add_elements(sock, table(place), found)
+        except FileNotFoundError:
+            return False
+    finally:
+        sock.close()
+    return True
+
+
+def withdraw(place: Place, found: list[Element]) -> None:
+    """Lead nobody to these any more. Raises OSError."""
+    sock = nftables.open_socket()
+    try:
+        nftables.delete_elements(sock, table(place), found)
+    finally:
+        sock.close()
+
+
+def elements(port: Port, ip: str, ip6: str) -> list[Element]:
+    """Return the elements of the maps, one a family, that lead who asks for `port` to these addresses."""
+    protocol, host, inner = PROTOCOLS[port.protocol].to_bytes(4, "little"), _service(port.host), _service(port.container)
+    at = packed(port.host_ip) if port.host_ip else b""
+    wide = not any(at)  # 0.0.0.0 and :: are all addresses of a family, and "" those of both
+    made = []
+    for family, own in ((4, ip), (6, ip6)):
+        if own and (not at or len(at) == (4 if family == 4 else 16)):
+            key = protocol + host if wide else protocol + at + host
+            made.append((f"{'any' if wide else 'at'}{family}", key, packed(own) + inner))
+    return made
+
+
+def _service(port: int) -> bytes:
+    return port.to_bytes(2, "big") + b"\0\0"
+
+
+def _elements_of(networks: Iterable[Network]) -> dict[str, list[str]]:
+    sets: dict[str, list[str]] = {
+        name: []
+        for name in ("bridges", "internal", "together", "own4", "own6", "masked4", "masked6", "any4", "any6", "at4", "at6")
+    }
+    for one in networks:
+        word = f'"{one.interface}"'
+        sets["bridges"].append(word)
+        if one.internal:
+            sets["internal"].append(word)
+        if one.icc:
+            sets["together"].append(f"{word} . {word}")
+        for subnet in one.subnets:
+            family = 6 if ":" in subnet.subnet else 4
+            sets[f"own{family}"].append(f"{word} . {subnet.subnet}")
+            if one.masquerade and not one.internal:
+                sets[f"masked{family}"].append(subnet.subnet)
+    return sets
+
+
+def _written(which: str, key: bytes, value: bytes) -> str:
+    """Return an element of a map as nft reads it."""
+    from cratebox.network.addresses import from_packed
+
+    size = 4 if which.endswith("4") else 16
+    protocol = {number: name for name, number in PROTOCOLS.items()}[key[0]]
+    at = f" . {from_packed(key[4:-4])}" if which.startswith("at") else ""
+    inner = int.from_bytes(value[size : size + 2], "big")
+    return f"{protocol}{at} . {int.from_bytes(key[-4:-2], 'big')} : {from_packed(value[:size])} . {inner}"
+
+
+def _nft(text: str) -> None:
+    import subprocess
+
+    try:
+        done = subprocess.run([_program(), "-f", "-"], input=text, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise Unsupported(f"cannot start nft: {error.strerror}", _NEEDS_NFT) from None
+    if done.returncode:
+        said = next((line for line in done.stderr.splitlines() if "rror" in line), done.stderr.strip())
+        if "Operation not supported" in said or "Operation not permitted" in said:
+            raise Unsupported(
+                f"nft cannot load rules: {said}", "the kernel needs nf_tables, nft_nat, nft_masq and nft_fib_inet"
+            )
+        raise RuntimeFailure(f"nft refuses the rules of crate: {said}", "crate needs nftables 1.0 or later")
+
+
+def _program() -> str:
+    """Not by PATH alone: sbin is in root's, but not in that of everything which calls crate."""
+    places = (*os.environ.get("PATH", "").split(":"), "/usr/sbin", "/sbin", "/usr/local/sbin")
+    for directory in places:
+        if directory.startswith("/") and os.access(directory + "/nft", os.X_OK):
+            return directory + "/nft"
+    raise Unsupported("networks need the program nft, which is not there", _NEEDS_NFT)
+
+
+def obstacle(interface: str) -> tuple[str, str] | None:
+    """Return what keeps packets from being forwarded, and the command that would allow them; None where nothing is known to.
+
+    Another table that drops them has the last word, and is its owner's: nothing of it is changed.
+    """
+    sock = nftables.open_socket()
+    try:
+        found = nftables.forward_chains(sock)
+    except OSError as error:
+        if error.errno in {errno.EPERM, errno.EOPNOTSUPP}:
+            return None
+        raise
+    finally:
+        sock.close()
+    for _family, name, chain, drops in found:
+        if name == "firewalld":
+            return (
+                f"firewalld decides what is forwarded: it may keep containers on {interface} from the outside",
+                f"firewall-cmd --permanent --zone=trusted --add-interface={interface} && firewall-cmd --reload",
+            )
+        if drops and name == "filter" and chain == "FORWARD":
+            where = _iptables_chain()
+            return (
+                f"the policy of the chain FORWARD is to drop: containers on {interface} do not reach the outside",
+                f"iptables -I {where} -i {interface} -j ACCEPT && iptables -I {where} -o {interface} -j ACCEPT",
+            )
+        if drops and not name.startswith("crate"):
+            return (
+                f"the chain {chain} of the nftables table {name} drops what is forwarded: containers on {interface} do not reach the outside",
+                f"add to it: iifname {interface} accept; oifname {interface} accept",
+            )
+    return None
+
+
+def _iptables_chain() -> str:
+    """Docker keeps a chain for the rules of others, which its own start does not flush."""
+    import subprocess
+
+    for program in ("/usr/sbin/iptables", "/sbin/iptables"):
+        if os.access(program, os.X_OK):
+            done = subprocess.run([program, "-w", "-n", "-L", "DOCKER-USER"], capture_output=True, check=False)
+            return "DOCKER-USER" if done.returncode == 0 else "FORWARD"
+    return "FORWARD"
