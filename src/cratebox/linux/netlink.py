@@ -23,7 +23,7 @@ NLM_F_REQUEST, NLM_F_MULTI, NLM_F_ACK, NLM_F_DUMP, NLM_F_CREATE, NLM_F_EXCL = 0x
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_PID, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 19, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
-IFLA_BRPORT_ISOLATED, VETH_INFO_PEER = 33, 1
+IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED, VETH_INFO_PEER = 4, 33, 1
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
 RT_TABLE_MAIN, RT_TABLE_LOCAL, RTPROT_BOOT, RTN_UNICAST = 254, 255, 3, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
@@ -171,12 +171,14 @@ def veth_message(name: str, master: int, pid: int, peer: str, mac: bytes, mtu: i
     return Message(f"make the interfaces {name} and {peer}", RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
 
 
-def isolation_message(name: str) -> Message:
-    """Return the message that keeps the port `name` of a bridge from the other ports that are isolated."""
-    data = _attribute(IFLA_BRPORT_ISOLATED, b"\1")
+def port_message(name: str, isolated: bool, hairpin: bool) -> Message:
+    """Return the message that says of the port `name` of a bridge whether it is kept from other isolated ones, and whether packets go
+    out by it that came in by it.
+    """
+    data = _attribute(IFLA_BRPORT_ISOLATED, bytes((isolated,))) + _attribute(IFLA_BRPORT_MODE, bytes((hairpin,)))
     info = _attribute(IFLA_INFO_SLAVE_KIND, b"bridge\0") + _attribute(IFLA_INFO_SLAVE_DATA, data)
     words = _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0") + _attribute(IFLA_LINKINFO, info)
-    return Message(f"isolate {name}", RTM_NEWLINK, 0, struct.pack(_IFINFO, 0, 0, 0, 0, 0) + words)
+    return Message(f"set up the port {name}", RTM_NEWLINK, 0, struct.pack(_IFINFO, 0, 0, 0, 0, 0) + words)
 
 
 def delete_link(sock: _socket.socket, name: str) -> None:

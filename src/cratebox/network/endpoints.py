@@ -11,20 +11,13 @@ made, and leaves it after that is gone.
 
 from __future__ import annotations
 
-import errno
 import os
-from _socket import AF_INET, AF_INET6
 
 from cratebox.errors import Conflict, CrateError, NotFound, RuntimeFailure
-from cratebox.linux import netlink, process
-from cratebox.network import allocation, bridge, firewall, inside, leases, ports
-from cratebox.network.addresses import packed, parse_mac
+from cratebox.linux import process
+from cratebox.network import allocation, bridge, firewall, leases, plugging, ports, publishing
 from cratebox.network.leases import Lease, Ledger
 from cratebox.network.model import Endpoint, Network, Place, Port, Reservation, Wish
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import _socket
 
 
 def reserve(
@@ -49,12 +42,16 @@ def reserve(
     if wanted and all(one.network.internal for one in wishes):
         raise Conflict(f"{label}: a port cannot be published where all networks are internal", "add a network that is not")
     networks = [one.network for one in wishes]
+    if place.rootless and not all(one.internal for one in networks):
+        from cratebox.network import usermode
+
+        usermode.check(place, wanted)
     with Ledger(place) as ledger:
         _sweep(place, ledger, owner)
         _ready(place, networks, ledger)
         before = ledger.get(owner)
         if before:
-            _withdraw(place, before.reservation)
+            _cut_off(place, before.reservation)
             ledger.drop(owner)
         endpoints = tuple(allocation.endpoint(ledger, one, before.reservation if before else None) for one in wishes)
         chosen = ports.choose(wanted, _ports_of(ledger), hold) if wanted else ()
@@ -84,8 +81,7 @@ def attach(place: Place, reservation: Reservation, pid: int) -> None:
         ledger.put(lease.replace(pid=pid, started=process.start_time(pid)))
         ledger.save()
     try:
-        _plug(place, lease.reservation, lease.reservation.endpoints, pid)
-        _publish(place, lease.reservation)
+        _make(place, lease.reservation, lease.reservation.endpoints, pid)
     except OSError as error:
         raise RuntimeFailure(f"network of {reservation.label}: {error.strerror}") from None
 
@@ -112,8 +108,7 @@ def join(
         ledger.save()
     if pid:
         try:
-            _plug(place, after, (made,), pid)
-            _publish(place, after)
+            _make(place, after, (made,), pid)
         except (OSError, CrateError) as error:
             _replace(place, before)
             raise RuntimeFailure(f"network {wish.network.name}: {getattr(error, 'strerror', None) or error}") from None
@@ -128,11 +123,13 @@ def leave(place: Place, owner: str, network_id: str, pid: int) -> None:
         raise NotFound(f"{before.label if before else owner[:12]} is not on this network")
     after = before.replace(endpoints=tuple(one for one in before.endpoints if one.network != network_id))
     try:
-        _withdraw(place, before)
+        if not place.rootless:
+            publishing.withdraw(place, before)
         if pid:
-            _unplug(place, left[0], after, pid)
-            _publish(place, after)
+            plugging.unplug(place, left[0], after, pid)
         _replace(place, after)
+        if pid and not place.rootless and not publishing.publish(place, after):
+            reload(place)
     except OSError as error:
         raise RuntimeFailure(f"network {left[0].name}: {error.strerror}") from None
 
@@ -214,7 +211,7 @@ def reload(place: Place, ledger: Ledger | None = None) -> None:
     networks = definitions.all_of(place)
     if networks:
         found = [leases.lease_of(one).reservation for one in ledger.by_owner.values()]
-        firewall.load(place, networks, [one for reservation in found for one in _elements(reservation)])
+        firewall.load(place, networks, [one for reservation in found for one in publishing.written(reservation)])
     else:
         firewall.unload(place)
 
@@ -274,8 +271,12 @@ def _sweep(place: Place, ledger: Ledger, spare: str = "") -> bool:
 def _give_up(place: Place, ledger: Ledger, found: list[Lease]) -> None:
     """Rules first: a lease is the only thing that tells of them. The interfaces go with their namespace."""
     for one in found:
-        _withdraw(place, one.reservation)
+        _cut_off(place, one.reservation)
         ledger.drop(one.reservation.owner)
+    if place.rootless and not ledger.by_owner:
+        from cratebox.network import usernet
+
+        usernet.end(place)
 
 
 def _ready(place: Place, networks: list[Network], ledger: Ledger) -> None:
@@ -290,110 +291,40 @@ def _ready(place: Place, networks: list[Network], ledger: Ledger) -> None:
         reload(place, ledger)
 
 
-def _plug(place: Place, reservation: Reservation, new: tuple[Endpoint, ...], pid: int) -> None:
-    """Make the interfaces of the endpoints `new`. Raises OSError, RuntimeFailure."""
-    outside = bridge.open_outside(place)
-    try:
-        sockets = inside.open_sockets(pid, place.rootless, (inside.NETLINK,), _settings(new))
-        try:
-            for one in new:
-                _pair(place, one, outside, pid)
-            _configure(sockets[0], reservation, new)
-        finally:
-            for sock in sockets:
-                sock.close()
-    finally:
-        outside.close()
+def _make(place: Place, reservation: Reservation, new: tuple[Endpoint, ...], pid: int) -> None:
+    """Put the namespace of process `pid` on the networks of the endpoints `new`. Raises OSError, CrateError."""
+    first = new == reservation.endpoints
+    names = reservation.resolver and (first or not _has_names(place, reservation, pid))
+    if not place.rootless:
+        plugging.plug(place, reservation, new, pid, names)
+        if first and not publishing.publish(place, reservation):
+            reload(place)
+        return
+    from cratebox.network import usermode
+
+    # The way outside is a program, which takes its time to begin.
+    way = usermode.begin(place, reservation.owner, reservation.ports, pid) if _opens(reservation, new) else None
+    plugging.plug(place, reservation, new, pid, names)
+    if way:
+        usermode.await_ready(way)
 
 
-def _settings(new: tuple[Endpoint, ...]) -> tuple[tuple[str, str], ...]:
-    """For interfaces that are about to come: no IPv6 where the network has none, and no belief in who says he is a router."""
-    if any(one.ip6 for one in new):
-        return ("net/ipv6/conf/default/disable_ipv6", "0"), ("net/ipv6/conf/default/accept_ra", "0")
-    return (("net/ipv6/conf/default/disable_ipv6", "1"),)
+def _has_names(place: Place, reservation: Reservation, pid: int) -> bool:
+    from cratebox.network import dns
+
+    return dns.is_attached(place, reservation.owner, pid)
 
 
-def _pair(place: Place, one: Endpoint, outside: _socket.socket, pid: int) -> None:
-    index = netlink.link_index(outside, one.bridge)
-    if not index:
-        from cratebox.network import definitions
-
-        index = bridge.ready(place, definitions.load(place, one.name), outside)
-    made = [netlink.veth_message(one.outside, index, pid, one.interface, parse_mac(one.mac), one.mtu)]
-    if one.apart:
-        made.append(netlink.isolation_message(one.outside))
-    netlink.perform(outside, made)
+def _opens(reservation: Reservation, new: tuple[Endpoint, ...]) -> bool:
+    """Whether what is for elsewhere leaves since the endpoints `new` are there."""
+    return reservation.outward() in new
 
 
-def _configure(sock: _socket.socket, reservation: Reservation, new: tuple[Endpoint, ...]) -> None:
-    """Give the interfaces their addresses, bring them up, and lead all that is elsewhere to the first gateway."""
-    indices = netlink.links(sock)
-    messages = []
-    for one in new:
-        index = indices[one.interface]
-        for address, prefix in ((one.ip, one.prefix), (one.ip6, one.prefix6)):
-            if address:
-                family = AF_INET6 if ":" in address else AF_INET
-                messages.append(netlink.address_message(index, bridge.address_of(family, prefix, packed(address))))
-        messages.append(netlink.up_message(index))
-    netlink.perform(sock, messages + _default_routes(reservation, new, indices))
+def _cut_off(place: Place, reservation: Reservation) -> None:
+    """End all that is his and does not end with his namespace."""
+    if not place.rootless:
+        publishing.withdraw(place, reservation)
+    elif reservation.outward():
+        from cratebox.network import usermode
 
-
-def _default_routes(reservation: Reservation, new: tuple[Endpoint, ...], indices: dict[str, int]) -> list[netlink.Message]:
-    """Without root the way outside is another one: network/usermode.py makes it, and its route."""
-    made = []
-    for family, field in ((AF_INET, "gateway"), (AF_INET6, "gateway6")):
-        first = _outward(reservation, field)
-        if first in new:
-            made.append(netlink.default_route_message(family, packed(getattr(first, field)), indices[first.interface]))
-    return made
-
-
-def _outward(reservation: Reservation, field: str = "gateway") -> Endpoint | None:
-    """Return the endpoint by which everything leaves that is for elsewhere, and published ports come."""
-    return next((one for one in reservation.endpoints if getattr(one, field)), None)
-
-
-def _unplug(place: Place, left: Endpoint, after: Reservation, pid: int) -> None:
-    """Delete the interfaces of the endpoint `left`; what it was the way for goes by the next one. Raises OSError."""
-    outside = bridge.open_outside(place)
-    try:
-        netlink.delete_link(outside, left.outside)
-    except OSError as error:
-        if error.errno != errno.ENODEV:
-            raise
-    finally:
-        outside.close()
-    moved = tuple(one for one in after.endpoints if one in {_outward(after), _outward(after, "gateway6")})
-    if moved:
-        sock = inside.open_sockets(pid, place.rootless, (inside.NETLINK,))[0]
-        try:
-            netlink.perform(sock, _default_routes(after, moved, netlink.links(sock)))
-        except FileExistsError:
-            pass  # it went by another one before
-        finally:
-            sock.close()
-
-
-def _elements(reservation: Reservation) -> list[firewall.Element]:
-    """What leads who asks for his published ports to him."""
-    found = []
-    for field in ("gateway", "gateway6"):
-        end = _outward(reservation, field)
-        if end:
-            four, six = (end.ip, "") if field == "gateway" else ("", end.ip6)
-            for port in reservation.ports:
-                found += firewall.elements(port, four, six)
-    return found
-
-
-def _publish(place: Place, reservation: Reservation) -> None:
-    found = _elements(reservation) if reservation.ports and not place.rootless else []
-    if found and not firewall.publish(place, found):
-        reload(place)
-
-
-def _withdraw(place: Place, reservation: Reservation) -> None:
-    found = _elements(reservation) if reservation.ports and not place.rootless else []
-    if found:
-        firewall.withdraw(place, found)
+        usermode.end(place, reservation.owner)

@@ -20,16 +20,13 @@ import os
 from cratebox.errors import RuntimeFailure, Unsupported
 from cratebox.linux import nftables
 from cratebox.network import bridge
-from cratebox.network.addresses import packed
-from cratebox.network.model import Network, Place, Port
+from cratebox.network.model import Network, Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    Element = tuple[str, bytes, bytes]
 
-PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _GENERATION = "crate: rules of generation 1"  # another one where the rules below are others
 _NEEDS_NFT = "apt-get install nftables, or the like; --network host and --network none need none"
 
@@ -77,6 +74,12 @@ _CHAINS = """
         iifname @bridges ip daddr 127.0.0.0/8 drop
         iifname @bridges ip saddr 127.0.0.0/8 drop
     }
+    chain redirects {
+        type filter hook output priority filter; policy accept
+        # a container that asks a published port of another on its bridge is not to be told of a shorter way: we must see the answer
+        oifname @bridges icmp type redirect drop
+        oifname @bridges icmpv6 type nd-redirect drop
+    }
     chain forward {
         type filter hook forward priority filter; policy accept
         iifname . oifname @together accept
@@ -112,12 +115,15 @@ def is_loaded(place: Place) -> bool:
     return found is not None and _GENERATION.encode() in found
 
 
-def load(place: Place, networks: Iterable[Network], published: Iterable[Element]) -> None:
-    """Load the rules, in the place of any that are there, in one transaction. Raises Unsupported, RuntimeFailure."""
+def load(place: Place, networks: Iterable[Network], published: Iterable[tuple[str, str]]) -> None:
+    """Load the rules, in the place of any that are there, in one transaction. `published`: a map and an element as nft reads it.
+
+    Raises Unsupported, RuntimeFailure.
+    """
     name = table(place)
     sets = _elements_of(networks)
-    for which, key, value in published:
-        sets[which].append(_written(which, key, value))
+    for which, element in published:
+        sets[which].append(element)
     lines = (_SETS % {which: ", ".join(found) for which, found in sets.items()}).splitlines()
     body = "\n".join(line.replace("elements = {  }", "") for line in lines)  # nft knows no empty list
     _nft(
@@ -128,48 +134,6 @@ def load(place: Place, networks: Iterable[Network], published: Iterable[Element]
 def unload(place: Place) -> None:
     """Delete the table, where it is. Raises Unsupported, RuntimeFailure."""
     _nft(f"table inet {table(place)} {{}}\ndelete table inet {table(place)}\n")
-
-
-def publish(place: Place, found: list[Element]) -> bool:
-    """Lead who asks for published ports to their container; False where the rules are not loaded (any more). Raises OSError."""
-    sock = nftables.open_socket()
-    try:
-        try:
-            nftables.add_elements(sock, table(place), found)
-        except FileExistsError:  # of somebody who has ended, and was not swept
-            nftables.delete_elements(sock, table(place), found)
-            nftables.add_elements(sock, table(place), found)
-        except FileNotFoundError:
-            return False
-    finally:
-        sock.close()
-    return True
-
-
-def withdraw(place: Place, found: list[Element]) -> None:
-    """Lead nobody to these any more. Raises OSError."""
-    sock = nftables.open_socket()
-    try:
-        nftables.delete_elements(sock, table(place), found)
-    finally:
-        sock.close()
-
-
-def elements(port: Port, ip: str, ip6: str) -> list[Element]:
-    """Return the elements of the maps, one a family, that lead who asks for `port` to these addresses."""
-    protocol, host, inner = PROTOCOLS[port.protocol].to_bytes(4, "little"), _service(port.host), _service(port.container)
-    at = packed(port.host_ip) if port.host_ip else b""
-    wide = not any(at)  # 0.0.0.0 and :: are all addresses of a family, and "" those of both
-    made = []
-    for family, own in ((4, ip), (6, ip6)):
-        if own and (not at or len(at) == (4 if family == 4 else 16)):
-            key = protocol + host if wide else protocol + at + host
-            made.append((f"{'any' if wide else 'at'}{family}", key, packed(own) + inner))
-    return made
-
-
-def _service(port: int) -> bytes:
-    return port.to_bytes(2, "big") + b"\0\0"
 
 
 def _elements_of(networks: Iterable[Network]) -> dict[str, list[str]]:
@@ -190,17 +154,6 @@ def _elements_of(networks: Iterable[Network]) -> dict[str, list[str]]:
             if one.masquerade and not one.internal:
                 sets[f"masked{family}"].append(subnet.subnet)
     return sets
-
-
-def _written(which: str, key: bytes, value: bytes) -> str:
-    """Return an element of a map as nft reads it."""
-    from cratebox.network.addresses import from_packed
-
-    size = 4 if which.endswith("4") else 16
-    protocol = {number: name for name, number in PROTOCOLS.items()}[key[0]]
-    at = f" . {from_packed(key[4:-4])}" if which.startswith("at") else ""
-    inner = int.from_bytes(value[size : size + 2], "big")
-    return f"{protocol}{at} . {int.from_bytes(key[-4:-2], 'big')} : {from_packed(value[:size])} . {inner}"
 
 
 def _nft(text: str) -> None:

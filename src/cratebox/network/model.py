@@ -112,5 +112,9 @@ class Reservation(Record):
     resolver: bool = False
     upstreams: tuple[str, ...] = ()
 
+    def outward(self, six: bool = False) -> Endpoint | None:
+        """Return the endpoint by which leaves what is for elsewhere, and by which published ports are reached; `six`: with IPv6."""
+        return next((one for one in self.endpoints if (one.gateway6 if six else one.gateway)), None)
+
 
 RESOLVER = "127.0.0.11"  # inside of each namespace on a network with names, as Docker's
