@@ -45,7 +45,7 @@ def outside(place: Place) -> int:
     if found:
         return found
     try:
-        pid, started = _make()
+        pid, started = _make(place.state)
     except OSError as error:
         raise Unsupported(f"cannot make a network namespace for your containers: {error.strerror}", userns.hint()) from None
     _write(_file(place), f"{pid} {started} {process.boot_id()}\n")
@@ -78,8 +78,8 @@ def _write(path: str, text: str) -> None:
     os.replace(path + ".new", path)
 
 
-def _make() -> tuple[int, int]:
-    """Start the process in new namespaces, as nobody's child, and return its pid and start time. Raises OSError.
+def _make(word: str) -> tuple[int, int]:
+    """Start the process in new namespaces, as nobody's child, with `word` for its argument; return its pid and start time. Raises OSError.
 
     Its parent is a child of ours that ends at once, so that whoever becomes a parent of orphans here reaps it.
     """
@@ -88,7 +88,7 @@ def _make() -> tuple[int, int]:
     try:
         between, between_pidfd = namespaces.clone(0)
         if between == 0:
-            _between(program, writing)
+            _between(program, word, writing)
         os.close(between_pidfd)
         os.close(writing)
         writing = -1
@@ -106,7 +106,7 @@ def _make() -> tuple[int, int]:
     return int(answer[1]), int(answer[2])
 
 
-def _between(program: int, writing: int) -> NoReturn:
+def _between(program: int, word: str, writing: int) -> NoReturn:
     """Make the namespaces, and stay until their process is ready to be alone."""
     pid = 0
     try:
@@ -114,7 +114,7 @@ def _between(program: int, writing: int) -> NoReturn:
         ready_read, ready_write = os.pipe()
         pid, _pidfd = namespaces.clone(const.CLONE_NEWUSER | const.CLONE_NEWNET)
         if pid == 0:
-            _hold(program, go_read, ready_write, (go_write, ready_read, writing))
+            _hold(program, word, go_read, ready_write, (go_write, ready_read, writing))
         os.close(ready_write)
         uid, gid = userns.IDMap(0, os.geteuid(), 1), userns.IDMap(0, os.getegid(), 1)
         userns.write_maps(pid, (uid,), (gid,))
@@ -129,7 +129,7 @@ def _between(program: int, writing: int) -> NoReturn:
         os._exit(0)
 
 
-def _hold(program: int, go: int, ready: int, others: tuple[int, ...]) -> None:
+def _hold(program: int, word: str, go: int, ready: int, others: tuple[int, ...]) -> None:
     try:
         for fd in others:
             os.close(fd)
@@ -143,7 +143,7 @@ def _hold(program: int, go: int, ready: int, others: tuple[int, ...]) -> None:
             os.dup2(nothing, fd)
         process.close_from(3, (program, ready))
         os.chdir("/")
-        sleeper.execute(program, _NAME, ["/"], [])
+        sleeper.execute(program, _NAME, [word], [])
     except OSError as error:
         os.write(ready, str(error.errno).encode())
     finally:
