@@ -45,7 +45,7 @@ def reserve(
     if place.rootless and not all(one.internal for one in networks):
         from cratebox.network import usermode
 
-        usermode.check(place, wanted)
+        usermode.check(wanted)
     with Ledger(place) as ledger:
         _sweep(place, ledger, owner)
         _ready(place, networks, ledger)
@@ -306,10 +306,17 @@ def _make(place: Place, reservation: Reservation, new: tuple[Endpoint, ...], pid
     from cratebox.network import usermode
 
     # The way outside is a program, which takes its time to begin.
-    way = usermode.begin(place, reservation.owner, reservation.ports, pid) if _opens(reservation, new) else None
-    plugging.plug(place, reservation, new, pid, names)
-    if way:
-        usermode.await_ready(way)
+    if not _opens(reservation, new):
+        plugging.plug(place, reservation, new, pid, names)
+        return
+    ipv6 = any(one.ip6 for one in reservation.endpoints)
+    way = usermode.begin(place, reservation.owner, reservation.ports, pid, ipv6=ipv6)
+    try:
+        plugging.plug(place, reservation, new, pid, names)
+    except BaseException:
+        usermode.give_up(way)
+        raise
+    usermode.await_ready(way)
 
 
 def _has_names(place: Place, reservation: Reservation, pid: int) -> bool:

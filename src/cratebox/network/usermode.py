@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import select
 
-from cratebox.errors import Conflict, RuntimeFailure, Unsupported
+from cratebox.errors import Conflict, CrateError, RuntimeFailure, Unsupported
 from cratebox.linux import namespaces, process
 from cratebox.linux.procfs import read_text
 from cratebox.record import Record
@@ -66,6 +66,10 @@ def check(ports: tuple[Port, ...]) -> None:
         if kind == "slirp4netns" and ":" in port.host_ip:
             raise Unsupported(
                 f"{what} on {port.host_ip}: slirp4netns does IPv4 alone", "install pasta, which does IPv6 as well"
+            )
+        if kind == "pasta" and ":" in port.host_ip and not _has_ipv6():
+            raise Unsupported(
+                f"{what} on {port.host_ip}: pasta does it only where the machine has an IPv6 route to the outside"
             )
         if 0 < port.host < _first_free_port():
             raise Unsupported(
@@ -130,7 +134,13 @@ def begin(place: Place, owner: str, ports: tuple[Port, ...], pid: int, *, ipv6: 
     try:
         said = os.memfd_create("said", os.MFD_CLOEXEC)
         if kind == "pasta":
-            argv = [path, *_pasta_words(ports, ipv6 and _has_ipv6()), "-P", f"{directory}/{owner}.pid", str(pid)]
+            argv = [
+                path,
+                *_pasta_words(ports, _has_ipv6() and (ipv6 or any(":" in one.host_ip for one in ports))),
+                "-P",
+                f"{directory}/{owner}.pid",
+                str(pid),
+            ]
             child = _spawn(path, argv, _streams(said))
             return Way(place, kind, owner, child, said, ports=ports)
         return _begin_slirp(path, directory, Way(place, kind, owner, 0, said, ports=ports, ipv6=ipv6), pid)
@@ -151,6 +161,15 @@ def await_ready(way: Way) -> None:
         raise
     finally:
         os.close(way.said)
+
+
+def give_up(way: Way) -> None:
+    """End one that was begun and is not waited for."""
+    try:
+        await_ready(way)
+    except CrateError:
+        return
+    end(way.place, way.owner)
 
 
 def end(place: Place, owner: str) -> None:
