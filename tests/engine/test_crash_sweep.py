@@ -198,6 +198,7 @@ def _clear(sweep: Sweep, what: str) -> None:
         removed = sweep.crate("rm", "-f", *listed)
         assert removed.returncode == 0, f"{what}: rm said {removed.stderr}"
     assert settled(lambda: sweep.left([])) == [], what
+    sweep.seen.clear()  # each is looked for in every process: with all that ever were, the sweep would take ever longer
 
 
 def _clear_images(sweep: Sweep, what: str) -> None:
