@@ -18,7 +18,7 @@ SLEEPER = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done")
 BEFORE = re.compile(
     r"no container|was removed|is running|running already|is paused|already paused|not paused|not running|is exited|is created"
     r"|is restarting|taken|in use|has that name already|changed its state meanwhile|meanwhile|container not running"
-    r"|has ended, but|died on its way|container is gone|died while it was being set up"
+    r"|has ended, but|has just ended|died on its way|container is gone|died while it was being set up"
 )
 
 

@@ -1,4 +1,7 @@
-"""Engines of other people on crate-oci, see support/engines.py. Each is started once, for the tests of one worker."""
+"""Engines of other people on crate-oci, see support/engines.py. Each is started once, for the tests of one worker.
+
+A module of tests of one of them names its fixture in ENGINE: `image` and `box` are that engine's.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import pytest
 
 from support import engines
 from support.engines import Containerd, Docker, Engine, House, Podman, RootlessPodman
+from support.images import Image
+from support.ready import root_box, stock  # noqa: F401
 
 _E = TypeVar("_E", bound=Engine)
 
@@ -54,3 +59,23 @@ def docker(house: House, scratch: Path) -> Iterator[Docker]:
 @pytest.fixture(scope="session")
 def containerd(house: House, scratch: Path) -> Iterator[Containerd]:
     yield from _engine(Containerd, house, scratch)
+
+
+@pytest.fixture(scope="module")
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """The engine that the module of the test is about."""
+    return request.getfixturevalue(request.module.ENGINE)  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def image(engine: Engine, busybox_base: Image) -> str:
+    """busybox in the engine's store, by the name that it has there."""
+    return engine.load("busybox", busybox_base)
+
+
+@pytest.fixture
+def box(engine: Engine, image: str) -> Iterator[str]:
+    """A container of the engine that runs until it is told to stop, and then ends with 3."""
+    name = engine.begin(image)
+    yield name
+    engine.remove(name)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.commands import Crate
+from support.ready import Ready
 
 if TYPE_CHECKING:
-    from conftest import Built
     from support.engines import Podman
 
 SCRIPT = """
@@ -25,11 +24,10 @@ SEEN = ["new", "new", "x", "5:6", "4755", "2", "new", "bob", "gone"]
 
 
 @pytest.fixture
-def committed(rootful: Crate, busybox_image: Built) -> str:
+def committed(root_box: Ready) -> str:
     """The committed image, as others name it: oci:LAYOUT:NAME."""
-    rootful.ok("pull", "-q", str(busybox_image))
-    image = busybox_image.image.id.removeprefix("sha256:")
-    rootful.ok("run", "--name", "web", image, "sh", "-ec", SCRIPT)
+    rootful = root_box.crate
+    rootful.ok("run", "--name", "web", root_box.image, "sh", "-ec", SCRIPT)
     rootful.ok("commit", "-c", 'CMD ["sh", "-c", "echo ran"]', "web", "site")
     assert rootful.ok("run", "--rm", "site", "sh", "-c", LOOK).split() == SEEN
     return f"oci:{rootful.root}/images:docker.io/library/site:latest"

@@ -5,36 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.engines import Containerd
-from support.images import Image
 
 pytestmark = pytest.mark.xdist_group("containerd")
-
-
-@pytest.fixture(scope="module")
-def image(containerd: Containerd, busybox_base: Image) -> str:
-    return containerd.load("busybox", busybox_base)
-
-
-def flags(containerd: Containerd) -> tuple[str, ...]:
-    return ("--runc-binary", str(containerd.oci), "--runc-root", str(containerd.directory / "runc"))
-
-
-@pytest.fixture
-def box(containerd: Containerd, image: str) -> Iterator[str]:
-    """A container that runs until it is told to stop."""
-    name = f"box-{os.urandom(3).hex()}"
-    script = 'trap "exit 3" TERM; while :; do sleep 0.1; done'
-    containerd.ok("run", "-d", *flags(containerd), image, name, "sh", "-c", script)
-    yield name
-    containerd("tasks", "kill", "--all", "-s", "KILL", name)
-    containerd("tasks", "delete", "--force", name)
-    containerd.ok("containers", "delete", name)
+ENGINE = "containerd"
 
 
 def status(containerd: Containerd, name: str) -> str:
@@ -42,7 +20,7 @@ def status(containerd: Containerd, name: str) -> str:
 
 
 def run(containerd: Containerd, image: str, *words: str, more: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    return containerd("run", "--rm", *flags(containerd), *more, image, f"one-{os.urandom(3).hex()}", *words)
+    return containerd("run", "--rm", *containerd.flags(), *more, image, f"one-{os.urandom(3).hex()}", *words)
 
 
 def test_run_prints_and_ends_with_the_commands_code(containerd: Containerd, image: str) -> None:
@@ -59,7 +37,7 @@ def test_a_program_that_is_not_there_is_said_by_name(containerd: Containerd, ima
 
 def test_a_terminal_is_there(containerd: Containerd, image: str) -> None:
     argv = containerd.house.argv(
-        *containerd.words(), "run", "--rm", "-t", *flags(containerd), image, "terminal", "sh", "-c", "tty"
+        *containerd.words(), "run", "--rm", "-t", *containerd.flags(), image, "terminal", "sh", "-c", "tty"
     )
     words = " ".join(argv)
     done = subprocess.run(["script", "-qec", words, "/dev/null"], capture_output=True, text=True, timeout=60)
@@ -120,7 +98,7 @@ def test_a_mount_and_the_hosts_network(containerd: Containerd, image: str, tmp_p
 
 
 def test_nothing_is_left_in_the_state_directory(containerd: Containerd, image: str) -> None:
-    containerd.ok("run", "-d", *flags(containerd), image, "goes", "sleep", "100")
+    containerd.ok("run", "-d", *containerd.flags(), image, "goes", "sleep", "100")
     assert status(containerd, "goes") == "RUNNING"
     containerd.ok("tasks", "kill", "-s", "KILL", "goes")
     containerd.ok("tasks", "delete", "--force", "goes")

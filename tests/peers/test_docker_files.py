@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from support.commands import Crate
 from support.engines import Docker
-from support.images import Image
+from support.ready import Ready
 
 pytestmark = pytest.mark.xdist_group("docker")
+ENGINE = "docker"
 
 SCRIPTS = (
     "true",
@@ -30,19 +30,8 @@ SCRIPTS = (
 )
 
 
-@pytest.fixture(scope="module")
-def image(docker: Docker, busybox_base: Image) -> str:
-    return docker.load("busybox", busybox_base)
-
-
-@pytest.fixture
-def ours(rootful: Crate, busybox_image: Any) -> tuple[Crate, str]:
-    rootful.ok("pull", "--quiet", str(busybox_image))
-    return rootful, busybox_image.image.id.removeprefix("sha256:")
-
-
-def test_diff_has_dockers_lines(docker: Docker, image: str, ours: tuple[Crate, str]) -> None:
-    crate, own = ours
+def test_diff_has_dockers_lines(docker: Docker, image: str, root_box: Ready) -> None:
+    crate, own = root_box.crate, root_box.image
     for number, script in enumerate(SCRIPTS):
         name = f"diff-{os.urandom(3).hex()}-{number}"
         docker("run", "--name", name, "--network", "none", image, "sh", "-c", script)
@@ -54,8 +43,8 @@ def test_diff_has_dockers_lines(docker: Docker, image: str, ours: tuple[Crate, s
             docker("rm", "-f", name)
 
 
-def test_export_has_dockers_files(docker: Docker, image: str, ours: tuple[Crate, str]) -> None:
-    crate, own = ours
+def test_export_has_dockers_files(docker: Docker, image: str, root_box: Ready) -> None:
+    crate, own = root_box.crate, root_box.image
     name, script = f"export-{os.urandom(3).hex()}", "; ".join(SCRIPTS[-2:])
     docker("run", "--name", name, "--network", "none", image, "sh", "-c", script)
     crate("run", "--name", name, "--network", "none", own, "sh", "-c", script)

@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.engines import Docker
-from support.images import Image
 
 pytestmark = pytest.mark.xdist_group("docker")
-
-
-@pytest.fixture(scope="module")
-def image(docker: Docker, busybox_base: Image) -> str:
-    return docker.load("busybox", busybox_base)
-
-
-@pytest.fixture
-def box(docker: Docker, image: str) -> Iterator[str]:
-    """A container that runs until it is told to stop."""
-    name = f"box-{os.urandom(3).hex()}"
-    script = 'trap "exit 3" TERM; echo up; while :; do sleep 0.1; done'
-    docker.ok("run", "-d", "--name", name, "--network", "none", image, "sh", "-c", script)
-    docker.until("up", "logs", name)
-    yield name
-    docker("rm", "-f", name)
-
-
-def run(docker: Docker, image: str, *words: str, flags: tuple[str, ...] = ()) -> str:
-    return docker.ok("run", "--rm", "--network", "none", *flags, image, *words)
+ENGINE = "docker"
 
 
 def test_run_prints_and_ends_with_the_commands_code(docker: Docker, image: str) -> None:
@@ -162,8 +141,7 @@ def test_a_healthcheck_runs_inside(docker: Docker, image: str) -> None:
 def test_volumes_are_shared_and_read_only_where_they_should_be(docker: Docker, image: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("from outside\n")
     flags = ("-v", "data:/data", "-v", f"{tmp_path}:/host:ro", "--tmpfs", "/t:size=1m")
-    said = run(
-        docker,
+    said = docker.run(
         image,
         "sh",
         "-c",
@@ -172,12 +150,12 @@ def test_volumes_are_shared_and_read_only_where_they_should_be(docker: Docker, i
     )
     assert said.splitlines()[:2] == ["from outside", "refused"]
     assert said.split()[4] == "1024"
-    assert run(docker, image, "cat", "/data/x", flags=("-v", "data:/data")) == "kept"
+    assert docker.run(image, "cat", "/data/x", flags=("-v", "data:/data")) == "kept"
     docker.ok("volume", "rm", "data")
 
 
 def test_networks_none_host_and_bridge(docker: Docker, image: str) -> None:
-    assert run(docker, image, "ls", "/sys/class/net").split() == ["lo"]
+    assert docker.run(image, "ls", "/sys/class/net").split() == ["lo"]
     assert "eth0" in docker.ok("run", "--rm", image, "ls", "/sys/class/net").split()
     host = docker.ok("run", "--rm", "--network", "host", image, "readlink", "/proc/self/ns/net")
     assert host == os.readlink(f"/proc/{docker.house.pid}/ns/net")
@@ -196,7 +174,7 @@ def test_build_runs_its_commands(docker: Docker, image: str, tmp_path: Path) -> 
     (tmp_path / "Dockerfile").write_text(f"FROM {image}\nRUN echo built > /x && id -u >> /x\nUSER 1000\nCMD cat /x; id -u\n")
     docker.environment["DOCKER_BUILDKIT"] = "0"  # buildkit runs a runtime of its own choice
     docker.ok("build", "-q", "--network", "none", "-t", "built", tmp_path)
-    assert run(docker, "built").split() == ["built", "0", "1000"]
+    assert docker.run("built").split() == ["built", "0", "1000"]
 
 
 def test_commit_cp_and_diff_of_a_running_container(docker: Docker, box: str, tmp_path: Path) -> None:
@@ -205,7 +183,7 @@ def test_commit_cp_and_diff_of_a_running_container(docker: Docker, box: str, tmp
     assert (tmp_path / "mine").read_text() == "mine\n"
     assert "A /mine" in docker.ok("diff", box).splitlines()
     docker.ok("commit", box, "committed")
-    assert run(docker, "committed", "cat", "/mine") == "mine"
+    assert docker.run("committed", "cat", "/mine") == "mine"
 
 
 # "All" are those that Docker knows, the last of Docker 20.10 is CAP_AUDIT_READ, and that root has here.
@@ -238,4 +216,4 @@ def test_flags_reach_the_container(flags: tuple[str, ...], script: str, wanted: 
         pytest.skip("there is no /dev/fuse on this machine")
     if wanted is None:
         wanted = os.readlink(f"/proc/{docker.house.pid}/ns/{flags[0].removeprefix('--')}")
-    assert run(docker, image, "sh", "-c", script, flags=flags) == wanted
+    assert docker.run(image, "sh", "-c", script, flags=flags) == wanted

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from support.commands import Crate
+from support.ready import Ready
 
 containers = pytest.importorskip("docker.models.containers", reason="docker-py is not installed")
 images = pytest.importorskip("docker.models.images")
 
 
 @pytest.fixture
-def box(rootful: Crate, busybox_image: Any) -> Crate:
-    rootful.ok("pull", "--quiet", str(busybox_image))
-    rootful.ok("run", "-d", "--name", "web", "--label", "a=b", rootful.ok("images", "-q"), "sleep", "100")
-    return rootful
+def box(root_box: Ready) -> Crate:
+    root_box.detached("--name", "web", "--label", "a=b", "@", "sleep", "100")
+    return root_box.crate
 
 
 def test_a_container_is_one_of_docker_py(box: Crate) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from support.commands import Crate
 from support.engines import Docker
-from support.images import Image
+from support.ready import Ready
 
 pytestmark = pytest.mark.xdist_group("docker")
+ENGINE = "docker"
 FLAGS = (
     "--label", "tier=front", "--label", "com.example.a=b", "-e", "A=b", "-w", "/tmp", "-u", "1:2", "--network", "none", "-v",
     "/etc:/mnt:ro", "--tmpfs", "/run", "--read-only", "--cap-add", "SYS_TIME", "--cap-drop", "CHOWN",
@@ -30,11 +31,6 @@ OTHERWISE = {
 
 
 @pytest.fixture(scope="module")
-def image(docker: Docker, busybox_base: Image) -> str:
-    return docker.load("busybox", busybox_base)
-
-
-@pytest.fixture(scope="module")
 def theirs(docker: Docker, image: str) -> Iterator[str]:
     """A container that Docker has run to its end."""
     name = f"both-{os.urandom(3).hex()}"
@@ -44,11 +40,10 @@ def theirs(docker: Docker, image: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def both(docker: Docker, theirs: str, rootful: Crate, busybox_image: Any) -> tuple[Docker, Crate, str]:
+def both(docker: Docker, theirs: str, root_box: Ready) -> tuple[Docker, Crate, str]:
     """Docker and crate, and the name of a container that both have made and run to its end."""
-    rootful.ok("pull", "--quiet", str(busybox_image))
-    rootful("run", "--name", theirs, *FLAGS, rootful.ok("images", "-q"), "sh", "-c", "exit 3")
-    return docker, rootful, theirs
+    root_box.crate("run", "--name", theirs, *FLAGS, root_box.image, "sh", "-c", "exit 3")
+    return docker, root_box.crate, theirs
 
 
 def names(value: Any, where: str = "") -> set[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,27 +13,14 @@ from support.engines import Podman
 from support.images import Image
 
 pytestmark = pytest.mark.xdist_group("podman")
+ENGINE = "podman"
 
 
 @pytest.fixture(scope="module")
-def image(podman: Podman, busybox_base: Image) -> str:
+def image(podman: Podman, image: str, busybox_base: Image) -> str:
+    """With the image of what keeps a pod together."""
     podman.load("pause", busybox_base.changed(Entrypoint=["sleep", "1000"], Cmd=[]))
-    return podman.load("busybox", busybox_base)
-
-
-@pytest.fixture
-def box(podman: Podman, image: str) -> Iterator[str]:
-    """A container that runs until it is told to stop."""
-    name = f"box-{os.urandom(3).hex()}"
-    script = 'trap "exit 3" TERM; echo up; while :; do sleep 0.1; done'
-    podman.ok("run", "-d", "--name", name, "--network", "none", image, "sh", "-c", script)
-    podman.until("up", "logs", name)
-    yield name
-    podman("rm", "-f", "-t", "0", name)
-
-
-def run(podman: Podman, image: str, *words: str, flags: tuple[str, ...] = ()) -> str:
-    return podman.ok("run", "--rm", "--network", "none", *flags, image, *words)
+    return image
 
 
 def test_run_prints_and_ends_with_the_commands_code(podman: Podman, image: str) -> None:
@@ -190,8 +176,7 @@ def test_volumes_are_shared_and_read_only_where_they_should_be(podman: Podman, i
     (tmp_path / "file").write_text("from outside\n")
     podman.ok("volume", "create", "data")
     flags = ("-v", "data:/data", "-v", f"{tmp_path}:/host:ro", "--tmpfs", "/t:size=1m")
-    said = run(
-        podman,
+    said = podman.run(
         image,
         "sh",
         "-c",
@@ -200,12 +185,12 @@ def test_volumes_are_shared_and_read_only_where_they_should_be(podman: Podman, i
     )
     assert said.splitlines()[:2] == ["from outside", "refused"]
     assert said.split()[4] == "1024"
-    assert run(podman, image, "cat", "/data/x", flags=("-v", "data:/data")) == "kept"
+    assert podman.run(image, "cat", "/data/x", flags=("-v", "data:/data")) == "kept"
     podman.ok("volume", "rm", "data")
 
 
 def test_networks_none_host_and_bridge(podman: Podman, image: str) -> None:
-    assert run(podman, image, "sh", "-c", "ls /sys/class/net | tr '\\n' ' '").split() == ["lo"]
+    assert podman.run(image, "sh", "-c", "ls /sys/class/net | tr '\\n' ' '").split() == ["lo"]
     assert "eth0" in podman.ok("run", "--rm", image, "ls", "/sys/class/net").split()
     host = podman.ok("run", "--rm", "--network", "host", image, "readlink", "/proc/self/ns/net")
     assert host == os.readlink(f"/proc/{podman.house.pid}/ns/net")
@@ -245,7 +230,7 @@ def test_play_kube_runs_a_pod(podman: Podman, image: str, tmp_path: Path) -> Non
 def test_build_runs_its_commands(podman: Podman, image: str, tmp_path: Path) -> None:
     (tmp_path / "Containerfile").write_text(f"FROM {image}\nRUN echo built > /x && id -u >> /x\nUSER 1000\nCMD cat /x; id -u\n")
     podman.ok("build", "-q", "--network", "none", "-t", "built", tmp_path)
-    assert run(podman, "localhost/built").split() == ["built", "0", "1000"]
+    assert podman.run("localhost/built").split() == ["built", "0", "1000"]
 
 
 def test_commit_and_cp_of_a_running_container(podman: Podman, box: str, tmp_path: Path) -> None:
@@ -255,7 +240,7 @@ def test_commit_and_cp_of_a_running_container(podman: Podman, box: str, tmp_path
     podman.ok("cp", tmp_path / "mine", f"{box}:/back")
     assert podman.ok("exec", box, "cat", "/back") == "mine"
     podman.ok("commit", "-q", box, "committed")
-    assert run(podman, "localhost/committed", "cat", "/mine") == "mine"
+    assert podman.run("localhost/committed", "cat", "/mine") == "mine"
 
 
 # "All" are those that root has here.
@@ -291,4 +276,4 @@ def test_flags_reach_the_container(flags: tuple[str, ...], script: str, wanted: 
         pytest.skip("there is no /dev/fuse on this machine")
     if wanted is None:
         wanted = os.readlink(f"/proc/{podman.house.pid}/ns/{flags[0].removeprefix('--')}")
-    assert run(podman, image, "sh", "-c", script, flags=flags) == wanted
+    assert podman.run(image, "sh", "-c", script, flags=flags) == wanted

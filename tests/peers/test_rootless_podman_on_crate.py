@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
 from support.engines import RootlessPodman
-from support.images import Image
 
 pytestmark = pytest.mark.xdist_group("podman")
-
-
-@pytest.fixture(scope="module")
-def image(rootless_podman: RootlessPodman, busybox_base: Image) -> str:
-    return rootless_podman.load("busybox", busybox_base)
-
-
-@pytest.fixture
-def box(rootless_podman: RootlessPodman, image: str) -> Iterator[str]:
-    """A container that runs until it is told to stop."""
-    name = f"box-{os.urandom(3).hex()}"
-    script = 'trap "exit 3" TERM; echo up; while :; do sleep 0.1; done'
-    rootless_podman.ok("run", "-d", "--name", name, "--network", "none", image, "sh", "-c", script)
-    rootless_podman.until("up", "logs", name)
-    yield name
-    rootless_podman("rm", "-f", "-t", "0", name)
+ENGINE = "rootless_podman"
 
 
 @pytest.mark.parametrize("network", ["none", "host"])

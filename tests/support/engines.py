@@ -39,6 +39,7 @@ ip link set lo up && echo ready && exec env --ignore-signal=CHLD sleep infinity
 """
 
 
+_UNTIL_TOLD = 'trap "exit 3" TERM; while :; do sleep 0.1; done'
 _PARENTS = ("docker", "tests", "libpod_parent")  # cgroups that engines make and leave
 
 
@@ -170,6 +171,25 @@ class Engine:
             assert time.monotonic() < deadline, f"{' '.join(map(str, args))}: {said!r}, not {wanted!r}"
             time.sleep(0.1)
 
+    def load(self, name: str, image: Image) -> str:
+        """Bring an image into the engine's store; return what it is called there."""
+        raise NotImplementedError
+
+    def begin(self, image: str) -> str:
+        """Start a container that runs until it is told to stop, and then ends with 3; return its name."""
+        name = f"box-{os.urandom(3).hex()}"
+        self.ok("run", "-d", "--name", name, "--network", "none", image, "sh", "-c", f"echo up; {_UNTIL_TOLD}")
+        self.until("up", "logs", name)
+        return name
+
+    def remove(self, name: str) -> None:
+        """Remove what `begin` has started, in whatever state it is."""
+        self("rm", "-f", name)
+
+    def run(self, image: str, *words: str, flags: tuple[str, ...] = ()) -> str:
+        """Run a container without a network to its end; insist on 0 and return its output."""
+        return self.ok("run", "--rm", "--network", "none", *flags, image, *words)
+
 
 class Podman(Engine):
     """podman as root; the image under test is localhost/NAME:latest."""
@@ -200,6 +220,9 @@ class Podman(Engine):
         archive.chmod(0o644)
         self.ok("load", "-q", "-i", archive)
         return f"localhost/{name}:latest"
+
+    def remove(self, name: str) -> None:
+        self("rm", "-f", "-t", "0", name)
 
     def end(self) -> None:
         self("rm", "-fa", "-t", "0")
@@ -248,6 +271,20 @@ class Containerd(Engine):
         archive = write_docker_archive(self.directory / f"{name}.tar", f"localhost/{name}:latest", image)
         self.ok("images", "import", archive)
         return f"localhost/{name}:latest"
+
+    def flags(self) -> tuple[str, ...]:
+        """Return what makes `ctr run` take the runtime under test."""
+        return ("--runc-binary", str(self.oci), "--runc-root", str(self.directory / "runc"))
+
+    def begin(self, image: str) -> str:
+        name = f"box-{os.urandom(3).hex()}"
+        self.ok("run", "-d", *self.flags(), image, name, "sh", "-c", _UNTIL_TOLD)
+        return name
+
+    def remove(self, name: str) -> None:
+        self("tasks", "kill", "--all", "-s", "KILL", name)
+        self("tasks", "delete", "--force", name)
+        self.ok("containers", "delete", name)
 
     def end(self) -> None:
         self._daemon.end()
