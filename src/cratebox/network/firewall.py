@@ -24,6 +24,7 @@ from cratebox.network.model import Network, Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Iterable
 
 
@@ -105,13 +106,24 @@ def table(place: Place) -> str:
     return f"crate-{found:016x}"
 
 
+_kept: list[tuple[int, _socket.socket]] = []  # the process that uses it, and the socket
+
+
+def kept_socket() -> _socket.socket:
+    """Return this process's socket of nf_tables, which stays open until the process ends. Raises OSError.
+
+    When one is closed the kernel waits, some 20 ms, until all that was deleted by anybody is out of use (nft_rcv_nl_event). A fork
+    inherits it and uses another, for two would read each other's answers; so it is the supervisor whose end closes it, for which
+    nobody waits, and not the client's.
+    """
+    if not _kept or _kept[-1][0] != os.getpid():
+        _kept.append((os.getpid(), nftables.open_socket()))
+    return _kept[-1][1]
+
+
 def is_loaded(place: Place) -> bool:
     """Whether our rules are there. Raises OSError."""
-    sock = nftables.open_socket()
-    try:
-        found = nftables.table_userdata(sock, table(place))
-    finally:
-        sock.close()
+    found = nftables.table_userdata(kept_socket(), table(place))
     return found is not None and _GENERATION.encode() in found
 
 
@@ -186,15 +198,12 @@ def obstacle(interface: str) -> tuple[str, str] | None:
 
     Another table that drops them has the last word, and is its owner's: nothing of it is changed.
     """
-    sock = nftables.open_socket()
     try:
-        found = nftables.forward_chains(sock)
+        found = nftables.forward_chains(kept_socket())
     except OSError as error:
         if error.errno in {errno.EPERM, errno.EOPNOTSUPP}:
             return None
         raise
-    finally:
-        sock.close()
     for _family, name, chain, drops in found:
         if name == "firewalld":
             return (

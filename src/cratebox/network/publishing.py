@@ -23,17 +23,14 @@ def publish(place: Place, reservation: Reservation) -> bool:
     found = elements(reservation)
     if not found:
         return True
-    sock, table = nftables.open_socket(), firewall.table(place)
+    sock, table = firewall.kept_socket(), firewall.table(place)
     try:
-        try:
-            nftables.add_elements(sock, table, found)
-        except FileExistsError:  # of somebody who has ended, and was not swept
-            nftables.delete_elements(sock, table, found)
-            nftables.add_elements(sock, table, found)
-        except FileNotFoundError:
-            return False
-    finally:
-        sock.close()
+        nftables.add_elements(sock, table, found)
+    except FileExistsError:  # of somebody who has ended, and was not swept
+        nftables.delete_elements(sock, table, found)
+        nftables.add_elements(sock, table, found)
+    except FileNotFoundError:
+        return False
     return True
 
 
@@ -41,11 +38,7 @@ def withdraw(place: Place, reservation: Reservation) -> None:
     """Lead nobody to it any more. Raises OSError."""
     found = elements(reservation)
     if found:
-        sock = nftables.open_socket()
-        try:
-            nftables.delete_elements(sock, firewall.table(place), found)
-        finally:
-            sock.close()
+        nftables.delete_elements(firewall.kept_socket(), firewall.table(place), found)
 
 
 def elements(reservation: Reservation) -> list[Element]:
