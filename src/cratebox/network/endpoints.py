@@ -274,8 +274,10 @@ def _give_up(place: Place, ledger: Ledger, found: list[Lease]) -> None:
         _cut_off(place, one.reservation)
         ledger.drop(one.reservation.owner)
     if place.rootless and not ledger.by_owner:
-        from cratebox.network import usernet
+        from cratebox.network import usermode, usernet
 
+        for owner in usermode.owners(place):  # of a start that was killed before it knew of it
+            usermode.end(place, owner)
         usernet.end(place)
 
 

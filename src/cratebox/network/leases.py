@@ -14,7 +14,7 @@ import os
 from cratebox import document, jsontext
 from cratebox.errors import StorageError
 from cratebox.linux import lock as locks
-from cratebox.linux import process
+from cratebox.linux import process, rename
 from cratebox.network.model import Place, Reservation
 from cratebox.paths import private_directory
 from cratebox.record import Record
@@ -94,7 +94,7 @@ class Ledger:
                     rest = rest[os.write(fd, rest) :]
             finally:
                 os.close(fd)
-            os.rename(temporary, self._path)
+            rename.replace_unflushed(temporary, self._path)
         except OSError as error:
             raise StorageError(f"cannot write {self._path}: {error.strerror}") from None
 

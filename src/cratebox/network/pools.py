@@ -40,6 +40,10 @@ class _Taken:
             for one in found
             if one.prefix > 1
         ]
+        if place.rootless:
+            from cratebox.network import usermode
+
+            self.routes.append((parse_range(usermode.SUBNET), "the way outside of your containers"))
 
     def has(self, wanted: Range) -> bool:
         return any(wanted.overlaps(one) for one, _ in self.networks) or any(wanted.overlaps(one) for one, _ in self.routes)
@@ -51,9 +55,7 @@ class _Taken:
                 raise Conflict(f"subnet {wanted} overlaps with {one} of network {name}", "choose another --subnet, or none")
         for one, name in self.routes:
             if wanted.overlaps(one) and one.prefix >= wanted.prefix:
-                raise Conflict(
-                    f"subnet {wanted} overlaps with {one}, which this machine reaches by {name}", "choose another --subnet"
-                )
+                raise Conflict(f"subnet {wanted} overlaps with {one}, which {name} leads to", "choose another --subnet")
 
 
 def choose(place: Place, network: Network) -> tuple[Subnet, ...]:
