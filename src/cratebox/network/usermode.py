@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SUBNET, DNS = "10.0.2.0/24", "10.0.2.3"
 INTERFACE = "tap0"
 _ADDRESS, _GATEWAY, _PREFIX = "10.0.2.100", "10.0.2.2", "24"
+_MAC = "02:63:72:61:74:65"  # else pasta learns it of the first packet, and until then what comes from outside does not arrive
 _ADDRESS6, _GATEWAY6 = "fd63:7261:7465::100", "fd63:7261:7465::2"
 _TUN = "/dev/net/tun"
 _PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -235,7 +236,7 @@ def _failure(way: Way) -> RuntimeFailure:
 
 
 def _pasta_words(ports: tuple[Port, ...], ipv6: bool) -> list[str]:
-    words = ["-q", "--config-net", "-I", INTERFACE, "-a", _ADDRESS, "-n", _PREFIX, "-g", _GATEWAY]
+    words = ["-q", "--config-net", "-I", INTERFACE, "-a", _ADDRESS, "-n", _PREFIX, "-g", _GATEWAY, "--ns-mac-addr", _MAC]
     words += ["-a", _ADDRESS6, "-g", _GATEWAY6] if ipv6 else ["-4"]
     words += ["--dns-forward", DNS, "--no-map-gw", "-T", "none", "-U", "none"]
     for flag, protocol in (("-t", "tcp"), ("-u", "udp")):
