@@ -62,6 +62,12 @@ def _main_of(command: str) -> "Callable[[list[str]], int]":
         from cratebox.engine.takeover import main as supervisor
 
         return supervisor
+    if (
+        command == "crate-resolver"
+    ):  # executed by whoever attaches the first container to a network with names, see network/dns.py
+        from cratebox.network.dns_server import main as resolver
+
+        return resolver
     from cratebox.cli.main import main as crate
 
     return crate

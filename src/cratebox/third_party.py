@@ -1,4 +1,4 @@
-"""Puts the libraries crate depends on within reach, when a command needs them.
+"""Puts the libraries crate depends on within reach, when a command needs them; and how a command is started anew.
 
 The launcher starts the interpreter with -S: reading site-packages and its .pth files costs 2-3 ms that `run` has no use
 for. Who imports urllib3, isal, zstandard or rich calls `add_site_packages()` first.
@@ -25,6 +25,13 @@ def add_site_packages() -> None:
     for directory in _directories():
         if directory not in sys.path and os.path.isdir(directory):
             sys.path.append(directory)
+
+
+def program(command: str) -> list[str]:
+    """Return the words by which this interpreter is started anew, as the launcher does, on a command of _entry.py's."""
+    site = sys._xoptions.get("cratebox-site")  # noqa: SLF001
+    interpreter = [sys.executable, "-I", "-S", *(["-X", f"cratebox-site={site}"] if isinstance(site, str) else [])]
+    return [*interpreter, sys.modules["cratebox"].__path__[0] + "/_entry.py", command]
 
 
 def _directories() -> list[str]:

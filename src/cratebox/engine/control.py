@@ -7,10 +7,8 @@ Only the same user and root may enter: the directory is the user's alone, and th
 from __future__ import annotations
 
 import _socket
-import os
-import struct
 
-from cratebox.linux import fdpass
+from cratebox.linux import door, fdpass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,25 +18,13 @@ if TYPE_CHECKING:
 
     Meet = Callable[[_socket.socket, bytes, tuple[int, ...]], object]
 
-_NAME = "/control"
+_NAME = "control"
 _MOST_WAITING = 16
-_KIND = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
 
 
 def listen(directory: str) -> _socket.socket:
     """Return the socket that listens in a container's state directory, in place of one that was left there. Raises OSError."""
-    door = _socket.socket(_socket.AF_UNIX, _KIND | _socket.SOCK_NONBLOCK)
-    try:
-        try:
-            os.unlink(directory + _NAME)
-        except FileNotFoundError:
-            pass
-        _at(directory, door.bind)
-        door.listen(_MOST_WAITING)
-    except BaseException:
-        door.close()
-        raise
-    return door
+    return door.listen(directory, _NAME, _MOST_WAITING)
 
 
 def kept(fd: int) -> _socket.socket:
@@ -48,27 +34,7 @@ def kept(fd: int) -> _socket.socket:
 
 def connect(directory: str) -> _socket.socket:
     """Return a socket at whose other end is the supervisor. Raises OSError: FileNotFoundError, ConnectionRefusedError."""
-    sock = _socket.socket(_socket.AF_UNIX, _KIND)
-    try:
-        _at(directory, sock.connect)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def accept(door: _socket.socket) -> _socket.socket | None:
-    """Return a socket to whoever has come; None for nobody, or somebody who has no business here."""
-    try:
-        fd, _address = door._accept()  # type: ignore[attr-defined]  # noqa: SLF001  the module socket would be dear
-    except OSError:
-        return None
-    sock = _socket.socket(fileno=fd)
-    _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12))
-    if uid not in {0, os.geteuid()}:
-        sock.close()
-        return None
-    return sock
+    return door.connect(directory, _NAME)
 
 
 class Door:
@@ -94,7 +60,7 @@ class Door:
         self._listening.close()
 
     def _let_in(self) -> None:
-        sock = accept(self._listening)
+        sock = door.accept(self._listening)
         if sock:
             self._loop.watch(sock.fileno(), lambda: self._hear(sock))
 
@@ -105,12 +71,3 @@ class Door:
         except OSError:
             message, fds = b"", ()
         self._meet(sock, message, fds)
-
-
-def _at(directory: str, call) -> None:  # type: ignore[no-untyped-def]
-    """Call bind or connect with the socket's path: by a descriptor, since a path of a socket has no more than 107 bytes."""
-    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        call(f"/proc/self/fd/{fd}{_NAME}")
-    finally:
-        os.close(fd)

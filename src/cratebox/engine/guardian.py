@@ -12,8 +12,8 @@ the supervisor divides again: it becomes the guardian, and its child goes on as 
 from __future__ import annotations
 
 import os
-import sys
 
+from cratebox import third_party
 from cratebox.linux import guard, process, stub
 from cratebox.record import Record
 
@@ -127,8 +127,5 @@ def environment() -> list[str]:
 
 def successor(ward: Ward, custody: Custody) -> list[str]:
     """Return the words of the program that takes over: see takeover.py."""
-    site = sys._xoptions.get("cratebox-site")  # noqa: SLF001  the launcher's word, see third_party.py
-    interpreter = [sys.executable, "-I", "-S", *(["-X", f"cratebox-site={site}"] if isinstance(site, str) else [])]
-    entry = sys.modules["cratebox"].__path__[0] + "/_entry.py"
     where = (ward.paths.root, ward.paths.state, ward.paths.config, ward.id)
-    return [*interpreter, entry, COMMAND, *where, *map(str, (*custody.descriptors, *ward.descriptors))]
+    return [*third_party.program(COMMAND), *where, *map(str, (*custody.descriptors, *ward.descriptors))]

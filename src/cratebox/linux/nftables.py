@@ -38,7 +38,7 @@ def open_socket() -> _socket.socket:
 def table_userdata(sock: _socket.socket, name: str) -> bytes | None:
     """Return what its maker attached to the inet table `name` (its comment is in it); None where there is none. Raises OSError."""
     try:
-        answers = _ask(sock, NFT_MSG_GETTABLE, NLM_F_ACK, NFPROTO_INET, _text(NFTA_TABLE_NAME, name), f"look for table {name}")
+        answers = _ask(sock, NFT_MSG_GETTABLE, NLM_F_ACK, NFPROTO_INET, text(NFTA_TABLE_NAME, name), f"look for table {name}")
     except FileNotFoundError:
         return None
     return _attributes(answers[0][4:]).get(NFTA_TABLE_USERDATA, b"")
@@ -65,35 +65,34 @@ def add_elements(sock: _socket.socket, table: str, elements: list[tuple[str, byt
     One that is there already with the same value is no error. Raises OSError: EEXIST where it has another value, ENOENT where there
     is no such table or map.
     """
-    _transact(
-        sock, NFT_MSG_NEWSETELEM, NLM_F_CREATE, [_element(table, *one) for one in elements], f"add elements to table {table}"
-    )
+    made = [(NFT_MSG_NEWSETELEM, NLM_F_CREATE, NFPROTO_INET, _element(table, *one)) for one in elements]
+    transact(sock, made, f"add elements to table {table}")
 
 
 def delete_elements(sock: _socket.socket, table: str, elements: list[tuple[str, bytes, bytes]]) -> None:
     """Delete elements from maps of the inet `table`; those that are not there are no error. Raises OSError."""
     attempt = f"delete elements of table {table}"
     try:
-        _transact(sock, NFT_MSG_DELSETELEM, 0, [_element(table, *one) for one in elements], attempt)
+        transact(sock, [(NFT_MSG_DELSETELEM, 0, NFPROTO_INET, _element(table, *one)) for one in elements], attempt)
     except FileNotFoundError:  # none was deleted
         for one in elements if len(elements) > 1 else ():
             delete_elements(sock, table, [one])
 
 
 def _element(table: str, name: str, key: bytes, value: bytes) -> bytes:
-    words = _nested(NFTA_SET_ELEM_KEY, _attribute(NFTA_DATA_VALUE, key))
-    words += _nested(NFTA_SET_ELEM_DATA, _attribute(NFTA_DATA_VALUE, value))
-    elements = _nested(NFTA_SET_ELEM_LIST_ELEMENTS, _nested(NFTA_LIST_ELEM, words))
-    return _text(NFTA_SET_ELEM_LIST_TABLE, table) + _text(NFTA_SET_ELEM_LIST_SET, name) + elements
+    words = nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, key))
+    words += nested(NFTA_SET_ELEM_DATA, attribute(NFTA_DATA_VALUE, value))
+    elements = nested(NFTA_SET_ELEM_LIST_ELEMENTS, nested(NFTA_LIST_ELEM, words))
+    return text(NFTA_SET_ELEM_LIST_TABLE, table) + text(NFTA_SET_ELEM_LIST_SET, name) + elements
 
 
-def _transact(sock: _socket.socket, kind: int, flags: int, bodies: list[bytes], attempt: str) -> None:
-    """Send `bodies`, messages of one kind, as one transaction. Raises OSError for the first that the kernel refused."""
+def transact(sock: _socket.socket, messages: list[tuple[int, int, int, bytes]], attempt: str) -> None:
+    """Send `messages` (kind, flags, family, attributes) as one transaction. Raises OSError for the first that the kernel refused."""
     sent = _batch_edge(NFNL_MSG_BATCH_BEGIN, 0)
-    for number, body in enumerate(bodies, 1):
-        last = NLM_F_ACK if number == len(bodies) else 0
-        sent += _message(kind, NLM_F_REQUEST | flags | last, number, NFPROTO_INET, body)
-    sock.sendto(sent + _batch_edge(NFNL_MSG_BATCH_END, len(bodies) + 1), (0, 0))
+    for number, (kind, flags, family, body) in enumerate(messages, 1):
+        last = NLM_F_ACK if number == len(messages) else 0
+        sent += _message(kind, NLM_F_REQUEST | flags | last, number, family, body)
+    sock.sendto(sent + _batch_edge(NFNL_MSG_BATCH_END, len(messages) + 1), (0, 0))
     refused = 0
     while True:
         data = sock.recv(_SIZE)
@@ -101,7 +100,7 @@ def _transact(sock: _socket.socket, kind: int, flags: int, bodies: list[bytes], 
             length, answer, _flags, number, _port = struct.unpack_from(_NLMSG, data)
             if answer == NLMSG_ERROR:
                 refused = refused or -struct.unpack_from("=i", data, 16)[0]
-                if number in {0, len(bodies)}:  # of the whole, or of the last one
+                if number in {0, len(messages)}:  # of the whole, or of the last one
                     if refused:
                         raise OSError(refused, f"{attempt}: {os.strerror(refused)}")
                     return
@@ -134,17 +133,17 @@ def _batch_edge(kind: int, number: int) -> bytes:
     return struct.pack(_NLMSG, 20, kind, NLM_F_REQUEST, number, 0) + struct.pack(">BBH", 0, 0, NFNL_SUBSYS_NFTABLES)
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
+def attribute(kind: int, value: bytes) -> bytes:
     """Return struct nlattr with its value, padded to four bytes."""
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def _nested(kind: int, value: bytes) -> bytes:
-    return _attribute(NLA_F_NESTED | kind, value)
+def nested(kind: int, value: bytes) -> bytes:
+    return attribute(NLA_F_NESTED | kind, value)
 
 
-def _text(kind: int, value: str) -> bytes:
-    return _attribute(kind, os.fsencode(value) + b"\0")
+def text(kind: int, value: str) -> bytes:
+    return attribute(kind, os.fsencode(value) + b"\0")
 
 
 def _attributes(data: bytes) -> dict[int, bytes]:

@@ -1,0 +1,195 @@
+"""The resolver of a place: a process that answers all of its namespaces, from the first to the last; see dns.py."""
+
+from __future__ import annotations
+
+import _socket
+import gc
+import os
+import resource
+
+from cratebox.linux import door, fdpass, lock, process
+from cratebox.network import dns_place
+from cratebox.network.dns_asker import Asker, Surroundings
+from cratebox.network.dns_forward import Servers
+from cratebox.network.dns_loop import Loop
+from cratebox.network.dns_names import Names
+from cratebox.network.model import RESOLVER, Place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    OpenSockets = Callable[[int, list[tuple[int, int, int, tuple[str, int] | None]]], list[_socket.socket]]
+
+_LINGER = 1.0  # seconds after the last namespace: the next one is often not far
+_AF_NETLINK, _NETLINK_NETFILTER = 16, 12
+
+
+class Resolver:
+    """`open_sockets` makes sockets in the network namespace of a process: (family, type, protocol, address to be bound to)."""
+
+    def __init__(self, place: Place, listening: _socket.socket, names: Names, open_sockets: OpenSockets) -> None:
+        self._place, self._door, self._open_sockets = place, listening, open_sockets
+        self._loop = Loop()
+        self._surroundings = Surroundings(self._loop, names, Servers(), self._open_inside)
+        self._askers = self._surroundings.askers
+        self._pids: dict[int, int] = {}
+        self._is_over = False
+        self._loop.watch(listening.fileno(), self._let_in)
+
+    def run(self) -> None:
+        """Answer until nobody is left who could ask."""
+        held = dns_place.hold(self._place)  # whoever has started us is done then
+        try:
+            self._let_in()
+            self._revive()
+        finally:
+            lock.release(held)
+        self._linger()
+        while not self._is_over:
+            self._loop.turn()
+
+    def _let_in(self) -> None:
+        """Take the namespaces that were sent through the door."""
+        while sock := door.accept(self._door):
+            try:
+                sock.settimeout(1.0)  # it was sent before the lock was freed; a stranger who says nothing must not hold us up
+                owner, fds = fdpass.receive(sock)
+            except OSError:
+                continue
+            finally:
+                sock.close()
+            if len(fds) == 3:
+                udp, tcp = (_socket.socket(fileno=fd) for fd in fds[:2])
+                self._take(owner.decode(), fds[2], udp, tcp)
+            else:
+                for fd in fds:
+                    os.close(fd)
+
+    def _take(self, owner: str, pidfd: int, udp: _socket.socket, tcp: _socket.socket) -> None:
+        """Answer a namespace; one that the owner had before is his no longer."""
+        if owner in self._askers:
+            self._askers.pop(owner).close()
+        asker = self._askers[owner] = Asker(self._surroundings, owner, pidfd, udp, tcp)
+        self._loop.watch(pidfd, lambda: self._end(asker))
+        names = self._surroundings.names
+        if owner in names.gone:
+            names.gone.discard(owner)
+            self._read_again()
+
+    def _end(self, asker: Asker) -> None:
+        """The process has ended: its name is nobody's, whether its lease is given up already or not."""
+        asker.close()
+        if self._askers.get(asker.owner) is asker:
+            del self._askers[asker.owner]
+            dns_place.written(self._place)  # forgets those that have ended
+            self._surroundings.names.gone.add(asker.owner)
+            self._read_again()
+        self._linger()
+
+    def _read_again(self) -> None:
+        self._surroundings.names.read()
+        for asker in self._askers.values():
+            asker.forget()
+
+    def _revive(self) -> None:
+        """Answer those again whose resolver was killed."""
+        for owner, pid in dns_place.written(self._place).items():
+            if owner not in self._askers:
+                try:
+                    pidfd = os.pidfd_open(pid)
+                    udp, tcp = self._renewed(pid)
+                except (OSError, ValueError):
+                    dns_place.forget(self._place, owner, pid)  # it has ended meanwhile
+                else:
+                    self._take(owner, pidfd, udp, tcp)
+
+    def _renewed(self, pid: int) -> tuple[_socket.socket, _socket.socket]:
+        from cratebox.network import dns_redirect
+
+        kinds: list[tuple[int, int, int, tuple[str, int] | None]] = [
+            (_socket.AF_INET, _socket.SOCK_DGRAM, 0, (RESOLVER, 0)),
+            (_socket.AF_INET, _socket.SOCK_STREAM, 0, (RESOLVER, 0)),
+            (_AF_NETLINK, _socket.SOCK_RAW, _NETLINK_NETFILTER, None),
+        ]
+        udp, tcp, netfilter = self._open_sockets(pid, kinds)
+        try:
+            dns_redirect.install(netfilter, udp.getsockname()[1], tcp.getsockname()[1], again=True)
+        finally:
+            netfilter.close()
+        return udp, tcp
+
+    def _open_inside(self, pidfd: int, family: int, kind: int) -> _socket.socket:
+        """Return a socket in the network namespace of a process that has not ended. Raises OSError."""
+        pid = _pid_of(pidfd)
+        sock = self._open_sockets(pid, [(family, kind, 0, None)])[0]
+        if _pid_of(pidfd) != pid:
+            sock.close()
+            raise ProcessLookupError(3, os.strerror(3))
+        return sock
+
+    def _linger(self) -> None:
+        if not self._askers:
+            self._loop.after(_LINGER, self._retire)
+
+    def _retire(self) -> None:
+        """End, where nobody is left and nobody is just coming."""
+        if self._askers or self._is_over:
+            return
+        try:
+            held = dns_place.try_hold(self._place)
+        except OSError:
+            self._is_over = True  # the place is gone
+            return
+        if held is None:
+            self._linger()
+            return
+        self._let_in()
+        if self._askers:
+            lock.release(held)
+            return
+        dns_place.remove_door(self._place)
+        self._is_over = True  # the lock is free with our end
+
+
+def _pid_of(pidfd: int) -> int:
+    """Return the pid of a pidfd's process. Raises ProcessLookupError where it has ended."""
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Pid:"):
+                pid = int(line.split()[1])
+                if pid > 0:
+                    return pid
+    raise ProcessLookupError(3, os.strerror(3))
+
+
+def main(args: list[str]) -> int:
+    """Be the resolver: the directories of the place, whether it is without root, the descriptor of the door."""
+    from cratebox.errors import CrateError
+    from cratebox.network import definitions, endpoints, inside
+    from cratebox.network.model import Network, Reservation
+
+    gc.enable()
+    process.set_name("crate-resolver")
+    process.set_no_new_privileges()
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    place = Place(args[0], args[1], rootless=args[2] == "rootless")
+
+    def read() -> tuple[Reservation, ...]:
+        try:
+            return endpoints.all_of(place)
+        except CrateError:
+            return ()  # whoever uses the networks next says what is wrong with the file
+
+    def load(number: str) -> Network | None:
+        try:
+            return definitions.load(place, number)
+        except CrateError:
+            return None
+
+    listening = _socket.socket(fileno=int(args[3]))
+    os.set_inheritable(listening.fileno(), False)
+    names = Names(endpoints.leases_file(place), read, load)
+    Resolver(place, listening, names, lambda pid, kinds: inside.open_sockets(pid, place.rootless, tuple(kinds))).run()
+    return 0

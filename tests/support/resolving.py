@@ -1,0 +1,130 @@
+"""A resolver over namespaces and networks that a test makes up: only loopbacks, and a file that says who is where."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cratebox.network import dns, dns_place, dns_server
+from cratebox.network.dns_names import Names
+from cratebox.network.dns_server import Resolver
+from cratebox.network.model import RESOLVER, Endpoint, Network, Place, Reservation, Subnet
+from support.netns import Namespace, sockets_inside
+
+SOCKETS: list[tuple[int, int, int, tuple[str, int] | None]] = [
+    (socket.AF_INET, socket.SOCK_DGRAM, 0, (RESOLVER, 0)),
+    (socket.AF_INET, socket.SOCK_STREAM, 0, (RESOLVER, 0)),
+    (16, socket.SOCK_RAW, 12, None),
+]
+
+
+class Rig:
+    """Namespaces by their owners' words; the resolver is the project's, reading leases that this wrote."""
+
+    def __init__(self, directory: Path, patch: pytest.MonkeyPatch) -> None:
+        self.place = Place(str(directory / "root"), str(directory / "state"))
+        (directory / "state").mkdir()
+        self.leases = directory / "state" / "leases"
+        self.networks: dict[str, Network] = {}
+        self.reservations: dict[str, Reservation] = {}
+        self.namespaces: dict[str, Namespace] = {}
+        self.resolvers: list[int] = []
+        patch.setattr(dns, "_start", self._start)
+        patch.setattr(dns_server, "_LINGER", 0.2)
+
+    def network(self, name: str, **more: bool) -> str:
+        number = name.encode().hex().ljust(64, "0")
+        self.networks[number] = Network(number, name, "br-" + name, (Subnet("10.1.0.0/24"),), **more)
+        return number
+
+    def write(self) -> None:
+        """Say who is where."""
+        fresh = self.leases.with_suffix(".new")
+        fresh.write_bytes(pickle.dumps((tuple(self.reservations.values()), self.networks)))
+        fresh.rename(self.leases)
+
+    def lease(self, owner: str, label: str, *endpoints: Endpoint, upstreams: tuple[str, ...] = ()) -> None:
+        self.reservations[owner] = Reservation(owner, label, endpoints, resolver=True, upstreams=upstreams)
+        self.write()
+
+    def attach(self, owner: str) -> Namespace:
+        """Give `owner` a namespace whose questions are answered."""
+        namespace = self.namespaces[owner] = Namespace()
+        made = sockets_inside(namespace.pid, SOCKETS)
+        dns.attach(self.place, self.reservations[owner], namespace.pid, *made)
+        for sock in made:
+            sock.close()
+        return namespace
+
+    def end(self, owner: str) -> None:
+        """Its process ends; the lease stays."""
+        self.namespaces.pop(owner).close()
+
+    def _start(self, place: Place) -> socket.socket:
+        listening = dns_place.listen(place)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                names = Names(str(self.leases), lambda: self._read()[0], lambda number: self._read()[1].get(number))  # noqa: PLW0108
+                Resolver(place, listening, names, sockets_inside).run()
+                code = 0
+            except Exception:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        self.resolvers.append(child)
+        listening.close()
+        reached = dns_place.connect(place)
+        assert reached
+        return reached
+
+    def _read(self) -> tuple[tuple[Reservation, ...], dict[str, Network]]:
+        return pickle.loads(self.leases.read_bytes())
+
+    def kill_resolver(self) -> None:
+        pid = self.resolvers.pop()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+    def close(self) -> None:
+        for namespace in self.namespaces.values():
+            namespace.close()
+        for pid in self.resolvers:  # it ends by itself with the last namespace
+            wait_for(lambda pid=pid: os.waitpid(pid, os.WNOHANG)[0] == pid)
+
+
+def wait_for(condition, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
+
+
+def endpoint(network: str, name: str, ip: str = "", ip6: str = "", aliases: tuple[str, ...] = ()) -> Endpoint:
+    """Return an endpoint; the prefixes are 24 and 64."""
+    return Endpoint(
+        network, name, "eth0", "veth", "02:42:0a:01:00:02", ip, 24 if ip else 0, "", ip6, 64 if ip6 else 0, "", aliases
+    )
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    if os.geteuid():
+        pytest.skip("it takes root to make network namespaces without a user namespace")
+    made = Rig(tmp_path, monkeypatch)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+__all__ = ["Rig", "endpoint", "rig", "wait_for"]
