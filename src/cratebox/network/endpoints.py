@@ -297,9 +297,6 @@ def _make(place: Place, reservation: Reservation, new: tuple[Endpoint, ...], pid
     """Put the namespace of process `pid` on the networks of the endpoints `new`. Raises OSError, CrateError."""
     first = new == reservation.endpoints
     names = reservation.resolver and (first or not _has_names(place, reservation, pid))
-    import importlib.util
-
-    names = names and importlib.util.find_spec("cratebox.network.dns") is not None  # until it is there
     if not place.rootless:
         plugging.plug(place, reservation, new, pid, names)
         if first and not publishing.publish(place, reservation):
