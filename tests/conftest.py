@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support import commands, debian, images, leaks, people
+from support import commands, debian, images, leaks, people, tun
 from support.commands import Crate
 from support.images import Image
 from support.registry import Hub, Registry, why_no_hub, why_not
@@ -91,6 +91,14 @@ def rootful(scratch: Path, word: str) -> Iterator[Crate]:
 def rootless(scratch: Path, word: str) -> Iterator[Crate]:
     """`crate` as an ordinary user."""
     yield from _crate(scratch, word, "user")
+
+
+@pytest.fixture
+def outward(rootless: Crate) -> Crate:
+    """`crate` as an ordinary user whose containers can have a way outside: /dev/net/tun is open to him."""
+    if reason := tun.why_not():
+        pytest.skip(reason)
+    return rootless.within(tun.prefix(rootless.directory.parent, rootless.person.uid, rootless.person.gid))
 
 
 @pytest.fixture
