@@ -54,7 +54,8 @@ def reserve(
             _cut_off(place, before.reservation)
             ledger.drop(owner)
         endpoints = tuple(allocation.endpoint(ledger, one, before.reservation if before else None) for one in wishes)
-        chosen = ports.choose(wanted, _ports_of(ledger), hold) if wanted else ()
+        # Without root it is the way outside that listens on them.
+        chosen = ports.choose(wanted, _ports_of(ledger), None if place.rootless else hold) if wanted else ()
         made = Reservation(
             owner=owner,
             label=label,
@@ -130,6 +131,8 @@ def leave(place: Place, owner: str, network_id: str, pid: int) -> None:
         _replace(place, after)
         if pid and not place.rootless and not publishing.publish(place, after):
             reload(place)
+        if place.rootless and before.outward() and not after.outward():
+            _cut_off(place, before)
     except OSError as error:
         raise RuntimeFailure(f"network {left[0].name}: {error.strerror}") from None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from cratebox.errors import Unsupported
-from cratebox.linux import const, namespaces, process, sleeper, stub, userns
+from cratebox.linux import const, lock, namespaces, process, sleeper, stub, userns
 from cratebox.linux.procfs import read_text
 
 TYPE_CHECKING = False
@@ -39,11 +39,19 @@ def holder(place: Place) -> int:
 def outside(place: Place) -> int:
     """Return the process that holds the user's namespace, which is made where there is none.
 
-    Of all that change networks of this place one at a time may call it. Raises Unsupported where the machine has no namespaces for users.
+    Raises Unsupported where the machine has no namespaces for users.
     """
     found = holder(place)
     if found:
         return found
+    held = lock.hold(_file(place) + ".lock")
+    try:
+        return holder(place) or _begin(place)
+    finally:
+        lock.release(held)
+
+
+def _begin(place: Place) -> int:
     try:
         pid, started = _make(place.state)
     except OSError as error:
