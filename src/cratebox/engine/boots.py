@@ -77,7 +77,7 @@ def _known(containers: Containers) -> list[Container]:
     found = []
     for identity in records.identities(containers.paths):
         try:
-            found.append(records.load(containers.paths, identity))
+            found.append(records.cared_for(containers.paths, records.load(containers.paths, identity)))
         except CrateError:
             continue  # damaged: `ps` and `system check` tell
     return sorted(found, key=lambda one: one.created)

@@ -197,8 +197,10 @@ class Containers:
     # Looking
 
     def get(self, reference: str) -> Container:
-        """Return the container. Raises NotFound, Conflict for an ambiguous ID, StorageError for a damaged record."""
-        return records.load(self.paths, records.find(self.paths, reference))
+        """Return the container, which gets a supervisor where it has been left without one. Raises NotFound, Conflict for an ambiguous
+        ID, StorageError for a damaged record.
+        """
+        return records.cared_for(self.paths, records.load(self.paths, records.find(self.paths, reference)))
 
     def status(self, reference: str) -> ContainerStatus:
         """Return what is true of a container now. Raises as `get`."""

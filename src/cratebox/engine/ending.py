@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import events, leftovers, lost, records, stopped, stopping
+from cratebox.engine import events, leftovers, lost, records, stopping
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.records import Container
 from cratebox.engine.vanishing import Removal, vanish
@@ -67,7 +67,7 @@ def _remove_cgroup_left(paths: Paths, images: Images, identity: str) -> None:
 
 def _kill_for_removal(paths: Paths, container: Container) -> None:
     where = records.directory(paths, container.id)
-    stopped.mark(where)
+    stopping.mark(paths, container)
     try:
         if records.is_locked(where) and records.running_state(paths, container.id) is None:
             _kill_lost(paths, container)  # the state of its process is gone, or not there yet

@@ -79,6 +79,7 @@ def execute(paths: Paths, reference: str, wanted: Wanted) -> int:
     Raises NotFound, Conflict where the container does not run or is paused, InvalidValue, CommandNotFound, CannotInvoke, RuntimeFailure.
     """
     check_preserved(wanted.preserve_fds)  # before there are descriptors of our own
+    records.cared_for(paths, records.load(paths, records.find(paths, reference)))
     order = prepare(paths, reference, wanted)
     words = " ".join(wanted.command)
     order.tell(f"exec_create: {words}")

@@ -19,7 +19,7 @@ from cratebox.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
     from cratebox.engine.custody import Custody
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cratebox.paths import Paths
 
 COMMAND = "crate-supervisor"  # what _entry.py is told
+WORDS = "2"  # the form of the words behind it, see succession.py
 # Of the environment of the command that started the container, what whoever takes over may need; there are secrets in the rest.
 _KEPT = (
     "PATH",
@@ -53,8 +54,14 @@ class Ward(Record):
     stdin: int
 
     @property
+    def named(self) -> dict[str, int]:
+        out_read, out_write, err_read, err_write = self.holds
+        holds = {"out-read": out_read, "out-write": out_write, "err-read": err_read, "err-write": err_write}
+        return {"lock": self.lock, "stdout": self.output[0], "stderr": self.output[1], **holds, "stdin": self.stdin}
+
+    @property
     def descriptors(self) -> tuple[int, ...]:
-        return (self.lock, *self.output, *self.holds, self.stdin)
+        return tuple(self.named.values())
 
 
 def ward_of(watch: Watch) -> Ward:
@@ -125,7 +132,9 @@ def environment() -> list[str]:
     return [f"{name}={os.environ[name]}" for name in _KEPT if name in os.environ]
 
 
-def successor(ward: Ward, custody: Custody) -> list[str]:
-    """Return the words of the program that takes over: see takeover.py."""
+def successor(ward: Ward, custody: Custody, more: Mapping[str, int] = {}) -> list[str]:
+    """Return the words of the program that takes over, with `more` numbers for it: see succession.py."""
     where = (ward.paths.root, ward.paths.state, ward.paths.config, ward.id)
-    return [*third_party.program(COMMAND), *where, *map(str, (*custody.descriptors, *ward.descriptors))]
+    ours, kept = custody.descriptors
+    numbers = {"ours": ours, "kept": kept, **ward.named, **more}
+    return [*third_party.program(COMMAND), WORDS, *where, *(f"{name}={number}" for name, number in numbers.items())]

@@ -75,10 +75,13 @@ class Life:
         """Run the container as often as it is to run. Raises what kept it from starting."""
         self._go_on(self._begin())
 
-    def resume(self, state: State, console: int) -> None:
-        """Go on with a run whose supervisor was killed, and with those that follow it. Raises as `live`."""
+    def resume(self, state: State, console: int, pidfd: int = -1) -> None:
+        """Go on with a run whose supervisor was killed, and with those that follow it. Raises as `live`.
+
+        `pidfd` is of its process where that is a child of somebody else.
+        """
         run = self._new_run()
-        run.resume(state, console)
+        run.resume(state, console, pidfd)
         self._welcome(run)
         for part in self.parts:
             part.resumed(run)
@@ -151,7 +154,7 @@ class Life:
         run, door, above = self._run, self._door.fd if self._door else -1, self._guardian.fd if self._guardian else -1
         if not run or self.clients or not run.can_be_left:
             return
-        console = run.console if run.pump.streams[0].source >= 0 else -1
+        console = run.console if run.pump.streams and run.pump.streams[0].source >= 0 else -1
         known = {self.custody.ours.fileno(), door, above, run.pidfd, *(one.source for one in run.pump.streams)}
         if self.loop.watched <= known:
             from cratebox.engine import sleeping
@@ -280,8 +283,12 @@ class Life:
         guardian.settle(busy)
 
     def _entrust(self) -> None:
-        """Have the guardian keep what it cannot have inherited: a terminal, and those who are attached."""
+        """Have the guardian keep what it cannot have inherited: a terminal, those who are attached, and what is left of a process
+        that is not its child.
+        """
         named = {"console": self._run.console} if self._run and self._run.console >= 0 else {}
+        if self._run and self._run.strange and self._run.pidfd >= 0:
+            named["pidfd"] = self._run.pidfd
         for number, client in enumerate(self.clients):
             named |= {f"{number}.{name}": fd for name, fd in client.descriptors.items()}
         self.custody.hold(named)
@@ -305,6 +312,7 @@ class Life:
         """There is another guardian: what it forked is this process, and what was its child is a child of `parent`."""
         if self._run:
             self._run.orphan(parent)
+            self._entrust()
 
     def _hear_reports(self) -> None:
         self.loop.unwatch(self.custody.ours.fileno())

@@ -26,7 +26,7 @@ def statuses(paths: Paths) -> list[ContainerStatus]:
 
 def _status(paths: Paths, identity: str) -> ContainerStatus | None:
     try:
-        return records.status(paths, records.load(paths, identity))
+        return records.status(paths, records.cared_for(paths, records.load(paths, identity)))
     except NotFound:
         return None  # removed meanwhile
     except StorageError as error:

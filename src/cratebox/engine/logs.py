@@ -169,7 +169,7 @@ class LogWriter:
             self._lost += count
             if not self._reason:
                 self._reason = error.strerror or "unknown"
-                _tell(self._trouble, f"the log lacks some output: {self._reason}")
+                tell_trouble(self._trouble, f"the log lacks some output: {self._reason}")
             return False
         return True
 
@@ -227,7 +227,8 @@ class LogWriter:
         os.close(self._fd)
 
 
-def _tell(path: str, text: str) -> None:
+def tell_trouble(path: str, text: str) -> None:
+    """Tell in the file `path` what keeps a log from being whole: see `read_trouble`. Never raises."""
     try:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 import time
 
-from cratebox.errors import Conflict, CrateError
+from cratebox.errors import Conflict, CrateError, NotFound
+from cratebox.linux import process
 from cratebox.linux.procfs import read_text
+from cratebox.runtime import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.engine.witness import Witness
 
 _SUPERVISORS = (b"crate-superviso", b"crate-guardian")  # as the kernel cuts them
 
+_SIGCONT = 18
 _SECONDS_TO_DIE, _PAUSE = 2.0, 0.01
 
 
@@ -18,13 +25,64 @@ def first_process(where: str) -> int | None:
 
     A supervisor is told by the container's lock, which it has open: by device and inode, for a path can be made up.
     """
+    holders = _holders(where)
+    children = [child for name in holders for child in read_text(f"/proc/{name}/task/{name}/children").split()]
+    return next((int(child) for child in children if child not in holders and not _is_probe(child)), None)
+
+
+def of_supervisor(where: str, state_directory: str) -> Witness | None:
+    """Return who holds the container's process where the state of that is gone, though a supervisor has it; None where there is none.
+
+    Raises StorageError where it is there, and damaged.
+    """
+    try:
+        state.load(state_directory)
+    except NotFound:
+        pass
+    else:
+        return None  # it has ended
+    pid = first_process(where)
+    started = process.start_time(pid) if pid else 0
+    if not pid or not started:
+        return None
+    from cratebox.engine.witness import Witness
+
+    made_up = state.State("", os.path.basename(where), where, pid, started, process.boot_id(), 0.0)
+    try:
+        return Witness(made_up, process.open_pidfd(pid, started))
+    except ProcessLookupError:
+        return None
+
+
+def rouse(where: str) -> None:
+    """Let the supervisor and guardian of a container go on where somebody has stopped them by a signal."""
+    for name in _holders(where):
+        try:
+            text = read_text(f"/proc/{name}/stat")
+            if text[text.rindex(")") + 2] == "T":
+                pidfd = os.pidfd_open(int(name))
+                try:
+                    process.send_signal(pidfd, _SIGCONT)
+                finally:
+                    os.close(pidfd)
+        except OSError:
+            continue  # it has ended
+
+
+def _holders(where: str) -> list[str]:
     try:
         lock = os.stat(where + "/lock")
     except OSError:
-        return None
-    holders = [name for name in os.listdir("/proc") if name.isdigit() and _holds(name, lock)]
-    children = [child for name in holders for child in read_text(f"/proc/{name}/task/{name}/children").split()]
-    return next((int(child) for child in children if child not in holders), None)
+        return []
+    return [name for name in os.listdir("/proc") if name.isdigit() and _holds(name, lock)]
+
+
+def _is_probe(pid: str) -> bool:
+    """Tell whether that child of a supervisor runs a health command."""
+    try:
+        return read_text(f"/proc/{pid}/comm") == "crate-health\n"
+    except OSError:
+        return True  # it has ended
 
 
 def _holds(pid: str, lock: os.stat_result) -> bool:

@@ -73,7 +73,9 @@ class Restarting(Part):
 
     def after(self, ended: Exit, took: float) -> float | None:
         """Return what the policy says, unless the user wanted the container stopped."""
-        delay = self._restarts.after(self._policy(), ended.code, took, stopped.is_marked(self._watch.directory))
+        delay = self._restarts.after(
+            self._policy(), ended.code, took, stopped.is_marked(self._watch.directory, self._watch.state_directory)
+        )
         self._due = delay is not None
         return delay
 
@@ -106,7 +108,7 @@ class Restarting(Part):
             os.close(self._wake)
             self._wake = -1
         self._teller.tell(phase=RUNNING, next_try=0.0)
-        if not stopped.is_marked(self._watch.directory):
+        if not stopped.is_marked(self._watch.directory, self._watch.state_directory):
             return True
         self._due = False
         from cratebox.runtime import state

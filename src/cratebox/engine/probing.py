@@ -58,7 +58,8 @@ class Probing(Part):
 
     def after(self, ended: Exit, took: float) -> float | None:  # noqa: ARG002
         """Run it again at once where it was ended for that."""
-        return 0.0 if self._restart and not stopped.is_marked(self._watch.directory) else None
+        wanted = self._restart and not stopped.is_marked(self._watch.directory, self._watch.state_directory)
+        return 0.0 if wanted else None
 
     def known(self, ended: Exit) -> Exit:
         """Add that it is about to run again."""

@@ -183,6 +183,26 @@ def running_state(paths: Paths, identity: str) -> runtime_state.State | None:
     return found
 
 
+def is_abandoned(paths: Paths, identity: str) -> bool:
+    """Tell whether its process lives and nobody supervises it: supervisor and guardian were killed at once. Raises StorageError."""
+    if is_locked(directory(paths, identity)) or not os.path.isdir(f"{paths.running}/{identity}"):
+        return False
+    return running_state(paths, identity) is not None
+
+
+def cared_for(paths: Paths, container: Container) -> Container:
+    """Return the container, which gets a supervisor where it has been left without one. Raises nothing for that."""
+    try:
+        abandoned = is_abandoned(paths, container.id)
+    except StorageError:
+        return container
+    if abandoned:
+        from cratebox.engine import adoption
+
+        adoption.adopt(paths, container.id)
+    return container
+
+
 def status(paths: Paths, container: Container) -> ContainerStatus:
     """Return what is true of the container now. Raises StorageError."""
     where = directory(paths, container.id)

@@ -7,7 +7,7 @@ import time
 
 from cratebox.cgroup import base as cgroups
 from cratebox.cgroup import detect
-from cratebox.engine import exits
+from cratebox.engine import exits, logs, streams
 from cratebox.engine.logs import LogWriter
 from cratebox.engine.pump import Pump, Stream
 from cratebox.errors import CrateError, StorageError
@@ -41,6 +41,8 @@ class Run:
         self.watch, self.loop = watch, loop
         self._unheard = unheard
         self.pid, self.pidfd, self.console = 0, -1, -1
+        self.strange = False  # it is a child neither of this process nor of its guardian
+        self._started = 0  # see runtime/state.py
         self.code: int | None = None  # its exit code, as a shell counts
         self.cgroup: Cgroup | None = None
         self._alone = self._own_pids  # the others end with its first process
@@ -67,16 +69,20 @@ class Run:
             self._forget_state()
             raise
         created.sock.close()
-        self.pid, self.pidfd = created.pid, created.pidfd
+        self.pid, self.pidfd, self._started = created.pid, created.pidfd, created.started
         self.loop.watch(self.pidfd, self._look)
 
-    def resume(self, state: runtime_state.State, console: int) -> None:
-        """Go on with a run that another supervisor has begun. Its process may have ended."""
+    def resume(self, state: runtime_state.State, console: int, pidfd: int = -1) -> None:
+        """Go on with a run that another supervisor has begun. Its process may have ended; `pidfd` is its own where whoever comes has it."""
         self.pid, self.started_at, self.console = state.pid, state.started_at or state.created, console
         self.cgroup = cgroups.from_paths(state.cgroup)
-        self._alone = state.own_pids
-        self._turn_pump(self._log())
+        self._alone, self._started = state.own_pids, state.started
+        self._turn_pump(self._log_again())
         self.pump.recover()
+        if pidfd >= 0:
+            self.pidfd = pidfd
+            self._be_strange()
+            return
         try:
             self.pidfd = os.pidfd_open(self.pid)  # its number is nobody else's: it was not reaped, or that is still to be heard
         except ProcessLookupError:
@@ -113,12 +119,12 @@ class Run:
 
     def _turn_pump(self, log: LogWriter | None) -> None:
         if self.console >= 0:
-            streams = [Stream("stdout", self.console)]
+            sources = [Stream("stdout", self.console)]
         else:
             # The pipes stay, for the next run and in the guardian; what the pump has is its own to close.
             pipes = zip(("stdout", "stderr"), self.watch.output, strict=True)
-            streams = [Stream(name, os.dup(fd)) for name, fd in pipes if fd >= 0]
-        self.pump = Pump(self.loop, streams, log, self._unheard, self._holds)
+            sources = [Stream(name, os.dup(fd)) for name, fd in pipes if fd >= 0]
+        self.pump = Pump(self.loop, sources, log, self._unheard, self._holds)
 
     def _holds(self, log: LogWriter) -> Holds:
         """Return where output is held on its way to the log. Raises OSError."""
@@ -143,6 +149,14 @@ class Run:
         except OSError as error:
             raise StorageError(f"cannot write the container's log: {error.strerror}") from None
 
+    def _log_again(self) -> LogWriter | None:
+        """A log that cannot be opened any more is no reason to leave the container."""
+        try:
+            return self._log()
+        except StorageError as error:
+            logs.tell_trouble(self.watch.state_directory + "/log-error", error.message)
+            return None
+
     def _save_state(self, created: runtime.Created) -> None:
         saved = runtime_state.State(
             oci_version=self.watch.wish.spec.oci_version,
@@ -155,6 +169,7 @@ class Run:
             cgroup=created.cgroup.paths() if created.cgroup else {},
             started_at=self.started_at,
             own_pids=self._own_pids,
+            pipes=streams.inodes(self.watch.stdin, self.watch.output),
         )
         try:
             runtime_state.save(self.watch.state_directory, saved)
@@ -205,7 +220,8 @@ class Run:
     @property
     def can_be_left(self) -> bool:
         """Whether another supervisor could go on with it and nothing be lost."""
-        return self.pidfd >= 0 and self.pump.rests and process.parent(self.pid) in {os.getpid(), os.getppid()}
+        known = self.strange or process.parent(self.pid) in {os.getpid(), os.getppid()}
+        return self.pidfd >= 0 and self.pump.rests and known
 
     def orphan(self, guardian: int) -> None:
         """The container's process is no child of this process any more. Where it is the guardian's, he tells how it ended."""
@@ -215,13 +231,18 @@ class Run:
                 self._be_strange()
 
     def _be_strange(self) -> None:
-        """The process is somebody else's child: what remains is to ask the kernel how it ended, which since 6.15 it tells."""
+        """The process is somebody else's child: what remains is to ask the kernel how it ended, which it tells until it is reaped, and
+        since 6.15 for as long as somebody has its pidfd.
+        """
+        self.strange = True
         self._questions = int(_SECONDS_TO_TELL / _PAUSE)
         self.loop.watch(self.pidfd, self._ask)
 
     def _ask(self) -> None:
         self.loop.unwatch(self.pidfd)
-        status = process.reaped_status(self.pidfd)
+        status = process.zombie_status(self.pid, self._started)
+        if status is None:
+            status = process.reaped_status(self.pidfd)
         if status is not None:
             self._ended(process.waited_status(status))
         elif self._questions:

@@ -41,8 +41,8 @@ class Sleep(Record):
     door: int = -1
 
     @property
-    def words(self) -> list[str]:
-        return [str(self.wakes), str(self.console), str(self.door)]
+    def named(self) -> dict[str, int]:
+        return {"wakes": self.wakes, "console": self.console, "door": self.door}
 
 
 class Drowsiness:
@@ -73,6 +73,6 @@ def sleep(ward: Ward, custody: Custody, how: Sleep, until: Sequence[int]) -> Non
         process.close_on_exec_from(3)
         for fd in kept:
             os.set_inheritable(fd, True)
-        sleeper.execute(program, guardian.COMMAND, [*guardian.successor(ward, custody), *how.words], guardian.environment())
+        sleeper.execute(program, guardian.COMMAND, guardian.successor(ward, custody, how.named), guardian.environment())
     except OSError:
         return  # it stays awake: no executable memory, or none at all

@@ -45,9 +45,11 @@ def unmark(where: str) -> None:
         raise StorageError(f"cannot delete {where}/stopped: {error.strerror}") from None
 
 
-def is_marked(where: str) -> bool:
-    """Tell whether the container is not to be started again by itself, in this boot."""
-    return os.path.exists(where + "/stopped")
+def is_marked(where: str, state_directory: str = "") -> bool:
+    """Tell whether the container is not to be started again by itself, in this boot. Where nothing could be written to `where`, the mark
+    is in its `state_directory`.
+    """
+    return os.path.exists(where + "/stopped") or bool(state_directory and os.path.exists(state_directory + "/stopped"))
 
 
 def is_marked_by_user(where: str) -> bool:

@@ -6,17 +6,22 @@ import os
 import time
 
 from cratebox.cgroup import base as cgroups
-from cratebox.engine import events, records, states, stopped
+from cratebox.engine import events, records, states, stopped, witness
 from cratebox.engine.records import Container
-from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, RuntimeFailure
+from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, RuntimeFailure, StorageError
 from cratebox.linux import process
 from cratebox.paths import Paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.engine.witness import Witness
 
 SIGKILL = 9
 _SIGTERM = 15
 _SECONDS_TO_STOP = 10.0
 SECONDS_TO_DIE = 10.0
 PAUSE = 0.005  # seconds
+_SECONDS_TO_ANSWER = 0.3  # of a supervisor that has something to do
 _LONGEST_POLL = 2_000_000  # seconds: poll(2) counts milliseconds in an int
 
 
@@ -27,18 +32,18 @@ def kill(paths: Paths, container: Container, signal: int) -> None:
     paused, it goes on to receive them. Other signals wait until it is unpaused.
     """
     ending = signal in {SIGKILL, stop_signal(container)}
-    where = records.directory(paths, container.id)
-    pidfd = process_of(paths, container)
-    if pidfd < 0:
+    there = process_of(paths, container)
+    if there is None:
         status = records.status(paths, container)
         if status.status != "restarting" or not ending:
             raise states.wrong(status)
         stop(paths, container, 0)  # there is no process: what is to be ended is the waiting
         return
+    unwritten = None
     try:
         if ending:
-            stopped.mark(where)
-        process.send_signal(pidfd, signal)
+            unwritten = mark(paths, container)
+        process.send_signal(there.pidfd, signal)
         _tell(paths, container, "kill", signal=str(signal))
         if ending:
             thaw(paths, container)
@@ -47,7 +52,9 @@ def kill(paths: Paths, container: Container, signal: int) -> None:
     except PermissionError as error:
         raise Conflict(f"cannot signal {container.name}: {error.strerror}") from None
     finally:
-        os.close(pidfd)
+        there.close()
+    if unwritten:
+        raise unwritten
 
 
 def stop_signal(container: Container) -> int:
@@ -66,7 +73,8 @@ def stop(
     """Send the stop signal, wait, then SIGKILL; return when the container has ended and its supervisor is done.
 
     `timeout` is in seconds, None for the container's own or 10, negative for ever; `signal` takes the stop signal's place; not
-    `by_user`: a boot makes up for it (stopped.py). A stopped container is left alone. Raises Conflict, RuntimeFailure where it does not even die of SIGKILL.
+    `by_user`: a boot makes up for it (stopped.py). A stopped container is left alone. Raises Conflict, RuntimeFailure where it does not even
+    die of SIGKILL, StorageError where it has ended but that could not be marked.
     """
     where = records.directory(paths, container.id)
     if not records.is_locked(where) and records.running_state(paths, container.id) is None:
@@ -75,9 +83,29 @@ def stop(
         timeout = _SECONDS_TO_STOP if container.config.stop_timeout is None else container.config.stop_timeout
     if signal is None:
         signal = stop_signal(container)
-    stopped.mark(where, by_user)
+    unwritten = mark(paths, container, by_user)
     end(paths, container, signal, timeout)
     _tell(paths, container, "stop")
+    if unwritten:
+        raise unwritten
+
+
+def mark(paths: Paths, container: Container, by_user: bool = True) -> StorageError | None:
+    """Mark the container as stopped. Where that cannot be written, the mark is made beside the state of its process, for this run alone;
+    return what is to be said of it when all else is done.
+    """
+    try:
+        stopped.mark(records.directory(paths, container.id), by_user)
+    except StorageError as error:
+        try:
+            stopped.mark(f"{paths.running}/{container.id}", by_user)
+        except StorageError:
+            pass
+        name = container.name or container.id[:12]
+        return StorageError(
+            f"{name}: {error.message}", "it was signalled all the same; its restart policy may start it after a boot"
+        )
+    return None
 
 
 def end(paths: Paths, container: Container, signal: int, timeout: float) -> None:
@@ -86,39 +114,70 @@ def end(paths: Paths, container: Container, signal: int, timeout: float) -> None
     Raises Conflict, RuntimeFailure where it does not die.
     """
     # More than once where its policy had begun to start it again when the mark was made.
-    while (pidfd := process_of(paths, container)) >= 0:
+    while there := process_of(paths, container):
         try:
-            process.send_signal(pidfd, signal)
+            process.send_signal(there.pidfd, signal)
             _tell(paths, container, "kill", signal=str(signal))
             thaw(paths, container)
-            if not ended(pidfd, timeout):
-                kill_and_wait(paths, container, pidfd)
+            if not ended(there.pidfd, timeout):
+                kill_and_wait(paths, container, there.pidfd)
+            if not records.is_locked(records.directory(paths, container.id)):
+                bequeath(paths, container, there)
         except ProcessLookupError:
             pass
         finally:
-            os.close(pidfd)
+            there.close()
     _wake(paths, container)
     wait_for_supervisor(paths, container)
+
+
+def bequeath(paths: Paths, container: Container, seen: Witness) -> bool:
+    """Leave what is to be done at the end of a run to a new supervisor, where whoever should do it was killed; tell whether there is one."""
+    from cratebox.engine import adoption
+
+    return adoption.adopt(paths, container.id, seen)
 
 
 def _tell(paths: Paths, container: Container, action: str, **more: str) -> None:
     events.emit(paths, "container", action, container.id, {**events.of_container(container), **more})
 
 
-def process_of(paths: Paths, container: Container) -> int:
-    """Return a pidfd of the container's process, or -1 where it has none. One that is about to start is waited for."""
-    end = time.monotonic() + SECONDS_TO_DIE
-    where = records.directory(paths, container.id)
+def process_of(paths: Paths, container: Container) -> Witness | None:
+    """Return who holds the container's process, None where it has none. One that is about to start is waited for."""
+    where, begun = records.directory(paths, container.id), time.monotonic()
+    rouser = Rouser(where)
     while True:
-        state = records.running_state(paths, container.id)
-        if state is not None:
-            try:
-                return process.open_pidfd(state.pid, state.started)
-            except ProcessLookupError:
-                return -1
-        if not records.is_locked(where) or time.monotonic() > end or _waits(paths, container):
-            return -1
+        found = witness.of(paths, container.id)
+        if found is not None:
+            return found
+        if not records.is_locked(where) or time.monotonic() > begun + SECONDS_TO_DIE or _waits(paths, container):
+            return None
+        if rouser.look():
+            from cratebox.engine import lost
+
+            found = lost.of_supervisor(where, f"{paths.running}/{container.id}")
+            if found is not None:
+                return found
         time.sleep(PAUSE)
+
+
+class Rouser:
+    """Lets a supervisor go on that somebody has stopped (SIGSTOP), for whoever waits for it; `where` is the container's directory."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._next = time.monotonic() + _SECONDS_TO_ANSWER
+
+    def look(self) -> bool:
+        """Look, from time to time; tell whether it was done."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + 1
+        from cratebox.engine import lost
+
+        lost.rouse(self._where)
+        return True
 
 
 def _waits(paths: Paths, container: Container) -> bool:
@@ -179,9 +238,10 @@ def ended(pidfd: int, timeout: float) -> bool:
 
 def wait_for_supervisor(paths: Paths, container: Container) -> None:
     """Wait until nobody holds the container's lock: what its supervisor had to write down is written. Raises Conflict."""
-    end = time.monotonic() + SECONDS_TO_DIE
+    end, rouser = time.monotonic() + SECONDS_TO_DIE, Rouser(records.directory(paths, container.id))
     try:
         while records.is_locked(records.directory(paths, container.id)):
+            rouser.look()
             if time.monotonic() > end:
                 raise Conflict(
                     f"{container.name} has ended, but its supervisor is still busy", "its output may be held up somewhere"

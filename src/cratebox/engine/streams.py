@@ -33,6 +33,11 @@ def of(config: ContainerConfig, open_to_write: bool) -> Streams:
         return _NONE
     stdin_read, stdin_write = os.pipe() if open_to_write else (os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1)
     (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
+    for fd in (stdin_write, out_read, err_read):
+        if fd >= 0:
+            # They will be given to the user of the container's program, and we are to open them again, for the next run. Who else
+            # gets at them is for /proc/PID/fd to say, not for their mode.
+            os.fchmod(fd, 0o666)
     return Streams((stdin_read, out_write, err_write), stdin_write, (out_read, err_read), (*os.pipe(), *os.pipe()))
 
 
@@ -42,6 +47,13 @@ def same(stdin: int, output: tuple[int, int], holds: tuple[int, int, int, int]) 
         return _NONE
     stdout, stderr = (_opened_again(fd, os.O_WRONLY) for fd in output)
     return Streams((_opened_again(stdin, os.O_RDONLY), stdout, stderr), stdin, output, holds)
+
+
+def inodes(stdin: int, output: tuple[int, int]) -> tuple[int, ...]:
+    """Return what tells the pipes of these ends from any others, 0 where there is none; nothing where there is none at all."""
+    if output == (-1, -1):
+        return ()
+    return tuple(os.fstat(fd).st_ino if fd >= 0 else 0 for fd in (stdin, *output))
 
 
 def _opened_again(fd: int, flags: int) -> int:

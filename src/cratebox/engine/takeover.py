@@ -1,6 +1,5 @@
-"""A supervisor in place of one that was killed: `_entry.py crate-supervisor ROOT STATE CONFIG ID FD...`, executed by its guardian.
-
-Or one that has slept (sleeping.py), which is told how often and two more descriptors.
+"""A supervisor in place of one that was killed: `_entry.py crate-supervisor ...`, executed by its guardian; or of one that has slept
+(sleeping.py). succession.py tells the words.
 
 It finds the container's lock held, the pipes of its output open, the rest in custody, and on the disk what was going on:
 
@@ -16,39 +15,40 @@ import _socket
 import os
 
 from cratebox import record_file
-from cratebox.engine import events, exits, guardian, idmaps, logs, lost, records, streams, supervisor
+from cratebox.engine import events, exits, guardian, idmaps, logs, lost, records, streams, succession, supervisor
 from cratebox.engine.client import Client
-from cratebox.engine.custody import Custody
 from cratebox.engine.dialogue import Watch
-from cratebox.engine.guardian import Ward
 from cratebox.engine.life import Life
-from cratebox.engine.sleeping import Sleep
 from cratebox.engine.vanishing import Removal, delete_tree
 from cratebox.errors import NotFound, RuntimeFailure, StorageError
 from cratebox.linux import process
 from cratebox.linux.procfs import read_text
-from cratebox.paths import Paths
 from cratebox.runtime import state as runtime_state
 from cratebox.runtime.spec import Spec
 from cratebox.runtime.wish import Wish
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.engine.custody import Custody
+    from cratebox.engine.guardian import Ward
+    from cratebox.engine.sleeping import Sleep
 
 _SIGKILL = 9
 
 
 def main(words: list[str]) -> int:
     """Go on with the container that the words of the guardian name, until there is nothing more to do."""
-    root, state, config, identity, *numbers = words
-    ours, kept, lock, stdout, stderr, *rest = map(int, numbers)
-    holds, stdin, slept = (rest[0], rest[1], rest[2], rest[3]), rest[4], rest[5:]
-    ward = Ward(Paths(root, state, config), identity, lock, (stdout, stderr), holds, stdin)
-    held, woken = Custody.of(ours, kept), Sleep(*slept) if slept else None
+    try:
+        ward, held, woken = succession.read(words)
+    except ValueError:
+        return 125  # of a crate that is not this one; the container's lock is free now: see adoption.py
     process.close_from(3, (*held.descriptors, *ward.descriptors, *((woken.console, woken.door) if woken else ())))
     process.close_on_exec_from(3)
     if not woken or not guardian.is_one(os.getppid()):
         guardian.settle(guardian.divide(ward, held))  # where that cannot be, the container's process stays a child of this one
     process.set_name("crate-supervisor")
     supervisor.restore_signals()
-    if not os.path.isdir(records.directory(ward.paths, identity)):
+    if not os.path.isdir(records.directory(ward.paths, ward.id)):
         _finish_removal(ward)
         return 0
     return _go_on(ward, held, woken)
@@ -64,7 +64,7 @@ def _finish_removal(ward: Ward) -> None:
 
 def _go_on(ward: Ward, held: Custody, woken: Sleep | None) -> int:
     fds = held.take()
-    console = fds.pop("console", -1)
+    console, pidfd = fds.pop("console", -1), fds.pop("pidfd", -1)
     if woken and woken.console >= 0:
         streams.close(console)
         console = woken.console
@@ -72,7 +72,7 @@ def _go_on(ward: Ward, held: Custody, woken: Sleep | None) -> int:
     where = life.watch.directory
     ended, state = record_file.read(where + "/exit.json", exits.Exit), _state(life.watch)
     if state and not (ended and ended.started_at == state.started_at):
-        return supervisor.keep(life, lambda: life.resume(state, console))
+        return supervisor.keep(life, lambda: life.resume(state, console, pidfd))
     if ended:
         lost.remove_cgroup(where, ward.id, life.watch.container.owner.rootless)
         runtime_state.forget(life.watch.state_directory)

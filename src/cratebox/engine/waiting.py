@@ -13,10 +13,11 @@ So each run tells its own code to all who waited for it, also where another run 
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
-from cratebox.engine import records, stopping
+from cratebox.engine import records, stopping, witness
 from cratebox.engine.records import Container
 from cratebox.errors import NotFound, StorageError, UsageError
 from cratebox.paths import Paths
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cratebox.engine.records import ContainerStatus
+    from cratebox.engine.witness import Witness
 
 _ENDED = ("stopped", "exited", "not-running")
 _STATES = ("created", "running", "paused", "healthy", "unhealthy")
@@ -54,20 +56,27 @@ def wait(paths: Paths, container: Container, conditions: Sequence[str] = ("stopp
 def _until_ended(paths: Paths, container: Container) -> int:
     where = records.directory(paths, container.id)
     ticket = _ticket(where)
+    seen: Witness | None = None
+    rouser = stopping.Rouser(where)
     try:
         pause = stopping.PAUSE
         while True:
             # Without its supervisor and guardian, which were killed, a container runs on.
             over = not records.is_locked(where) and records.running_state(paths, container.id) is None
-            if told := os.pread(ticket, 16, 0):
+            if ticket >= 0 and (told := os.pread(ticket, 16, 0)):
                 return int(told)
-            if over:
-                return _code(paths, container)
-            _sleep_until_it_ends(paths, container, pause)
+            if over and not (seen and stopping.bequeath(paths, container, seen)):
+                return _code(paths, container, seen)
+            if seen or pause == _LONGEST_PAUSE:
+                rouser.look()
+            seen = _sleep_until_it_ends(paths, container, pause, seen)
             pause = min(pause * 2, _LONGEST_PAUSE)
     finally:
-        os.close(ticket)
-        _withdraw(where)
+        if seen:
+            seen.close()
+        if ticket >= 0:
+            os.close(ticket)
+            _withdraw(where)
 
 
 def _ticket(where: str) -> int:
@@ -76,6 +85,8 @@ def _ticket(where: str) -> int:
     except FileNotFoundError:
         raise NotFound(f"no container {os.path.basename(where)[:12]}: it was removed") from None
     except OSError as error:
+        if error.errno == errno.EROFS:
+            return -1  # so nobody else can tell it there either
         raise StorageError(f"cannot write {where}/waited: {error.strerror}") from None
 
 
@@ -88,29 +99,30 @@ def _withdraw(where: str) -> None:
             pass
 
 
-def _sleep_until_it_ends(paths: Paths, container: Container, pause: float) -> None:
-    """Sleep until the container's process has ended; for `pause` seconds where it has none, or has just ended."""
-    state = records.running_state(paths, container.id)
-    if state is not None:
-        from cratebox.linux import process
-
-        try:
-            pidfd = process.open_pidfd(state.pid, state.started)
-        except ProcessLookupError:
-            return
-        try:
-            stopping.ended(pidfd, -1)
-        finally:
-            os.close(pidfd)
+def _sleep_until_it_ends(paths: Paths, container: Container, pause: float, seen: Witness | None) -> Witness | None:
+    """Sleep until the container's process has ended; for `pause` seconds where it has none, or has just ended. Return who has seen
+    it, or `seen`, who saw the one before.
+    """
+    now = witness.of(paths, container.id)
+    if now is not None:
+        stopping.ended(now.pidfd, -1)
+        if seen:
+            seen.close()
     time.sleep(pause)
+    return now or seen
 
 
-def _code(paths: Paths, container: Container) -> int:
-    """Return how the last run ended, as it is written down; 0 for a container that never ran."""
+def _code(paths: Paths, container: Container, seen: Witness | None) -> int:
+    """Return how the last run ended, as it is written down, or was seen; 0 for a container that never ran."""
     try:
-        return records.status(paths, records.load(paths, container.id)).exit_code or 0
+        status = records.status(paths, records.load(paths, container.id))
     except NotFound:
         raise NotFound(f"{container.name} was removed before it told its exit code") from None
+    if seen and not os.path.exists(records.directory(paths, container.id) + "/exit.json"):
+        code = seen.code()
+        if code is not None:
+            return code
+    return status.exit_code or 0
 
 
 def _is_alive(paths: Paths, container: Container) -> bool:

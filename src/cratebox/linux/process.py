@@ -140,6 +140,18 @@ def reaped_status(pidfd: int) -> int | None:
     return int.from_bytes(info[-4:], sys.byteorder, signed=True)
 
 
+def zombie_status(pid: int, started: int) -> int | None:
+    """Return the wait status of process `pid`, which started then, where it has ended and nobody has reaped it yet (proc(5), field 52 of
+    stat: told to those who might trace it); else None.
+    """
+    try:
+        text = read_text(f"/proc/{pid}/stat")
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()
+    return int(fields[49]) if fields[0] == "Z" and int(fields[19]) == started else None
+
+
 def is_main_thread() -> bool:
     """Only the main thread may set signal handlers. Without the module threading there is no other."""
     threading = sys.modules.get("threading")

@@ -39,7 +39,8 @@ class State(Record):
     `cgroups_path` is what `cgroup` was or will be made from; `rootfs` is the root's directory on the host; `command` is the
     first word of the process, for messages; `own_pids`: its PID namespace is its own, and ends with
     it; `hooked`: its spec has hooks; `resctrl` are the directories of linux.intelRdt that
-    were made for it; `manager` makes its cgroup ("systemd", or "" for whoever does so here).
+    were made for it; `manager` makes its cgroup ("systemd", or "" for whoever does so here); `pipes` are the inodes of those
+    that are its standard input, output and error, 0 for what is none.
     """
 
     oci_version: str
@@ -60,6 +61,7 @@ class State(Record):
     own_pids: bool = True
     resctrl: tuple[str, ...] = ()
     manager: str = ""
+    pipes: tuple[int, ...] = ()
 
 
 class Identity(Record):
