@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
+import select
 import socket
 import struct
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 RESOLVER = ("127.0.0.11", 53)
@@ -108,3 +113,61 @@ def ask(name: str, kind: int = A, **more: int) -> Answer:
 
 def ask_by_stream(name: str, kind: int = A) -> Answer:
     return read(exchange_by_stream(question(name, kind)))
+
+
+class Upstream:
+    """A server of the host's on an address of its own below 127, by datagrams and streams.
+
+    `reply` makes of a query what is sent back: any number of messages; called with the query, and whether it came by a stream.
+    """
+
+    def __init__(self, reply: Callable[[bytes, bool], list[bytes]]) -> None:
+        self._reply = reply
+        self.heard: list[bytes] = []
+        self.senders: list[tuple[str, int]] = []
+        self._udp, self._tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
+        self._udp.bind((f"127.{random.randrange(64, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}", 53))
+        self.address = self._udp.getsockname()[0]
+        self._tcp.bind((self.address, 53))
+        self._tcp.listen(64)
+        self._end, self._told = os.pipe()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def __enter__(self) -> Upstream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.write(self._told, b"E")
+        self._thread.join()
+        for one in (self._udp, self._tcp):
+            one.close()
+        os.close(self._end)
+        os.close(self._told)
+
+    def _serve(self) -> None:
+        while True:
+            ready = select.select([self._end, self._udp, self._tcp], [], [])[0]
+            if self._end in ready:
+                return
+            if self._udp in ready:
+                message, sender = self._udp.recvfrom(65535)
+                self.heard.append(message)
+                self.senders.append(sender)
+                for one in self._reply(message, False):
+                    self._udp.sendto(one, sender)
+            if self._tcp in ready:
+                with self._tcp.accept()[0] as sock:
+                    message = received(sock)
+                    self.heard.append(message)
+                    for one in self._reply(message, True):
+                        sock.sendall(struct.pack(">H", len(one)) + one)
+
+
+def answering(message: bytes, *addresses: str, code: int = 0, cut: bool = False) -> bytes:
+    """Return an answer to a query, as a server for anybody would give it."""
+    number, flags = struct.unpack_from(">HH", message)
+    end = _name(message, 12)[1] + 4
+    head = struct.pack(">HHHHHH", number, 0x8080 | flags & 0x100 | code | 0x200 * cut, 1, len(addresses), 0, 0)
+    records = b"".join(b"\xc0\x0c" + struct.pack(">HHIH", A, 1, 300, 4) + socket.inet_aton(one) for one in addresses)
+    return head + message[12:end] + records

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cratebox.network import dns, dns_place, dns_server
+from cratebox.network.dns_forward import Servers
 from cratebox.network.dns_names import Names
 from cratebox.network.dns_server import Resolver
 from cratebox.network.model import RESOLVER, Endpoint, Network, Place, Reservation, Subnet
@@ -39,6 +40,8 @@ class Rig:
         self.resolvers: list[int] = []
         patch.setattr(dns, "_start", self._start)
         patch.setattr(dns_server, "_LINGER", 0.2)
+        self.resolv_conf = directory / "resolv.conf"
+        patch.setattr(dns_server, "Servers", lambda: Servers(str(self.resolv_conf)))
 
     def network(self, name: str, **more: bool) -> str:
         number = name.encode().hex().ljust(64, "0")

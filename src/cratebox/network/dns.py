@@ -18,7 +18,8 @@
     frees the lock
 
 Nobody waits for the resolver: what is asked before it is there waits in the sockets. Where it was killed, the sockets are gone with
-it; whoever comes next (`attach`, `heal`) starts another one, which makes new ones in all the namespaces that are noted.
+it; its guardian starts another one, which makes new ones in all the namespaces that are noted. Where that one was killed as well,
+whoever comes next does (`attach`, `heal`).
 """
 
 from __future__ import annotations
@@ -68,20 +69,26 @@ def is_attached(place: Place, owner: str, pid: int) -> bool:
 
 
 def heal(place: Place) -> None:
-    """Start a resolver where there is none and somebody needs it: it was killed. Raises OSError."""
-    if not os.path.isdir(dns_place.directory(place)):
-        return
+    """Start a resolver where there is none and somebody needs it: it was killed, and its guardian too. It is best effort: whoever
+    attaches the next namespace says what is in the way.
+    """
+    try:
+        if not os.path.isdir(dns_place.directory(place)) or _is_there(place) or not dns_place.written(place):
+            return
+        held = dns_place.hold(place)
+        try:
+            (dns_place.connect(place) or _start(place)).close()
+        finally:
+            lock.release(held)
+    except OSError:
+        pass
+
+
+def _is_there(place: Place) -> bool:
     door = dns_place.connect(place)
     if door:
         door.close()
-        return
-    if dns_place.written(place):
-        held = dns_place.hold(place)
-        try:
-            door = dns_place.connect(place) or _start(place)
-            door.close()
-        finally:
-            lock.release(held)
+    return door is not None
 
 
 def _send(place: Place, owner: str, pid: int, fds: tuple[int, ...]) -> None:

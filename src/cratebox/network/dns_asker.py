@@ -13,6 +13,7 @@ from cratebox.linux.door import accept_anybody
 from cratebox.network import dns_message as dns
 from cratebox.network.dns_forward import Errand, open_here
 from cratebox.network.dns_loop import WRITE
+from cratebox.network.model import RESOLVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Asker:
             self._errands.pop(key, None)
             reply(answer or dns.answer(query, dns.SERVFAIL, [], most=dns.PLAIN, authoritative=False))
 
-        servers = upstreams or self._resolver.servers.addresses()
+        servers = tuple(one for one in upstreams if one != RESOLVER) if upstreams else self._resolver.servers.addresses()
         if len(self._errands) >= _MOST_ERRANDS or not servers:
             done(None)
             return

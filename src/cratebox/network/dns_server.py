@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import _signal
 import _socket
 import gc
 import os
 import resource
 
-from cratebox.linux import door, fdpass, lock, process
-from cratebox.network import dns_place
+from cratebox import third_party
+from cratebox.linux import door, fdpass, guard, lock, process, stub
+from cratebox.network import dns, dns_place
 from cratebox.network.dns_asker import Asker, Surroundings
 from cratebox.network.dns_forward import Servers
 from cratebox.network.dns_loop import Loop
@@ -165,16 +167,37 @@ def _pid_of(pidfd: int) -> int:
 
 def main(args: list[str]) -> int:
     """Be the resolver: the directories of the place, whether it is without root, the descriptor of the door."""
-    from cratebox.errors import CrateError
-    from cratebox.network import definitions, endpoints, inside
-    from cratebox.network.model import Network, Reservation
-
     gc.enable()
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())  # a guardian has blocked them all
+    listening = _socket.socket(fileno=int(args[3]))
+    _divide(args, listening)
     process.set_name("crate-resolver")
     process.set_no_new_privileges()
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     place = Place(args[0], args[1], rootless=args[2] == "rootless")
+    _resolver_of(place, listening).run()
+    return 0
+
+
+def _divide(args: list[str], listening: _socket.socket) -> None:
+    """Go on in a child, with this process as its guardian (linux/guard.py), who starts the resolver anew where it is killed: with the
+    door, which is never shut, so that nobody who comes meanwhile is lost.
+    """
+    program = stub.sealed(guard.build(listening.fileno()))  # nobody is at that socket's other end to be told of orphans
+    child = os.fork()
+    if child:
+        words = [*third_party.program(dns.COMMAND), *args]
+        env = [f"{name}={value}" for name, value in os.environ.items()]
+        guard.execute(program, child, words, env)
+    os.close(program)
+    os.set_inheritable(listening.fileno(), False)
+
+
+def _resolver_of(place: Place, listening: _socket.socket) -> Resolver:
+    from cratebox.errors import CrateError
+    from cratebox.network import definitions, endpoints, inside
+    from cratebox.network.model import Network, Reservation
 
     def read() -> tuple[Reservation, ...]:
         try:
@@ -188,8 +211,5 @@ def main(args: list[str]) -> int:
         except CrateError:
             return None
 
-    listening = _socket.socket(fileno=int(args[3]))
-    os.set_inheritable(listening.fileno(), False)
     names = Names(endpoints.leases_file(place), read, load)
-    Resolver(place, listening, names, lambda pid, kinds: inside.open_sockets(pid, place.rootless, tuple(kinds))).run()
-    return 0
+    return Resolver(place, listening, names, lambda pid, kinds: inside.open_sockets(pid, place.rootless, tuple(kinds)))

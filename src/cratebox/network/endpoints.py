@@ -178,12 +178,15 @@ def on_network(place: Place, network_id: str) -> tuple[tuple[str, str, Endpoint]
 
 
 def sweep(place: Place) -> None:
-    """Take away what is left of owners that have ended without a word. Raises StorageError."""
+    """Take away what is left of owners that have ended without a word, and see to names where their resolver was killed. Raises StorageError."""
     if not os.path.exists(leases_file(place)):
         return
     with Ledger(place) as ledger:
         if _sweep(place, ledger):
             ledger.save()
+    from cratebox.network import dns
+
+    dns.heal(place)
 
 
 def leases_directory(place: Place) -> str:
