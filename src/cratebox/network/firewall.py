@@ -35,6 +35,7 @@ _SETS = """
     set bridges { type ifname; elements = { %(bridges)s } }
     set internal { type ifname; elements = { %(internal)s } }
     set together { type ifname . ifname; elements = { %(together)s } }
+    set apart { type ifname . ifname; elements = { %(apart)s } }
     set own4 { type ifname . ipv4_addr; flags interval; elements = { %(own4)s } }
     set own6 { type ifname . ipv6_addr; flags interval; elements = { %(own6)s } }
     set masked4 { type ipv4_addr; flags interval; elements = { %(masked4)s } }
@@ -84,6 +85,7 @@ _CHAINS = """
     chain forward {
         type filter hook forward priority filter; policy accept
         iifname . oifname @together accept
+        iifname . oifname @apart drop
         iifname @internal drop
         oifname @bridges goto into
     }
@@ -149,17 +151,13 @@ def unload(place: Place) -> None:
 
 
 def _elements_of(networks: Iterable[Network]) -> dict[str, list[str]]:
-    sets: dict[str, list[str]] = {
-        name: []
-        for name in ("bridges", "internal", "together", "own4", "own6", "masked4", "masked6", "any4", "any6", "at4", "at6")
-    }
+    sets: dict[str, list[str]] = {line.split()[1]: [] for line in _SETS.strip().splitlines()}
     for one in networks:
         word = f'"{one.interface}"'
         sets["bridges"].append(word)
         if one.internal:
             sets["internal"].append(word)
-        if one.icc:
-            sets["together"].append(f"{word} . {word}")
+        sets["together" if one.icc else "apart"].append(f"{word} . {word}")
         for subnet in one.subnets:
             family = 6 if ":" in subnet.subnet else 4
             sets[f"own{family}"].append(f"{word} . {subnet.subnet}")
