@@ -69,11 +69,12 @@ def reserve(
     return made
 
 
-def attach(place: Place, reservation: Reservation, pid: int) -> None:
+def attach(place: Place, reservation: Reservation, pid: int, *, namespaces: tuple[int, int] | None = None) -> None:
     """Put the network namespace of process `pid`, which is held by the caller, on its networks. Raises RuntimeFailure.
 
     What is in force is the lease: `reservation` tells whose, and what to make where it was lost. Where it was attached before (a
-    container that is started again), this is its new namespace.
+    container that is started again), this is its new namespace. `namespaces`: of user and network, opened, where there is no
+    privilege and the process does not run its program yet.
     """
     with Ledger(place) as ledger:
         lease = ledger.get(reservation.owner) or Lease(reservation=reservation)
@@ -82,7 +83,7 @@ def attach(place: Place, reservation: Reservation, pid: int) -> None:
         ledger.put(lease.replace(pid=pid, started=process.start_time(pid)))
         ledger.save()
     try:
-        _make(place, lease.reservation, lease.reservation.endpoints, pid)
+        _make(place, lease.reservation, lease.reservation.endpoints, pid, namespaces)
     except OSError as error:
         raise RuntimeFailure(f"network of {reservation.label}: {error.strerror}") from None
 
@@ -299,7 +300,9 @@ def _ready(place: Place, networks: list[Network], ledger: Ledger) -> None:
         reload(place, ledger)
 
 
-def _make(place: Place, reservation: Reservation, new: tuple[Endpoint, ...], pid: int) -> None:
+def _make(
+    place: Place, reservation: Reservation, new: tuple[Endpoint, ...], pid: int, namespaces: tuple[int, int] | None = None
+) -> None:
     """Put the namespace of process `pid` on the networks of the endpoints `new`. Raises OSError, CrateError."""
     first = new == reservation.endpoints
     names = reservation.resolver and (first or not _has_names(place, reservation, pid))
@@ -312,12 +315,12 @@ def _make(place: Place, reservation: Reservation, new: tuple[Endpoint, ...], pid
 
     # The way outside is a program, which takes its time to begin.
     if not _opens(reservation, new):
-        plugging.plug(place, reservation, new, pid, names)
+        plugging.plug(place, reservation, new, pid, names, namespaces)
         return
     ipv6 = any(one.ip6 for one in reservation.endpoints)
-    way = usermode.begin(place, reservation.owner, reservation.ports, pid, ipv6=ipv6)
+    way = usermode.begin(place, reservation.owner, reservation.ports, pid, ipv6=ipv6, namespaces=namespaces)
     try:
-        plugging.plug(place, reservation, new, pid, names)
+        plugging.plug(place, reservation, new, pid, names, namespaces)
     except BaseException:
         usermode.give_up(way)
         raise

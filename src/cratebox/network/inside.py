@@ -15,7 +15,8 @@ import fcntl
 import os
 import struct
 
-from cratebox.linux import const, fdpass, namespaces, process
+from cratebox.linux import const, fdpass, process
+from cratebox.linux.namespaces import clone, setns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,16 +32,23 @@ _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # netdevice(7)
 
 
 def open_sockets(
-    pid: int, rootless: bool, kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...] = ()
+    pid: int,
+    rootless: bool,
+    kinds: tuple[Kind, ...],
+    settings: tuple[tuple[str, str], ...] = (),
+    namespaces: tuple[int, int] | None = None,
 ) -> list[_socket.socket]:
     """Return a socket of each of `kinds`, made in the network namespace of process `pid`, which its caller holds (not reaped).
 
     Its lo is up then. Those of TCP that are bound also listen. `settings` are files below /proc/sys and what is written to them
-    before; one that is not there is no setting of this kernel. `rootless`: the namespace belongs to a user namespace of this user. Raises OSError.
+    before; one that is not there is no setting of this kernel. `rootless`: the namespace belongs to a user namespace of this user.
+    `namespaces`: both, opened, for a process that does not let itself be looked into yet. Raises OSError.
     """
+    if rootless and namespaces:
+        return _by_child(namespaces, kinds, settings)
     pidfd = os.pidfd_open(pid)
     try:
-        return _by_child(pidfd, kinds, settings) if rootless else _by_visit(pidfd, kinds, settings)
+        return _by_child((pidfd,), kinds, settings) if rootless else _by_visit(pidfd, kinds, settings)
     finally:
         os.close(pidfd)
 
@@ -49,21 +57,21 @@ def _by_visit(pidfd: int, kinds: tuple[Kind, ...], settings: tuple[tuple[str, st
     """No other thread of this process is there by mistake: it has none."""
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        namespaces.setns(pidfd, const.CLONE_NEWNET)
+        setns(pidfd, const.CLONE_NEWNET)
         try:
             return _make(kinds, settings)
         finally:
-            namespaces.setns(own, const.CLONE_NEWNET)
+            setns(own, const.CLONE_NEWNET)
     finally:
         os.close(own)
 
 
-def _by_child(pidfd: int, kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...]) -> list[_socket.socket]:
+def _by_child(into: tuple[int, ...], kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...]) -> list[_socket.socket]:
     here, there = fdpass.pair()
     try:
-        child, child_pidfd = namespaces.clone(0)
+        child, child_pidfd = clone(0)
         if child == 0:
-            _visit(pidfd, there, kinds, settings)
+            _visit(into, there, kinds, settings)
         os.close(child_pidfd)
         there.close()  # so that a child that dies is heard
         try:
@@ -79,11 +87,15 @@ def _by_child(pidfd: int, kinds: tuple[Kind, ...], settings: tuple[tuple[str, st
     return sockets
 
 
-def _visit(pidfd: int, there: _socket.socket, kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...]) -> NoReturn:
+def _visit(
+    into: tuple[int, ...], there: _socket.socket, kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...]
+) -> NoReturn:
     """The child's whole life."""
     try:
         process.set_dumpable(False)  # before setns: who is root there must not look into a copy of this process
-        namespaces.setns(pidfd, const.CLONE_NEWUSER | const.CLONE_NEWNET)
+        kinds_of = (const.CLONE_NEWUSER, const.CLONE_NEWNET) if len(into) == 2 else (const.CLONE_NEWUSER | const.CLONE_NEWNET,)
+        for fd, kind in zip(into, kinds_of, strict=True):
+            setns(fd, kind)
         sockets = _make(kinds, settings)
         fdpass.send(there, b"ok", tuple(one.fileno() for one in sockets))
     except OSError as error:

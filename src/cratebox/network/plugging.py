@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 _NAMES = (inside.NETFILTER, (AF_INET, SOCK_DGRAM, 0, (RESOLVER, 0)), (AF_INET, SOCK_STREAM, 0, (RESOLVER, 0)))
 
 
-def plug(place: Place, reservation: Reservation, new: tuple[Endpoint, ...], pid: int, names: bool) -> None:
+def plug(
+    place: Place,
+    reservation: Reservation,
+    new: tuple[Endpoint, ...],
+    pid: int,
+    names: bool,
+    namespaces: tuple[int, int] | None = None,
+) -> None:
     """Make the interfaces of the endpoints `new` in the namespace of process `pid`; `names`: and what asks the resolver of names.
 
     Raises OSError, CrateError.
@@ -29,7 +36,7 @@ def plug(place: Place, reservation: Reservation, new: tuple[Endpoint, ...], pid:
     kinds = (inside.NETLINK, *_NAMES) if names else (inside.NETLINK,)
     outside = bridge.open_outside(place)
     try:
-        sockets = inside.open_sockets(pid, place.rootless, kinds, _settings(new))
+        sockets = inside.open_sockets(pid, place.rootless, kinds, _settings(new), namespaces)
         try:
             for one in new:
                 _pair(place, one, outside, pid, bool(reservation.ports))

@@ -123,30 +123,44 @@ def _first_free_port() -> int:
 # Its life
 
 
-def begin(place: Place, owner: str, ports: tuple[Port, ...], pid: int, *, ipv6: bool = False) -> Way:
+def begin(
+    place: Place,
+    owner: str,
+    ports: tuple[Port, ...],
+    pid: int,
+    *,
+    ipv6: bool = False,
+    namespaces: tuple[int, int] | None = None,
+) -> Way:
     """Start the way outside of the namespace of process `pid`, which is the caller's to hold. `await_ready` waits for it.
 
-    `ipv6`: whether the container is on a network with IPv6, and so has some of the outside as well, where the machine has. One that `owner` has from before is ended. Raises Unsupported, RuntimeFailure.
+    `ipv6`: whether the container is on a network with IPv6, and so has some of the outside as well, where the machine has.
+    `namespaces`: of user and network, opened, where the process does not let itself be looked into yet. One that `owner` has from
+    before is ended. Raises Unsupported, RuntimeFailure.
     """
     kind, path = _program()
     end(place, owner)
-    directory = _directory(place)
-    os.makedirs(directory, 0o700, exist_ok=True)
     try:
-        said = os.memfd_create("said", os.MFD_CLOEXEC)
-        if kind == "pasta":
-            argv = [
-                path,
-                *_pasta_words(ports, _has_ipv6() and (ipv6 or any(":" in one.host_ip for one in ports))),
-                "-P",
-                f"{directory}/{owner}.pid",
-                str(pid),
-            ]
-            child = _spawn(path, argv, _streams(said))
-            return Way(place, kind, owner, child, said, ports=ports)
-        return _begin_slirp(path, directory, Way(place, kind, owner, 0, said, ports=ports, ipv6=ipv6), pid)
+        os.makedirs(_directory(place), 0o700, exist_ok=True)
+        target = namespaces or _namespaces(pid)
+        try:
+            way = Way(place, kind, owner, 0, os.memfd_create("said", os.MFD_CLOEXEC), ports=ports, ipv6=ipv6)
+            return _begin_pasta(path, way, target) if kind == "pasta" else _begin_slirp(path, way, target)
+        finally:
+            if not namespaces:
+                for fd in target:
+                    os.close(fd)
     except OSError as error:
         raise RuntimeFailure(f"cannot start {path}: {error.strerror}") from None
+
+
+def _namespaces(pid: int) -> tuple[int, int]:
+    user = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return user, os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        os.close(user)
+        raise
 
 
 def await_ready(way: Way) -> None:
@@ -215,11 +229,13 @@ def _spawn(path: str, argv: list[str], actions: list[Any]) -> int:
     return os.posix_spawn(path, argv, {}, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_SIGNALS)
 
 
-def _streams(said: int) -> list[tuple[int, int, int] | tuple[int, int, str, int, int]]:
+def _streams(said: int, *inherited: int) -> list[Any]:
+    """Return what its descriptors are: nothing, nothing, `said`, and those of `inherited`, which are closed in all others."""
     return [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
         (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_RDWR, 0),
         (os.POSIX_SPAWN_DUP2, said, 2),
+        *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in inherited),
     ]
 
 
@@ -235,7 +251,15 @@ def _failure(way: Way) -> RuntimeFailure:
 # pasta
 
 
+def _begin_pasta(path: str, way: Way, target: tuple[int, int]) -> Way:
+    user, net = (f"/proc/self/fd/{fd}" for fd in target)
+    argv = [path, *_pasta_words(way.ports, way.ipv6), "-P", f"{_directory(way.place)}/{way.owner}.pid"]
+    argv += ["--userns", user, "--netns", net, "--no-netns-quit"]
+    return way.replace(pid=_spawn(path, argv, _streams(way.said, *target)))
+
+
 def _pasta_words(ports: tuple[Port, ...], ipv6: bool) -> list[str]:
+    ipv6 = (ipv6 or any(":" in one.host_ip for one in ports)) and _has_ipv6()
     words = ["-q", "--config-net", "-I", INTERFACE, "-a", _ADDRESS, "-n", _PREFIX, "-g", _GATEWAY, "--ns-mac-addr", _MAC]
     words += ["-a", _ADDRESS6, "-g", _GATEWAY6] if ipv6 else ["-4"]
     words += ["--dns-forward", DNS, "--no-map-gw", "-T", "none", "-U", "none"]
@@ -262,14 +286,14 @@ def _pasta_port(port: Port) -> str:
 # slirp4netns
 
 
-def _begin_slirp(path: str, directory: str, way: Way, pid: int) -> Way:
+def _begin_slirp(path: str, way: Way, target: tuple[int, int]) -> Way:
     """Start it as nobody's child: what pasta does by itself."""
     reading, ready = os.pipe()
     told, telling = os.pipe()
     try:
         between, between_pidfd = namespaces.clone(0)
         if between == 0:
-            _spawn_slirp(path, directory, way, pid, ready, telling)
+            _spawn_slirp(path, way, target, ready, telling)
         os.close(between_pidfd)
     finally:
         os.close(ready)
@@ -280,21 +304,33 @@ def _begin_slirp(path: str, directory: str, way: Way, pid: int) -> Way:
     if not answer.isdigit():
         os.close(reading)
         raise OSError(0, answer.decode() or "no process could be made")
-    with open(f"{directory}/{way.owner}.pid", "w", encoding="ascii") as file:
+    with open(f"{_directory(way.place)}/{way.owner}.pid", "w", encoding="ascii") as file:
         file.write(answer.decode())
     return way.replace(ready=reading)
 
 
-def _spawn_slirp(path: str, directory: str, way: Way, pid: int, ready: int, telling: int) -> NoReturn:
+def _spawn_slirp(path: str, way: Way, target: tuple[int, int], ready: int, telling: int) -> NoReturn:
     try:
-        there = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        for fd in (there, ready):
-            os.set_inheritable(fd, True)
-        words = ["-c", "-r", str(ready), "-m", "65520", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp"]
+        there = os.open(_directory(way.place), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        user, net = target
+        words = [
+            "-c",
+            "-r",
+            str(ready),
+            "-m",
+            "65520",
+            "--disable-host-loopback",
+            "--enable-seccomp",
+        ]  # its sandbox fails with a user namespace's path
         words += ["-6"] if way.ipv6 else []
         # The path of a socket is short (unix(7)): it is one below a descriptor.
-        argv = [path, *words, f"--api-socket=/proc/self/fd/{there}/{way.owner}.api", str(pid), INTERFACE]
-        os.write(telling, str(_spawn(path, argv, _streams(way.said))).encode())
+        words += [
+            f"--api-socket=/proc/self/fd/{there}/{way.owner}.api",
+            "--netns-type=path",
+            f"--userns-path=/proc/self/fd/{user}",
+        ]
+        argv = [path, *words, f"/proc/self/fd/{net}", INTERFACE]
+        os.write(telling, str(_spawn(path, argv, _streams(way.said, there, ready, *target))).encode())
     except OSError as error:
         os.write(telling, str(error.strerror).encode())
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.errors import RuntimeFailure, Unsupported
+from cratebox.errors import CrateError, RuntimeFailure, Unsupported
 from cratebox.linux import caps, const, fdpass, namespaces, process, stub, userns
 from cratebox.runtime import init, mount_options, program, sync
 from cratebox.runtime.cgroupfs import mount_cgroup
@@ -166,6 +166,7 @@ def _order(wish: Wish, sock: _socket.socket, report: int, stubs: tuple[int, int]
         mount_cgroup=mount_cgroup,
         directories=wish.directories,
         trees=trees,
+        tell_namespaces=wish.tell_namespaces,
         no_pivot=wish.no_pivot,
         new_userns=bool(_flags(wish) & const.CLONE_NEWUSER),
         hook_state=wish.hook_state,
@@ -291,6 +292,17 @@ def _map_ids(pid: int, linux: Linux) -> None:
         ) from None
 
 
+def namespaces_of(created: Created) -> tuple[int, int]:
+    """Return descriptors of the user and the network namespace of a container whose wish has `tell_namespaces`; the caller's to close.
+
+    Without privilege its process cannot be looked into until it runs its program. Raises what kept it from getting there.
+    """
+    message, fds = fdpass.receive(created.sock)
+    if message == sync.NAMESPACES and len(fds) == 2:
+        return fds[0], fds[1]
+    raise _failure_of(message)
+
+
 def await_ready(created: Created) -> None:
     """Listen to init until it waits at the gate. Raises what kept it from getting there."""
     while True:
@@ -309,11 +321,15 @@ def await_ready(created: Created) -> None:
             created.hooks()
             fdpass.send(created.sock, sync.HOOKED)
             continue
-        if message[:1] == sync.FAILED:
-            raise sync.unpack_error(message)
-        raise RuntimeFailure(
-            "the container's first process died while it was being set up", "it was killed, or memory ran out: see dmesg"
-        )
+        raise _failure_of(message)
+
+
+def _failure_of(message: bytes) -> CrateError:
+    if message[:1] == sync.FAILED:
+        return sync.unpack_error(message)
+    return RuntimeFailure(
+        "the container's first process died while it was being set up", "it was killed, or memory ran out: see dmesg"
+    )
 
 
 def _end(pid: int, pidfd: int) -> None:

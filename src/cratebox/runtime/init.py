@@ -19,6 +19,7 @@ from cratebox.runtime.wish import Overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable
     from typing import Any, NoReturn
 
@@ -42,6 +43,7 @@ class RootOrder(Record):
     trees: dict[int, int] = {}  # noqa: RUF012  mounts opened before the fork, see sources.py; never changed
     root: int = -1  # the root, mounted already
     given: dict[int, int] = {}  # noqa: RUF012  mounts that whoever wishes has made; never changed
+    tell_namespaces: bool = False
     no_pivot: bool = False
     new_userns: bool = False
     hook_state: dict[str, Any] | None = None
@@ -78,8 +80,18 @@ def _become_root_of_namespace(order: RootOrder, who: Process) -> None:
     program.set_oom_score(who)
     if order.new_userns:
         program.become_root()
+    if order.tell_namespaces:
+        _tell_namespaces(order.program.sock)
     # The maps are written: from here on no other process may look in, a container that joins our pid namespace included.
     process.set_dumpable(False)
+
+
+def _tell_namespaces(sock: _socket.socket) -> None:
+    """From here until it executes its program nobody without privilege may look into this process, not even who owns it."""
+    fds = tuple(os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("user", "net"))
+    fdpass.send(sock, sync.NAMESPACES, fds)
+    for fd in fds:
+        os.close(fd)
 
 
 def _enter_cgroup(order: RootOrder, linux: Linux) -> dict[str, str]:

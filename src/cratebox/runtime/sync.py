@@ -5,6 +5,7 @@
         clone ----------------------------------------> in its new namespaces
         writes the ID maps of a new user namespace
         MAPPED ---------------------------------------> becomes root of it, mounts
+                 <------------------------------------- NAMESPACES + those of user and network, where they are asked for
         makes its cgroup meanwhile
         CGROUP + where, what to write to -------------> joins it, mounts the rest: cgroups,
                                                         devices
@@ -35,7 +36,7 @@ import struct
 from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, InvalidValue, OverlayRefused, RuntimeFailure, Unsupported
 
 MAPPED, CGROUP, READY, CONSOLE, LISTENER, FAILED, KEEP, GO = b"M", b"J", b"R", b"C", b"L", b"F", b"K", b"G"
-HOOKS, HOOKED = b"H", b"D"
+HOOKS, HOOKED, NAMESPACES = b"H", b"D", b"N"
 JOINED, UNSHARED = b"P", b"U"  # see enter.py and joining.py
 
 # What an error is called on the wire; anything else arrives as RuntimeFailure.

@@ -50,4 +50,5 @@ class Wish(Record):
     hook_state: dict[str, Any] | None = None  # the container's state as hooks are told it, without status and pid
     preserve_fds: int = 0
     new_keyring: bool = True
+    tell_namespaces: bool = False  # whoever wishes calls `create.namespaces_of` before `await_ready`
     no_pivot: bool = False  # change to the root by moving it over /, which is for ramdisks
