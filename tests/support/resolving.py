@@ -13,18 +13,26 @@ from pathlib import Path
 
 import pytest
 
-from cratebox.network import dns, dns_place, dns_server
+from cratebox.network import dns, dns_place, dns_server, inside
 from cratebox.network.dns_forward import Servers
 from cratebox.network.dns_names import Names
 from cratebox.network.dns_server import Resolver
 from cratebox.network.model import RESOLVER, Endpoint, Network, Place, Reservation, Subnet
-from support.netns import Namespace, sockets_inside
+from support.netspaces import Netspace
 
-SOCKETS: list[tuple[int, int, int, tuple[str, int] | None]] = [
+SOCKETS = (
     (socket.AF_INET, socket.SOCK_DGRAM, 0, (RESOLVER, 0)),
     (socket.AF_INET, socket.SOCK_STREAM, 0, (RESOLVER, 0)),
-    (16, socket.SOCK_RAW, 12, None),
-]
+    inside.NETFILTER,
+)
+
+
+class Asking(Netspace):
+    """A namespace in which questions are asked."""
+
+    def call(self, function, *args):
+        with self.inside():
+            return function(*args)
 
 
 class Rig:
@@ -36,7 +44,7 @@ class Rig:
         self.leases = directory / "state" / "leases"
         self.networks: dict[str, Network] = {}
         self.reservations: dict[str, Reservation] = {}
-        self.namespaces: dict[str, Namespace] = {}
+        self.namespaces: dict[str, Asking] = {}
         self.resolvers: list[int] = []
         patch.setattr(dns, "_start", self._start)
         patch.setattr(dns_server, "_LINGER", 0.2)
@@ -58,10 +66,10 @@ class Rig:
         self.reservations[owner] = Reservation(owner, label, endpoints, resolver=True, upstreams=upstreams)
         self.write()
 
-    def attach(self, owner: str) -> Namespace:
+    def attach(self, owner: str) -> Asking:
         """Give `owner` a namespace whose questions are answered."""
-        namespace = self.namespaces[owner] = Namespace()
-        made = sockets_inside(namespace.pid, SOCKETS)
+        namespace = self.namespaces[owner] = Asking()
+        made = inside.open_sockets(namespace.pid, False, (*SOCKETS, inside.NETFILTER))
         dns.attach(self.place, self.reservations[owner], namespace.pid, *made)
         for sock in made:
             sock.close()
@@ -69,7 +77,7 @@ class Rig:
 
     def end(self, owner: str) -> None:
         """Its process ends; the lease stays."""
-        self.namespaces.pop(owner).close()
+        self.namespaces.pop(owner).end()
 
     def _start(self, place: Place) -> socket.socket:
         listening = dns_place.listen(place)
@@ -78,7 +86,7 @@ class Rig:
             code = 1
             try:
                 names = Names(str(self.leases), lambda: self._read()[0], lambda number: self._read()[1].get(number))  # noqa: PLW0108
-                Resolver(place, listening, names, sockets_inside).run()
+                Resolver(place, listening, names, lambda pid, kinds: inside.open_sockets(pid, False, tuple(kinds))).run()
                 code = 0
             except Exception:
                 traceback.print_exc()
@@ -100,7 +108,7 @@ class Rig:
 
     def close(self) -> None:
         for namespace in self.namespaces.values():
-            namespace.close()
+            namespace.end()
         for pid in self.resolvers:  # it ends by itself with the last namespace
             wait_for(lambda pid=pid: os.waitpid(pid, os.WNOHANG)[0] == pid)
 
