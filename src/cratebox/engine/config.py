@@ -13,6 +13,7 @@ from cratebox.engine.words import shown
 from cratebox.engine.words import size as parse_size
 from cratebox.errors import InvalidValue, Unsupported
 from cratebox.linux.caps import NAMES as CAPABILITIES
+from cratebox.network.model import Port
 from cratebox.record import Record
 
 TYPE_CHECKING = False
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "ContainerConfig", "DeviceLimit", "DeviceWish", "Limits", "MountWish", "Namespaces", "SecretWish", "Ulimit",
-    "check_capability", "check_hostname", "check_name", "check_network", "nearest", "parse_detach_keys", "parse_label",
+    "ContainerConfig", "DeviceLimit", "DeviceWish", "Limits", "MountWish", "Namespaces", "NetworkWish", "Port", "SecretWish",
+    "Ulimit", "check_capability", "check_hostname", "check_name", "check_network", "nearest", "parse_detach_keys", "parse_label",
     "parse_mount", "parse_signal", "parse_size", "parse_tmpfs", "parse_volume",
 ]  # fmt: skip
 
-NETWORKS = ("none", "host")
+NETWORKS = ("bridge", "host", "none")  # that are always there
+OF_OTHERS = ("slirp4netns", "pasta")  # Podman's words for a network of one container
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME = _LETTERS | frozenset("_.-")
 
@@ -109,6 +111,20 @@ def shares(word: str) -> bool:
     return word == "host" or word.startswith("container:")
 
 
+class NetworkWish(Record):
+    """A network that the container is on, by name. `interface`, `mac` and the addresses are "" for any. Of several networks the one with
+    the highest `priority` is the way outside.
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    ip: str = ""
+    ip6: str = ""
+    mac: str = ""
+    interface: str = ""
+    priority: int = 0
+
+
 class HealthCheck(Record):
     """Docker's HealthConfig: `test` is NONE, CMD and words, or CMD-SHELL and a line for the image's `shell`. Times in
     nanoseconds; 0, and no `test`, for what comes from the image or is the default; an interval of -1: never by itself.
@@ -130,6 +146,9 @@ class ContainerConfig(Record):
     absolute path of a profile. `cdi_devices`: VENDOR/CLASS=NAME. `timezone`: the name of a zone, or "local". `unset_env`: names
     of the image's variables. `masked`, `unmasked`: paths hidden beyond the usual ones, and of those not hidden ("ALL"). `stop_timeout`: seconds. `shm_size`: bytes of /dev/shm.
     `timeout`: seconds after which it is killed, 0 for never. `restart`: as restarts.py reads it.
+
+    `network`: "host", "none", "container:ID", or the name of the network that it is made for, "" for the default one. `networks`: those
+    that it is on, which `network connect` changes; making it fills them in. `expose`: PORT/PROTOCOL. `add_host`: NAME:ADDRESS.
     """
 
     image: str
@@ -146,7 +165,16 @@ class ContainerConfig(Record):
     remove: bool = False
     read_only: bool = False
     mounts: tuple[MountWish, ...] = ()
-    network: str = "host"
+    network: str = ""
+    networks: tuple[NetworkWish, ...] = ()
+    ports: tuple[Port, ...] = ()
+    publish_all: bool = False
+    expose: tuple[str, ...] = ()
+    add_host: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    domainname: str = ""
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     privileged: bool = False
@@ -210,10 +238,27 @@ def _is_label(label: str) -> bool:
 
 
 def check_network(text: str) -> str:
-    """Return `text` where it is a network that crate has."""
-    if text in NETWORKS:
+    """Return `text` where it says which network a container is on: host, none, container:NAME, or a network's name."""
+    word, colon, rest = text.partition(":")
+    if text in NETWORKS or (colon and word == "container" and rest):
         return text
-    raise Unsupported(f"no network {shown(text)}: networks are not there yet", "--network host (the default) or --network none")
+    if word == "ns" or word in OF_OTHERS:
+        raise Unsupported(
+            f"--network {shown(text)} is not there", "bridge, host, none, container:NAME, or the name of a network"
+        )
+    if is_network_name(text):
+        return text
+    raise InvalidValue(f"--network cannot be {shown(text)}", "bridge, host, none, container:NAME, or the name of a network")
+
+
+def is_network_name(text: str) -> bool:
+    """Tell whether a network can have that name."""
+    return 0 < len(text) <= 128 and text[0] in _LETTERS and _NAME.issuperset(text)
+
+
+def is_on_networks(config: ContainerConfig) -> bool:
+    """Tell whether the container has a network namespace that is connected to networks, or can be."""
+    return config.network not in {"host", "none"} and not config.network.startswith("container:")
 
 
 def check_capability(text: str) -> str:

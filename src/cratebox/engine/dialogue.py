@@ -37,6 +37,10 @@ from cratebox.errors import CrateError, RuntimeFailure
 from cratebox.record import Record
 from cratebox.runtime.wish import Wish
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.network.model import Reservation
+
 STARTED, EXITED, ERROR, BROKEN = b"S", b"X", b"E", b"P"
 DETACH, SIGNAL, ATTACH, PROBE = b"D", b"K", b"A", b"H"
 
@@ -56,6 +60,7 @@ class Watch(Record):
     attached: bool
     log: LogWish | None = LogWish()  # None: nowhere
     accompanied: bool = False  # something goes along with its runs, see parts.py
+    network: Reservation | None = None  # what it has of networks, None where it can have none
     record: tuple[int, int] = (0, 0)  # what tells this version of container.json from later ones, see `records.version`
 
 

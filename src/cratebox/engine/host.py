@@ -42,6 +42,7 @@ def facts(
         devices=_all_devices() if config.privileged else (),
         console=_terminal_size() if config.tty and attached else None,
         joined=joined.namespaces if joined else (),
+        files_from=joined.files if joined else "",
         files=_files(identity, container),
         thermal=_thermal(),
     )

@@ -115,6 +115,7 @@ class Images:
             stop_signal=config.stop_signal,
             healthcheck=_healthcheck(config),
             volumes=config.volumes,
+            exposed=config.exposed_ports,
             labels=config.labels,
         )
         directories = self._directories[image.id] = self.store.layer_directories(image)

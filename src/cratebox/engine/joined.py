@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from cratebox.engine import records
-from cratebox.engine.config import ContainerConfig
+from cratebox.engine.config import ContainerConfig, is_on_networks
 from cratebox.engine.made_mounts import shared_memory
 from cratebox.engine.namespace_words import flag
 from cratebox.engine.spec_mounts import SHM
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 
 class Joined(Record):
     """`fds` and `trees` (mounts, by destination) are open until the container is created. `hostname`: that of the container whose
-    UTS namespace is shared, or empty.
+    UTS or network namespace is shared, or empty. `files`: the directory of the one whose network is.
     """
 
     namespaces: tuple[Namespace, ...] = ()
     fds: tuple[int, ...] = ()
     trees: dict[str, int] = {}  # noqa: RUF012  never changed
     hostname: str = ""
+    files: str = ""
 
     def close(self) -> None:
         """Close the descriptors."""
@@ -43,7 +44,7 @@ class Joined(Record):
 
 def others(config: ContainerConfig) -> dict[str, str]:
     """Return the containers, by ID or name, whose namespace of a kind is wanted."""
-    wanted = config.namespaces.as_dict()
+    wanted = {"network": config.network, **config.namespaces.as_dict()}
     return {kind: word.partition(":")[2] for kind, word in wanted.items() if word.startswith("container:")}
 
 
@@ -52,7 +53,16 @@ def resolved(paths: Paths, config: ContainerConfig) -> ContainerConfig:
     found = {kind: "container:" + records.find(paths, name) for kind, name in others(config).items()}
     for identity in {one.partition(":")[2] for kind, one in found.items() if kind == "ipc"}:
         _check_shareable(records.load(paths, identity))
+    network = found.pop("network", "")
+    if network:
+        config = config.replace(network=_network(paths, network))
     return config.replace(namespaces=config.namespaces.replace(**found)) if found else config
+
+
+def _network(paths: Paths, mode: str) -> str:
+    """Return whose network it is that the other container has: it may have this machine's, or that of a third one."""
+    other = records.load(paths, mode.partition(":")[2])
+    return mode if is_on_networks(other.config) or other.config.network == "none" else other.config.network
 
 
 def _check_shareable(container: records.Container) -> None:
@@ -68,13 +78,15 @@ def open_others(paths: Paths, config: ContainerConfig, rootless: bool) -> Joined
     wanted = others(config)
     fds: dict[str, int] = {}
     trees: dict[str, int] = {}
-    hostname = ""
+    hostname = files = ""
     try:
         for kind, identity in wanted.items():
             other = records.load(paths, identity)
             state = _running(paths, kind, other)
             fds[kind] = _open(kind, other, state)
-            if kind == "uts":
+            if kind == "network":
+                files = records.directory(paths, identity)
+            if kind in {"network", "uts"} and (kind == "uts" or not hostname):
                 hostname = other.config.hostname or other.id[:12]
             if kind == "ipc" and other.config.namespaces.ipc != "host":
                 trees[SHM] = shared_memory(state, other.name)
@@ -85,7 +97,7 @@ def open_others(paths: Paths, config: ContainerConfig, rootless: bool) -> Joined
         Joined((), tuple(fds.values()), trees).close()
         raise
     found = tuple(Namespace(kind, f"/proc/self/fd/{fd}") for kind, fd in fds.items())
-    return Joined(found, tuple(fds.values()), trees, hostname)
+    return Joined(found, tuple(fds.values()), trees, hostname, files)
 
 
 def _running(paths: Paths, kind: str, other: records.Container) -> State:

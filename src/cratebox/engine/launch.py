@@ -6,7 +6,7 @@ import os
 
 from cratebox.engine import attach, events, logs, records, root_parts, streams, supervisor
 from cratebox.engine.dialogue import Watch
-from cratebox.engine.preparation import Prepared, Start, prepare, prepare_mounts
+from cratebox.engine.preparation import Prepared, Start, give_back, prepare, prepare_mounts
 from cratebox.engine.vanishing import Removal, vanish
 from cratebox.errors import Conflict, OverlayRefused, RuntimeFailure
 from cratebox.linux import fdpass, process
@@ -123,6 +123,7 @@ def watch_of(start: Start, prepared: Prepared) -> Watch:
         output=prepared.streams.output,
         holds=prepared.streams.holds,
         attached=start.attach,
+        network=prepared.network,
         log=logs.wish_of(start.container),
         accompanied=_is_accompanied(start.container),
         record=(0, 0) if config.remove else records.version(records.directory(start.paths, start.container.id)),
@@ -138,6 +139,7 @@ def _is_accompanied(container: records.Container) -> bool:
 
 def _not_forked(start: Start, error: OSError) -> RuntimeFailure:
     """Keep --rm where there is no supervisor to do it; return what to say. The container's lock is still held."""
+    give_back(start)
     if start.container.config.remove:
         vanish(_removal(start))()
     return RuntimeFailure(f"cannot fork: {error.strerror}", "the user's limit of processes, or memory, is used up")

@@ -237,6 +237,7 @@ class Life:
     def _vanish(self, run: Run, ended: exits.Exit) -> None:
         """Keep --rm. Nobody waits for more than its name: it is no container any more, and its ID never comes again."""
         self._leave()
+        run.disconnect()
         run.forget()
         delete = vanish(self.watch.container)
         self._say_goodbye(ended)

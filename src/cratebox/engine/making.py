@@ -7,7 +7,7 @@ import time
 
 from cratebox import record_file
 from cratebox.engine import events, name_links, records
-from cratebox.engine.config import ContainerConfig, Limits, Namespaces, check_hostname, check_name
+from cratebox.engine.config import ContainerConfig, Limits, Namespaces, check_hostname, check_name, is_on_networks
 from cratebox.engine.records import Container
 from cratebox.engine.specgen import command_of
 from cratebox.engine.vanishing import delete_tree
@@ -37,8 +37,8 @@ def make(
     """
     private_directory(paths.root)
     private_directory(paths.containers)
-    config = _checked(config)
-    if config.namespaces != Namespaces() or config.sysctl:
+    config = _networked(paths, images.identity.rootless, _checked(config))
+    if config.namespaces != Namespaces() or config.sysctl or config.network.startswith("container:"):
         config = _checked_namespaces(paths, config, images.identity)
     if config.secrets:
         from cratebox.engine import secrets
@@ -95,6 +95,24 @@ def _checked(config: ContainerConfig) -> ContainerConfig:
 
         log_options.check_driver(config.log_driver)
         log_options.parse_options(config.log_driver, [f"{name}={value}" for name, value in config.log_options.items()])
+    return config
+
+
+def _networked(paths: Paths, rootless: bool, config: ContainerConfig) -> ContainerConfig:
+    """Return the config with the networks that it is on, each by its name. Raises InvalidValue, NotFound, Unsupported."""
+    if not config.network:
+        from cratebox.engine import default_network
+
+        config = config.replace(network=default_network.of(paths))
+    if config.network in {"host", "none"} and not (config.networks or config.ports or config.publish_all):
+        return config
+    from cratebox.engine import network_words
+
+    if is_on_networks(config):
+        from cratebox.engine import connections
+
+        config = connections.named(paths, rootless, config)
+    network_words.check(config)
     return config
 
 

@@ -60,8 +60,11 @@ def options(text: str) -> dict[str, int]:
 def check(config: ContainerConfig) -> None:
     """Raise InvalidValue for namespaces that contradict something else which was asked for."""
     wanted = config.namespaces
-    if wanted.uts and config.hostname:
-        raise InvalidValue(f"--hostname would rename {_owner(wanted.uts)} with --uts {wanted.uts}", "leave one of them out")
+    if wanted.uts and (config.hostname or config.domainname):
+        raise InvalidValue(
+            f"--{'hostname' if config.hostname else 'domainname'} would rename {_owner(wanted.uts)} with --uts {wanted.uts}",
+            "leave one of them out",
+        )
     if config.privileged and wanted.user:
         raise InvalidValue("--privileged means nothing in a user namespace", "leave out --userns")
     if wanted.ipc == "none" and config.shm_size:
@@ -69,10 +72,13 @@ def check(config: ContainerConfig) -> None:
     if config.shm_size and _shared(wanted.ipc):
         raise InvalidValue(f"--shm-size: with --ipc {wanted.ipc} /dev/shm is that of {_owner(wanted.ipc)}")
     if wanted.user and wanted.user != "host":
-        for kind in ("pid", "ipc", "uts"):
-            if _shared(getattr(wanted, kind)) and wanted.user != getattr(wanted, kind):
+        words = {"pid": wanted.pid, "ipc": wanted.ipc, "uts": wanted.uts}
+        if config.network != "host":
+            words["network"] = config.network
+        for kind, word in words.items():
+            if _shared(word) and wanted.user != word:
                 raise InvalidValue(
-                    f"{flag(kind)} {getattr(wanted, kind)} and --userns {wanted.user} do not go together",
+                    f"{flag(kind)} {word} and --userns {wanted.user} do not go together",
                     "nobody has rights over namespaces of another user namespace",
                 )
     _check_sysctl(config, wanted)
@@ -89,7 +95,7 @@ def _owner(word: str) -> str:
 def _check_sysctl(config: ContainerConfig, wanted: Namespaces) -> None:
     from cratebox.runtime import sysctl
 
-    own = {"network"} if config.network != "host" else set()
+    own = set() if _shared(config.network) else {"network"}
     own |= {kind for kind in ("ipc", "uts") if not _shared(getattr(wanted, kind))}
     for name in config.sysctl:
         kind = sysctl.namespace_of(name)

@@ -9,7 +9,7 @@ import os
 
 from cratebox import record_file
 from cratebox.engine import accounts, host, hostfiles, records, root_parts, specgen, streams, syscall_filter
-from cratebox.engine.config import ContainerConfig, Namespaces
+from cratebox.engine.config import ContainerConfig, Namespaces, is_on_networks
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.streams import Streams
 from cratebox.errors import CommandNotFound, InvalidValue, StorageError, Unsupported
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cratebox.engine.images import Images
     from cratebox.engine.joined import Joined
     from cratebox.image.progress import Progress
+    from cratebox.network.model import Reservation
     from cratebox.runtime.spec import Spec
 
 
@@ -45,10 +46,11 @@ class Start(Record):
 
 
 class Prepared(Record):
-    """What is ready to be handed to a supervisor."""
+    """What is ready to be handed to a supervisor. `network`: what it has of networks, None where it can have none."""
 
     wish: Wish
     streams: Streams
+    network: Reservation | None = None
 
 
 def prepare_mounts(config: ContainerConfig) -> None:
@@ -81,13 +83,32 @@ def prepare(start: Start, there: Streams | None = None) -> Prepared:
     _check_capabilities(start.identity, config)
     joined = _joined(start, config)
     try:
-        wish = _wish(start, config, where, joined)
+        network = _reserved(start)
+        wish = _wish(start, config, where, joined, network)
+        there = there or streams.of(config, open_to_write=config.interactive and (start.interactive or not start.attach))
     except BaseException:
         if joined:
             joined.close()
+        give_back(start)
         raise
-    there = there or streams.of(config, open_to_write=config.interactive and (start.interactive or not start.attach))
-    return Prepared(wish.replace(stdio=there.stdio), there)
+    return Prepared(wish.replace(stdio=there.stdio), there, network)
+
+
+def _reserved(start: Start) -> Reservation | None:
+    """Return the addresses and ports that the container will have; nobody else gets them from here on."""
+    if not is_on_networks(start.container.config):
+        return None
+    from cratebox.engine import connections
+
+    return connections.reserve(start.paths, start.identity.rootless, start.container)
+
+
+def give_back(start: Start) -> None:
+    """Give back what was reserved for a start that did not come about."""
+    if is_on_networks(start.container.config):
+        from cratebox.engine import connections
+
+        connections.release(start.paths, start.identity.rootless, start.container.id)
 
 
 def _make_state_directory(paths: Paths, identity: str) -> None:
@@ -98,14 +119,14 @@ def _make_state_directory(paths: Paths, identity: str) -> None:
 
 def _joined(start: Start, config: ContainerConfig) -> Joined | None:
     """Return what the container has of others, opened; None where it has nothing, as most."""
-    if config.namespaces == Namespaces():
+    if config.namespaces == Namespaces() and not config.network.startswith("container:"):
         return None
     from cratebox.engine.joined import open_others
 
     return open_others(start.paths, config, start.identity.rootless)
 
 
-def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | None) -> Wish:
+def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | None, network: Reservation | None) -> Wish:
     container, identity = start.container, start.identity
     if config.namespaces.user:
         from cratebox.engine import id_ranges
@@ -118,7 +139,8 @@ def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | No
         raise CommandNotFound('exec: "": executable file not found in $PATH')
     validate.validate(spec)
     try:
-        hostfiles.write(where, facts.hostname, config.network == "host")
+        if not facts.files_from:
+            hostfiles.write(where, names_of(config, facts.hostname, start.identity.rootless, network))
         overlay, root = _overlay(start, where)
         if root:
             spec = spec.replace(root=spec.root.replace(path=root) if spec.root else None)
@@ -149,6 +171,24 @@ def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | No
         directories=_volumes(container),
         also=also,
     )
+
+
+def names_of(config: ContainerConfig, hostname: str, rootless: bool, network: Reservation | None) -> hostfiles.Names:
+    """Return what the container's files of names are made of. Raises InvalidValue, Unsupported."""
+    names = hostfiles.Names(
+        hostname=hostname,
+        domainname=config.domainname,
+        network="bridge" if network else config.network,
+        added=config.add_host,
+        dns=config.dns,
+        search=config.dns_search,
+        options=config.dns_options,
+    )
+    if network or config.add_host:
+        from cratebox.engine import host_names
+
+        return host_names.connected(names, network, rootless)
+    return names
 
 
 def _volumes(container: records.Container) -> tuple[str, ...]:

@@ -65,6 +65,7 @@ class Run:
         try:
             created = self._create(meanwhile, before)
         except BaseException:
+            self.disconnect()
             self._remove_cgroup()
             self._forget_state()
             raise
@@ -106,6 +107,7 @@ class Run:
                     os.close(fd)
             self._save_state(created)  # while it mounts
             meanwhile()
+            self._connect(created.pid)
             log = self._log()
             runtime.await_ready(created)
             self.console = created.console
@@ -116,6 +118,22 @@ class Run:
             runtime.end(created)
             raise
         return created
+
+    def _connect(self, pid: int) -> None:
+        """Put the container on its networks, before its program runs. Raises RuntimeFailure."""
+        if self.watch.network:
+            from cratebox.engine import connections  # loaded by the client, who reserved them
+
+            who = self.watch.container
+            connections.attach(who.paths, who.owner.rootless, self.watch.network, pid)
+
+    def disconnect(self) -> None:
+        """Give its addresses and ports back; interfaces go with the namespace. Whoever wants them next may have them at once."""
+        if self.watch.network:
+            from cratebox.engine import connections
+
+            who = self.watch.container
+            connections.release(who.paths, who.owner.rootless, who.id)
 
     def _turn_pump(self, log: LogWriter | None) -> None:
         if self.console >= 0:
@@ -288,6 +306,7 @@ class Run:
             os.waitpid(self.pid, 0)
         except ChildProcessError:
             pass  # the guardian's
+        self.disconnect()
         self._remove_cgroup()
         self._forget_state()
 

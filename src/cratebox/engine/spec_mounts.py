@@ -100,7 +100,7 @@ def _shared_memory(config: ContainerConfig) -> tuple[Mount, ...]:
 def _file_mounts(config: ContainerConfig, host: Host, directory: str) -> list[Mount]:
     taken = {one.target for one in config.mounts}
     return [
-        Mount("/etc/" + name, "bind", f"{directory}/{name}", ("bind", "rprivate"))
+        Mount("/etc/" + name, "bind", f"{host.files_from or directory}/{name}", ("bind", "rprivate"))
         for name in host.files
         if "/etc/" + name not in taken
     ]

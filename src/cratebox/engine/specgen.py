@@ -9,6 +9,7 @@ from cratebox.cgroup.model import DeviceRule, Resources
 from cratebox.engine import spec_mounts
 from cratebox.engine.accounts import Account
 from cratebox.engine.config import ContainerConfig, HealthCheck, shares
+from cratebox.engine.hostfiles import full_name
 from cratebox.errors import InvalidValue
 from cratebox.linux import caps
 from cratebox.linux.userns import IDMap
@@ -63,6 +64,7 @@ class ImageDefaults(Record):
     stop_signal: str = ""
     healthcheck: HealthCheck | None = None
     volumes: tuple[str, ...] = ()  # directories; they are made where they are missing
+    exposed: tuple[str, ...] = ()  # PORT/PROTOCOL, as the image has it
     labels: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
 
 
@@ -101,6 +103,7 @@ class Host(Record):
     joined: tuple[Namespace, ...] = ()  # those of other containers, see joined.py
     console: tuple[int, int] | None = None  # rows and columns of the user's terminal
     files: tuple[str, ...] = ("resolv.conf", "hostname", "hosts")  # of /etc, bound in from the container's directory
+    files_from: str = ""  # or from that of the container whose network it has
 
     @property
     def confined(self) -> bool:
@@ -158,7 +161,8 @@ def build(config: ContainerConfig, image: ImageDefaults, host: Host, account: Ac
         oci_version=VERSION,
         root=Root("rootfs", config.read_only),
         mounts=spec_mounts.mounts_of(config, host, directory),
-        hostname="" if shares(config.namespaces.uts) else host.hostname,
+        hostname="" if shares(config.namespaces.uts) else full_name(host.hostname, config.domainname),
+        domainname="" if shares(config.namespaces.uts) else config.domainname,
         process=Process(
             cwd=cwd,
             args=args,
@@ -252,7 +256,7 @@ def still_hidden(paths: tuple[str, ...], unmasked: tuple[str, ...]) -> tuple[str
 def _namespaces(config: ContainerConfig, host: Host) -> tuple[Namespace, ...]:
     wanted = config.namespaces
     own = ["mount", *(kind for kind in ("pid", "uts", "ipc", "cgroup") if not shares(getattr(wanted, kind)))]
-    if config.network != "host":
+    if config.network != "host" and not shares(config.network):
         own.append("network")
     if host.uids and not any(one.type == "user" for one in host.joined):
         own.append("user")

@@ -17,6 +17,7 @@ import os
 from cratebox import record_file
 from cratebox.engine import events, exits, guardian, idmaps, logs, lost, records, streams, succession, supervisor
 from cratebox.engine.client import Client
+from cratebox.engine.config import is_on_networks
 from cratebox.engine.dialogue import Watch
 from cratebox.engine.life import Life
 from cratebox.engine.vanishing import Removal, delete_tree
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from cratebox.engine.custody import Custody
     from cratebox.engine.guardian import Ward
     from cratebox.engine.sleeping import Sleep
+    from cratebox.network.model import Reservation
 
 _SIGKILL = 9
 
@@ -95,10 +97,20 @@ def _watch(ward: Ward) -> Watch:
         output=ward.output,
         holds=ward.holds,
         attached=False,
+        network=_network(ward.paths, container),
         log=logs.wish_of(container),
         accompanied=True,
         record=records.version(where),
     )
+
+
+def _network(paths: Paths, container: records.Container) -> Reservation | None:
+    """Return what the container has of networks, which is to be given back when it has ended."""
+    if not is_on_networks(container.config):
+        return None
+    from cratebox.engine import connections
+
+    return connections.known(paths, idmaps.own().rootless, container)
 
 
 def _clients(fds: dict[str, int]) -> list[Client]:

@@ -18,7 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PROCESS, FILES, SECURITY, IMAGE = "The process", "Files", "Isolation and security", "The image and the container"
+PROCESS, FILES, NETWORK = "The process", "Files", "The network"
+SECURITY, IMAGE = "Isolation and security", "The image and the container"
 
 CREATE_FLAGS = (
     Flag("env", "e", "KEY=VALUE", "set a variable; KEY alone passes on the value it has here", repeat=True, group=PROCESS),
@@ -38,8 +39,10 @@ CREATE_FLAGS = (
     Flag("tmpfs", metavar="TARGET[:OPTIONS]", help="an empty file system in memory, as /run:size=64m,mode=1777", repeat=True,
          group=FILES),
     Flag("read-only", help="let nothing be written to the image's files", group=FILES),
-    Flag("network", metavar="none|host", help="no network, or this machine's own", default="host", alias="net",
-         group=SECURITY),
+    Flag("network", metavar="NETWORK", help="a network, as NAME or name=NAME,alias=...,ip=...; bridge, host, none or container:NAME",
+         repeat=True, alias="net", completes="network", group=NETWORK),
+    Flag("publish", "p", "[ADDRESS:][PORT:]PORT[/udp]", "make a port of the container one of this machine; a free one where none is given",
+         repeat=True, group=NETWORK),
     Flag("hostname", "h", "NAME", "the name the container has for itself", group=SECURITY),
     Flag("cap-add", metavar="CAPABILITY", help="give a capability, as NET_ADMIN, or ALL", repeat=True, group=SECURITY),
     Flag("cap-drop", metavar="CAPABILITY", help="take a capability away, or ALL", repeat=True, group=SECURITY),
@@ -56,15 +59,14 @@ CREATE_FLAGS = (
 )  # fmt: skip
 
 MORE_FLAGS = tuple(
-    f"cratebox.cli.commands.flags_{theme}" for theme in ("life", "limits", "logging", "namespaces", "security", "words")
+    f"cratebox.cli.commands.flags_{theme}"
+    for theme in ("life", "limits", "logging", "namespaces", "network", "security", "words")
 )
 
 LATER_FLAGS = (
     "cpu-rt-period", "cpu-rt-runtime", "uidmap", "gidmap", "subuidname", "subgidname",
-    "link", "pidfile", "runtime", "storage-opt",
+    "link", "link-local-ip", "pidfile", "runtime", "storage-opt",
     "a/attach",
-    "p/publish", "P/publish-all", "add-host", "dns", "dns-option", "dns-search", "domainname", "expose", "ip", "ip6", "mac-address",
-    "network-alias",
     "volume-driver",
 )  # fmt: skip
 
@@ -92,6 +94,9 @@ COMMAND = Command(
 )
 
 
+_OPTIONS = "="  # several networks, or one with options: no name of a network
+
+
 def config_from(words: Words) -> ContainerConfig:
     """Return what the flags and arguments of create and run ask for. Raises UsageError, InvalidValue, Unsupported."""
     cwd = working_directory()
@@ -114,7 +119,7 @@ def config_from(words: Words) -> ContainerConfig:
         remove=words.yes("rm"),
         read_only=words.yes("read-only"),
         mounts=_mounts(words, cwd),
-        network=wish.check_network(words.text("network") or "host"),
+        network=_mode(words.all("network")),
         cap_add=tuple(map(wish.check_capability, words.all("cap-add"))),
         cap_drop=tuple(map(wish.check_capability, words.all("cap-drop"))),
         privileged=words.yes("privileged"),
@@ -123,9 +128,22 @@ def config_from(words: Words) -> ContainerConfig:
         stop_signal=stop_signal,
         stop_timeout=words.number("stop-timeout", -1),
     )
+    if words.given("publish") or config.network == _OPTIONS:
+        from cratebox.engine import network_words
+
+        mode, networks = network_words.networks(words.all("network")) if config.network == _OPTIONS else (config.network, ())
+        config = config.replace(network=mode, networks=networks, ports=network_words.ports(words.all("publish")))
     for module in words.modules:
         config = module.wished(words, config)
     return config
+
+
+def _mode(given: tuple[str, ...]) -> str:
+    """Return what one --network says, "" for the default; whether there is more to it than a name is looked at by config_from."""
+    given = tuple(text for text in given if text)
+    if len(given) > 1 or any("=" in text or "," in text for text in given):
+        return _OPTIONS
+    return "" if not given else "bridge" if given[0] == "default" else wish.check_network(given[0])
 
 
 def working_directory() -> str:

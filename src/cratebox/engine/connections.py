@@ -1,0 +1,120 @@
+"""What a container has of networks: reserved before it starts, attached while it sets itself up, given back when it has ended.
+
+How that is done is the business of network/endpoints.py, to which a container is an owner (its ID), a label (its name) and a file
+whose lock is held for as long as somebody makes or runs it.
+"""
+
+from __future__ import annotations
+
+from cratebox.engine import events, records
+from cratebox.engine.config import NETWORKS, ContainerConfig, NetworkWish
+from cratebox.engine.network_words import wanted
+from cratebox.errors import CrateError
+from cratebox.network import definitions, endpoints
+from cratebox.network.model import BRIDGE, Network, Place, Reservation, Wish
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.engine.records import Container
+    from cratebox.paths import Paths
+
+
+def place_of(paths: Paths, rootless: bool) -> Place:
+    """Return where the networks of this crate are."""
+    return Place(paths.root, paths.state, rootless)
+
+
+def lock_of(paths: Paths, identity: str) -> str:
+    """Return the file whose lock is held for as long as somebody makes or runs the container."""
+    return records.directory(paths, identity) + "/lock"
+
+
+def network_of(place: Place, name: str) -> Network:
+    """Return a network that a container is to be on; the default one is made where it is missing. Raises NotFound, Unsupported."""
+    return definitions.default(place) if name == BRIDGE else definitions.load(place, name)
+
+
+def wish_of(network: Network, one: NetworkWish, container: Container, interface: str) -> Wish:
+    """Return what the container wishes of one network. Names are for networks that have any: its own, its short ID, its host name."""
+    names: tuple[str, ...] = ()
+    if network.names:
+        hostname = (container.config.hostname,) if container.config.hostname else ()
+        names = tuple(dict.fromkeys((*one.aliases, container.id[:12], *hostname)))
+    return Wish(network, interface, names, one.ip, one.ip6, one.mac)
+
+
+def named(paths: Paths, rootless: bool, config: ContainerConfig) -> ContainerConfig:
+    """Return the config with all networks that it is made for, each by its name. Raises NotFound, Conflict."""
+    place = place_of(paths, rootless)
+    given = config.networks or (NetworkWish(config.network),)
+    networks = tuple(one.replace(name=_name(place, one.name or config.network)) for one in given)
+    return config.replace(network=networks[0].name, networks=networks)
+
+
+def _name(place: Place, reference: str) -> str:
+    """The default network is made when it is needed first; of words that mean something else the check tells."""
+    known = reference in NETWORKS or ":" in reference
+    return reference if known else definitions.load(place, reference).name
+
+
+def interfaces(config: ContainerConfig) -> tuple[str, ...]:
+    """Return the name of the interface for each network, in the order of `config.networks`."""
+    taken = {one.interface for one in config.networks}
+    free = iter([name for number in range(2 * len(config.networks)) if (name := f"eth{number}") not in taken])
+    return tuple(one.interface or next(free) for one in config.networks)
+
+
+def reserve(paths: Paths, rootless: bool, container: Container) -> Reservation:
+    """Take addresses and ports of this machine for a start. Raises NotFound, Conflict, InvalidValue, Unsupported, StorageError."""
+    place, config = place_of(paths, rootless), container.config
+    named = zip(config.networks, interfaces(config), strict=True)
+    wishes = [(one.priority, wish_of(network_of(place, one.name), one, container, interface)) for one, interface in named]
+    wishes.sort(key=lambda one: -one[0])  # the first is the way outside; of equal ones the one that was named first
+    if not wishes:
+        return Reservation(container.id, container.name)
+    return endpoints.reserve(
+        place,
+        container.id,
+        container.name,
+        tuple(wish for _, wish in wishes),
+        wanted(config, container.defaults.exposed),
+        lock=lock_of(paths, container.id),
+        upstreams=config.dns,
+    )
+
+
+def attach(paths: Paths, rootless: bool, reservation: Reservation, pid: int) -> None:
+    """Put the container's process, which waits at the gate, on its networks. Raises RuntimeFailure."""
+    if reservation.endpoints:
+        endpoints.attach(place_of(paths, rootless), reservation, pid)
+        for one in reservation.endpoints:
+            tell(paths, "connect", one.network, one.name, reservation.owner)
+
+
+def release(paths: Paths, rootless: bool, identity: str) -> None:
+    """Give back all that the container has. It raises nothing: what stays is taken away by the next command on that network."""
+    place = place_of(paths, rootless)
+    try:
+        before = endpoints.of_owner(place, identity)
+        if before is None:
+            return
+        endpoints.release(place, identity)
+        for one in before.endpoints:
+            tell(paths, "disconnect", one.network, one.name, identity)
+    except (CrateError, OSError):
+        pass
+
+
+def known(paths: Paths, rootless: bool, container: Container) -> Reservation:
+    """Return what a container has that runs already; nothing of it needs to be attached."""
+    try:
+        found = endpoints.of_owner(place_of(paths, rootless), container.id)
+    except (CrateError, OSError):
+        found = None
+    return found or Reservation(container.id, container.name)
+
+
+def tell(paths: Paths, action: str, identity: str, name: str, container: str = "") -> None:
+    """Write down an event of a network, as Docker has it."""
+    about = {"name": name, "type": BRIDGE, **({"container": container} if container else {})}
+    events.emit(paths, "network", action, identity, about)
