@@ -273,9 +273,20 @@ def test_an_unknown_capability_gets_the_nearest() -> None:
     assert "CAP_NET_ADMIN" in (caught.value.hint or "")
 
 
-@pytest.mark.parametrize("text", ["bridge", "default", "container:x", "my-net", ""])
-def test_other_networks_are_not_there_yet(text: str) -> None:
-    with pytest.raises(Unsupported, match="networks are not there yet"):
+@pytest.mark.parametrize("text", ["bridge", "host", "none", "container:x", "my-net", "b"])
+def test_a_network_is_named(text: str) -> None:
+    assert config.check_network(text) == text
+
+
+@pytest.mark.parametrize("text", ["ns:/proc/1/ns/net", "pasta", "slirp4netns:mtu=9000"])
+def test_other_engines_words_for_networks_are_not_there(text: str) -> None:
+    with pytest.raises(Unsupported, match="is not there"):
+        config.check_network(text)
+
+
+@pytest.mark.parametrize("text", ["", "container:", "a/b", "-a", "a b", "../x", "x" * 129])
+def test_what_no_network_can_be_called(text: str) -> None:
+    with pytest.raises(InvalidValue, match="--network cannot be"):
         config.check_network(text)
 
 

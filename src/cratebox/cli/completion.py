@@ -58,6 +58,7 @@ def crate() -> Program:
         kinds={
             "image": "crate images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null | grep -v '<none>'",
             "container": "crate ps -a --format '{{.Names}}' 2>/dev/null",
+            "network": "crate network ls --format '{{.Name}}' 2>/dev/null",
         },
     )
 

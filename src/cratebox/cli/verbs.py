@@ -33,6 +33,17 @@ GROUPS = {
         "pull": "pull",
         "inspect": "inspect --type=image",
     },
+    "network": {
+        "connect": "network_connect",
+        "create": "network_create",
+        "disconnect": "network_disconnect",
+        "inspect": "network_inspect",
+        "ls": "network_ls",
+        "list": "network_ls",
+        "prune": "network_prune",
+        "rm": "network_rm",
+        "remove": "network_rm",
+    },
     "system": {
         "check": "system_check",
         "df": "system_df",
@@ -56,6 +67,7 @@ GROUPS = {
 ABOUT = {
     "container": "commands for containers, by Docker's longer names",
     "image": "commands for images, by Docker's longer names",
+    "network": "by what containers reach each other, and the world",
     "system": "commands for crate and all that it keeps",
     "healthcheck": "commands for the health of containers",
     "generate": "files for other programs, made from containers",
@@ -64,21 +76,7 @@ ABOUT = {
 
 # What Docker and Podman have and crate does not: answered as such, and not as a word that nobody knows. One word is meant alone
 # and after `container` or `image`.
-LATER = (
-    "build",
-    "compose",
-    "history",
-    "import",
-    "load",
-    "login",
-    "logout",
-    "network",
-    "push",
-    "save",
-    "search",
-    "tag",
-    "volume",
-)
+LATER = ("build", "compose", "history", "import", "load", "login", "logout", "push", "save", "search", "tag", "volume")
 
 
 def resolve(words: list[str]) -> tuple[str, str, list[str], list[str]] | None:

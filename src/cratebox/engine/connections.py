@@ -6,6 +6,8 @@ whose lock is held for as long as somebody makes or runs it.
 
 from __future__ import annotations
 
+import os
+
 from cratebox.engine import events, records
 from cratebox.engine.config import NETWORKS, ContainerConfig, NetworkWish
 from cratebox.engine.network_words import wanted
@@ -64,15 +66,19 @@ def interfaces(config: ContainerConfig) -> tuple[str, ...]:
     return tuple(one.interface or next(free) for one in config.networks)
 
 
-def reserve(paths: Paths, rootless: bool, container: Container) -> Reservation:
-    """Take addresses and ports of this machine for a start. Raises NotFound, Conflict, InvalidValue, Unsupported, StorageError."""
+def reserve(paths: Paths, rootless: bool, container: Container) -> tuple[Reservation, tuple[int, ...]]:
+    """Take addresses and ports of this machine for a start; return them, with descriptors that keep other processes from the ports.
+
+    Raises NotFound, Conflict, InvalidValue, Unsupported, StorageError.
+    """
     place, config = place_of(paths, rootless), container.config
     named = zip(config.networks, interfaces(config), strict=True)
     wishes = [(one.priority, wish_of(network_of(place, one.name), one, container, interface)) for one, interface in named]
     wishes.sort(key=lambda one: -one[0])  # the first is the way outside; of equal ones the one that was named first
     if not wishes:
-        return Reservation(container.id, container.name)
-    return endpoints.reserve(
+        return Reservation(container.id, container.name), ()
+    held: list[int] = []
+    found = endpoints.reserve(
         place,
         container.id,
         container.name,
@@ -80,7 +86,9 @@ def reserve(paths: Paths, rootless: bool, container: Container) -> Reservation:
         wanted(config, container.defaults.exposed),
         lock=lock_of(paths, container.id),
         upstreams=config.dns,
+        hold=held,
     )
+    return found, tuple(held)
 
 
 def attach(paths: Paths, rootless: bool, reservation: Reservation, pid: int) -> None:
@@ -101,6 +109,14 @@ def release(paths: Paths, rootless: bool, identity: str) -> None:
         endpoints.release(place, identity)
         for one in before.endpoints:
             tell(paths, "disconnect", one.network, one.name, identity)
+    except (CrateError, OSError):
+        pass
+
+
+def rename(paths: Paths, container: Container) -> None:
+    """Have the container be found by its new name. It raises nothing: the next start has it right."""
+    try:
+        endpoints.rename(place_of(paths, os.geteuid() != 0), container.id, container.name)
     except (CrateError, OSError):
         pass
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from cratebox.engine import events, records, stopped
-from cratebox.engine.config import ContainerConfig
+from cratebox.engine.config import ContainerConfig, is_on_networks
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.records import Container, ContainerStatus
 from cratebox.errors import Conflict, NotFound, StorageError, Unsupported
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cratebox.engine.stats import Usage
     from cratebox.image.progress import Progress
     from cratebox.image.store import StoredImage
+    from cratebox.network.model import Reservation
 
 SIGKILL = 9
 
@@ -237,7 +238,16 @@ class Containers:
         container = self.get(reference)
         measured = self.sizes([container])[container.id] if size else None
         status = records.status(self.paths, container)
-        return container_document(self.paths, container, status, self._layers(container), measured)
+        network = self.network(container) if status.pid else None
+        return container_document(self.paths, container, status, self._layers(container), measured, network)
+
+    def network(self, container: Container) -> Reservation | None:
+        """Return what a container that runs has of networks: addresses, names, published ports; None where it can have none."""
+        if not is_on_networks(container.config):
+            return None
+        from cratebox.engine import connections
+
+        return connections.known(self.paths, self.identity.rootless, container)
 
     def _layers(self, container: Container) -> Sequence[str]:
         """What is left of an image that was deleted by hand keeps nobody from looking at the container."""

@@ -61,6 +61,7 @@ class Watch(Record):
     log: LogWish | None = LogWish()  # None: nowhere
     accompanied: bool = False  # something goes along with its runs, see parts.py
     network: Reservation | None = None  # what it has of networks, None where it can have none
+    ports: tuple[int, ...] = ()  # what keeps other processes from its published ports
     record: tuple[int, int] = (0, 0)  # what tells this version of container.json from later ones, see `records.version`
 
 

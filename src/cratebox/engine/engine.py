@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cratebox.engine.containers import Containers
     from cratebox.engine.idmaps import Identity
     from cratebox.engine.images import Images
+    from cratebox.engine.networks import Networks
     from cratebox.engine.pruning import Filters, Pruned
     from cratebox.engine.secrets import Secrets
     from cratebox.engine.usage import Usage
@@ -59,6 +60,14 @@ class Engine:
 
             self._containers = Containers(self.paths, self.identity, self.images)
         return self._containers
+
+    @property
+    def networks(self) -> Networks:
+        """What containers reach each other by, and the world."""
+        self.trust()
+        from cratebox.engine.networks import Networks
+
+        return Networks(self.paths, self.identity)
 
     @property
     def secrets(self) -> Secrets:

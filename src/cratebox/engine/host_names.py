@@ -32,7 +32,7 @@ def _gateway(names: Names, network: Reservation | None, rootless: bool) -> str:
     if network is not None and rootless:
         from cratebox.network import usermode
 
-        found = usermode.HOST
+        found = usermode.host_address()
     elif network is not None:
         found = next((one.gateway or one.gateway6 for one in network.endpoints if one.gateway or one.gateway6), "")
     if not found:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.engine.sizes import ContainerSize
+    from cratebox.network.model import Reservation
 
 # Fields of ContainerConfig that `inspect` does not show, and why.
 HIDDEN = {
@@ -35,9 +36,16 @@ HIDDEN = {
 
 
 def container_document(
-    paths: Paths, container: Container, status: ContainerStatus, layers: Sequence[str] = (), size: ContainerSize | None = None
+    paths: Paths,
+    container: Container,
+    status: ContainerStatus,
+    layers: Sequence[str] = (),
+    size: ContainerSize | None = None,
+    network: Reservation | None = None,
 ) -> dict[str, Any]:
-    """Return the document of a container and its present status. `layers`: the directories of its image, lowest first."""
+    """Return the document of a container and its present status. `layers`: the directories of its image, lowest first; `network`: what
+    it has of networks, where it runs.
+    """
     where = records.directory(paths, container.id)
     document = {
         "Id": container.id,
@@ -46,7 +54,7 @@ def container_document(
         "Args": list(status.command[1:]),
         "State": state_of(paths, status),
         "Image": container.image_id,
-        **_files(container, where),
+        **_files(paths, container, where),
         "Name": "/" + container.name,
         "RestartCount": status.restart_count,
         "Driver": "overlay",
@@ -59,18 +67,20 @@ def container_document(
         "GraphDriver": graph_driver_of(where, layers),
         "Mounts": mounts_of(container.config),
         "Config": config_of(container),
-        "NetworkSettings": network_settings_of(container, status),
+        "NetworkSettings": network_settings_of(container, status, network),
     }
     if size is not None:
         document |= {"SizeRw": size.written, "SizeRootFs": size.root}
     return document
 
 
-def _files(container: Container, where: str) -> dict[str, str]:
-    """Where those of its files are that crate writes."""
+def _files(paths: Paths, container: Container, where: str) -> dict[str, str]:
+    """Where those of its files are that crate writes; with another container's network it has the names of that one."""
+    word, _, other = container.config.network.partition(":")
+    names = records.directory(paths, other) if word == "container" else where
     return {
-        "ResolvConfPath": where + "/resolv.conf",
-        "HostnamePath": where + "/hostname",
-        "HostsPath": where + "/hosts",
+        "ResolvConfPath": names + "/resolv.conf",
+        "HostnamePath": names + "/hostname",
+        "HostsPath": names + "/hosts",
         "LogPath": where + "/log" if container.config.log_driver != "none" else "",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cratebox.engine import healthcheck
+from cratebox.engine.inspect_network import exposed
 from cratebox.engine.records import Container
 
 TYPE_CHECKING = False
@@ -18,7 +19,7 @@ def config_of(container: Container) -> dict[str, Any]:
     command = config.command or (defaults.cmd if config.entrypoint is None else ())
     document = {
         "Hostname": config.hostname or container.id[:12],
-        "Domainname": "",
+        "Domainname": config.domainname,
         "User": config.user if config.user is not None else defaults.user,
         "AttachStdin": config.interactive,
         "AttachStdout": True,
@@ -36,6 +37,8 @@ def config_of(container: Container) -> dict[str, Any]:
         "Labels": dict(sorted({**defaults.labels, **config.labels}.items())),
         "StopSignal": config.stop_signal or defaults.stop_signal or "SIGTERM",
     }
+    if ports := exposed(container):
+        document["ExposedPorts"] = {port: {} for port in ports}
     if config.stop_timeout is not None:
         document["StopTimeout"] = config.stop_timeout
     if config.secrets:

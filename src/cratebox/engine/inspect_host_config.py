@@ -5,6 +5,7 @@ from __future__ import annotations
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.device_words import GPU
 from cratebox.engine.inspect_limits import limits_of
+from cratebox.engine.inspect_network import bindings_of
 from cratebox.engine.records import Container
 from cratebox.engine.specgen import MASKED, READONLY, still_hidden
 
@@ -92,14 +93,14 @@ def _security(config: ContainerConfig) -> dict[str, Any]:
     }
 
 
-def _network(_config: ContainerConfig) -> dict[str, Any]:
+def _network(config: ContainerConfig) -> dict[str, Any]:
     return {
-        "PortBindings": {},
-        "PublishAllPorts": False,
-        "Dns": [],
-        "DnsOptions": [],
-        "DnsSearch": [],
-        "ExtraHosts": None,
+        "PortBindings": bindings_of(config.ports),
+        "PublishAllPorts": config.publish_all,
+        "Dns": list(config.dns),
+        "DnsOptions": list(config.dns_options),
+        "DnsSearch": list(config.dns_search),
+        "ExtraHosts": list(config.add_host) or None,
         "Links": None,
     }
 

@@ -70,7 +70,7 @@ def _launch(start: Start, prepared: Prepared) -> int | None:
     finally:
         os.close(start.lock)
         wish = prepared.wish
-        streams.close(*wish.stdio, *there.output, *there.holds, *wish.held, *wish.trees.values())
+        streams.close(*wish.stdio, *there.output, *there.holds, *wish.held, *wish.trees.values(), *prepared.ports)
     try:
         if start.attach:
             return attach.stay(_attachment(start, prepared, ours, before))
@@ -124,6 +124,7 @@ def watch_of(start: Start, prepared: Prepared) -> Watch:
         holds=prepared.streams.holds,
         attached=start.attach,
         network=prepared.network,
+        ports=prepared.ports,
         log=logs.wish_of(start.container),
         accompanied=_is_accompanied(start.container),
         record=(0, 0) if config.remove else records.version(records.directory(start.paths, start.container.id)),

@@ -290,6 +290,8 @@ class Life:
         named = {"console": self._run.console} if self._run and self._run.console >= 0 else {}
         if self._run and self._run.strange and self._run.pidfd >= 0:
             named["pidfd"] = self._run.pidfd
+        if self._run:
+            named |= {f"port.{number}": fd for number, fd in enumerate(self._run.watch.ports)}
         for number, client in enumerate(self.clients):
             named |= {f"{number}.{name}": fd for name, fd in client.descriptors.items()}
         self.custody.hold(named)

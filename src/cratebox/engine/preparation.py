@@ -46,11 +46,14 @@ class Start(Record):
 
 
 class Prepared(Record):
-    """What is ready to be handed to a supervisor. `network`: what it has of networks, None where it can have none."""
+    """What is ready to be handed to a supervisor. `network`: what it has of networks, None where it can have none; `ports`: descriptors
+    that keep others from its ports.
+    """
 
     wish: Wish
     streams: Streams
     network: Reservation | None = None
+    ports: tuple[int, ...] = ()
 
 
 def prepare_mounts(config: ContainerConfig) -> None:
@@ -82,22 +85,24 @@ def prepare(start: Start, there: Streams | None = None) -> Prepared:
         config = config.replace(command=start.command)
     _check_capabilities(start.identity, config)
     joined = _joined(start, config)
+    ports: tuple[int, ...] = ()
     try:
-        network = _reserved(start)
+        network, ports = _reserved(start)
         wish = _wish(start, config, where, joined, network)
         there = there or streams.of(config, open_to_write=config.interactive and (start.interactive or not start.attach))
     except BaseException:
         if joined:
             joined.close()
+        streams.close(*ports)
         give_back(start)
         raise
-    return Prepared(wish.replace(stdio=there.stdio), there, network)
+    return Prepared(wish.replace(stdio=there.stdio), there, network, ports)
 
 
-def _reserved(start: Start) -> Reservation | None:
+def _reserved(start: Start) -> tuple[Reservation | None, tuple[int, ...]]:
     """Return the addresses and ports that the container will have; nobody else gets them from here on."""
     if not is_on_networks(start.container.config):
-        return None
+        return None, ()
     from cratebox.engine import connections
 
     return connections.reserve(start.paths, start.identity.rootless, start.container)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from cratebox.engine import events, name_links, records
-from cratebox.engine.config import check_name
+from cratebox.engine.config import check_name, is_on_networks
 from cratebox.engine.edit import edit
 from cratebox.engine.records import Container
 from cratebox.errors import Conflict, StorageError
@@ -42,5 +42,9 @@ def rename(paths: Paths, container: Container, name: str) -> Container:
         if not os.path.isdir(records.directory(paths, container.id)):  # it is being removed: nobody else would free the name
             name_links.release(paths, name, container.id)
     name_links.release_old(paths, old[0], renamed.id, wait=True)
+    if is_on_networks(renamed.config) and records.running_state(paths, renamed.id):
+        from cratebox.engine import connections
+
+        connections.rename(paths, renamed)
     events.emit(paths, "container", "rename", renamed.id, {**events.of_container(renamed), "oldName": "/" + old[0]})
     return renamed

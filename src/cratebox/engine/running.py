@@ -134,6 +134,9 @@ class Run:
 
             who = self.watch.container
             connections.release(who.paths, who.owner.rootless, who.id)
+            for fd in self.watch.ports:
+                os.close(fd)
+            self.watch = self.watch.replace(ports=())
 
     def _turn_pump(self, log: LogWriter | None) -> None:
         if self.console >= 0:

@@ -69,7 +69,7 @@ def _serve(watch: Watch, sock: _socket.socket) -> NoReturn:
         os.setsid()
         kept = custody.new()
         busy = guardian.divide(guardian.ward_of(watch), kept)
-        given = (*wish.stdio, *wish.held, *wish.trees.values())
+        given = (*wish.stdio, *wish.held, *wish.trees.values(), *watch.ports)
         ours = (sock.fileno(), watch.lock, watch.stdin, *watch.output, *watch.holds, *given, *kept.descriptors, busy)
         output = _output(watch.attached)
         guardian.let_go_of_standard_streams(ours)

@@ -70,12 +70,17 @@ def _go_on(ward: Ward, held: Custody, woken: Sleep | None) -> int:
     if woken and woken.console >= 0:
         streams.close(console)
         console = woken.console
-    life = Life(_watch(ward), held, _clients(fds), woken)
+    ports = tuple(fds.pop(name) for name in [*fds] if name.startswith("port."))
+    life = Life(_watch(ward).replace(ports=ports), held, _clients(fds), woken)
     where = life.watch.directory
     ended, state = record_file.read(where + "/exit.json", exits.Exit), _state(life.watch)
     if state and not (ended and ended.started_at == state.started_at):
         return supervisor.keep(life, lambda: life.resume(state, console, pidfd))
     if ended:
+        if life.watch.network:
+            from cratebox.engine import connections
+
+            connections.release(ward.paths, life.watch.container.owner.rootless, ward.id)
         lost.remove_cgroup(where, ward.id, life.watch.container.owner.rootless)
         runtime_state.forget(life.watch.state_directory)
         return supervisor.keep(life, lambda: life.follow(ended))

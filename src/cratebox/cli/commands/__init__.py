@@ -60,6 +60,37 @@ def for_each(words: Words, act: Callable[[str], Iterable[str]]) -> int:
     return code
 
 
+def documents(words: Words, look: Callable[[str], dict[str, Any]]) -> int:
+    """Print what `look` returns for each argument, as --format asks; what is not there does not keep the others from being shown.
+
+    Return 0, or 1 where one was not there (as Docker does). Raises InvalidValue, Unsupported for a template.
+    """
+    import sys
+
+    from cratebox.cli import render
+    from cratebox.errors import NotFound
+
+    form = words.text("format")
+    wanted = None
+    if form not in (None, "", "json"):
+        from cratebox.cli import template
+
+        wanted = template.parse(template.unescape(str(form)))
+    found, code = [], 0
+    for name in words.arguments:
+        try:
+            found.append(look(name))
+        except NotFound as error:
+            render.complain(error, f"{words.program} {words.verb}")
+            code = 1
+    if wanted is not None:
+        for entry in found:
+            render.line(wanted.show(entry), keep="\n\t")
+    else:
+        sys.stdout.write((render.json_line(found) if form == "json" else render.json_text(found)) + "\n")
+    return code
+
+
 class PullProgress:
     """The `progress` of a pull that may not happen: the code that draws is loaded when there is something to draw."""
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from cratebox.cli import render
-from cratebox.cli.commands import open_engine
+from cratebox.cli.commands import documents, open_engine
 from cratebox.cli.options import Command, Flag, Words
 from cratebox.engine.words import shown
 from cratebox.errors import NotFound
@@ -41,27 +38,8 @@ index, len, eq, printf and the like, and Docker's json, join, split, title, lowe
 
 def main(words: Words) -> int:
     """Print what there is."""
-    form = words.text("format")
-    wanted = None
-    if form not in (None, "", "json"):
-        from cratebox.cli import template
-
-        wanted = template.parse(template.unescape(str(form)))
     engine = open_engine(words)
-    found: list[dict[str, Any]] = []
-    code = 0
-    for name in words.arguments:
-        try:
-            found.append(_look(engine, name, words.text("type"), words.yes("size")))
-        except NotFound as error:
-            render.complain(error, f"crate {words.verb}")
-            code = 1
-    if wanted is not None:
-        for entry in found:
-            render.line(wanted.show(entry), keep="\n\t")
-    else:
-        sys.stdout.write((render.json_line(found) if form == "json" else render.json_text(found)) + "\n")
-    return code
+    return documents(words, lambda name: _look(engine, name, words.text("type"), words.yes("size")))
 
 
 def _look(engine: Engine, name: str, kind: str | None, size: bool) -> dict[str, Any]:
