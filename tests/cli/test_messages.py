@@ -45,6 +45,9 @@ class Status(Record):
     labels: dict[str, str] = {}  # noqa: RUF012
     health: str = ""
     network: str = "host"
+    networks: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
+    alive: bool = True
     mounts: tuple[Any, ...] = ()
 
 

@@ -61,14 +61,27 @@ DOCKER = {
     "system prune": "all filter force volumes",
     "container prune": "filter force",
     "image prune": "all filter force",
+    "network create": (
+        "attachable aux-address config-from config-only driver gateway ingress internal ip-range ipam-driver ipam-opt ipv4 "
+        "ipv6 label opt scope subnet"
+    ),
+    "network connect": "alias driver-opt gw-priority ip ip6 link link-local-ip",
+    "network disconnect": "force",
+    "network inspect": "format verbose",
+    "network ls": "filter format no-trunc quiet",
+    "network prune": "filter force",
+    "network rm": "force",
 }  # fmt: skip
 DOCKER["run"] = DOCKER["create"] + " detach detach-keys sig-proxy"
 
-_NETWORK = "networks of their own are not there yet"
 _WINDOWS = "of Windows alone"
 WHY = {
-    **dict.fromkeys(("add-host", "dns", "dns-option", "dns-search", "expose", "ip", "ip6", "link", "link-local-ip"), _NETWORK),
-    **dict.fromkeys(("mac-address", "network-alias", "publish", "publish-all"), _NETWORK),
+    "link": "networks have names: `--network-alias`, `network connect --alias`",
+    "link-local-ip": "an interface finds such an address by itself",
+    **dict.fromkeys(("attachable", "config-from", "config-only", "ingress", "scope"), "Swarm's"),
+    **dict.fromkeys(("ipam-driver", "ipam-opt"), "there are no plugins"),
+    "ipv4": "networks of IPv6 alone are not there",
+    "verbose": "Swarm's",
     **dict.fromkeys(("cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops", "isolation"), _WINDOWS),
     **dict.fromkeys(("cpu-rt-period", "cpu-rt-runtime"), "most kernels have no real-time groups"),
     **dict.fromkeys(("checkpoint", "checkpoint-dir"), "checkpoints are not there yet"),
@@ -79,7 +92,6 @@ WHY = {
     "storage-opt": "there is one way to store, the overlay of the kernel",
     "volume-driver": "volumes with a name are not there yet",
     "volumes": "volumes with a name are not there yet",
-    "domainname": "not there yet",
 }  # fmt: skip
 DIFFERS = {
     "commit": "Without --pause a container is paused only where the machine has a freezer for it.",

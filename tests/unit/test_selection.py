@@ -9,6 +9,7 @@ from cratebox.engine.filters import parse
 from cratebox.engine.mounts import MountWish
 from cratebox.engine.records import ContainerStatus
 from cratebox.errors import InvalidValue, NotFound, Unsupported
+from cratebox.network.model import Port
 
 
 def container(name: str, **changes: object) -> ContainerStatus:
@@ -19,12 +20,15 @@ def container(name: str, **changes: object) -> ContainerStatus:
     return ContainerStatus(**(known | changes))
 
 
-WEB = container("web", labels={"tier": "front", "ci": ""}, health="healthy", created=3.0, started_at=3.0)
+WEB = container(
+    "web", labels={"tier": "front", "ci": ""}, health="healthy", created=3.0, started_at=3.0, network="front",
+    networks=("front", "back"), ports=(Port(80, "tcp", 8080),),
+)  # fmt: skip
 DB = container(
     "db", status="exited", exit_code=3, started_at=2.0, created=2.0, network="host", image="postgres", image_id="sha256:2"
 )
 JOB = container(
-    "job-1", status="created", exit_code=3, created=1.0, mounts=(MountWish(kind="bind", source="/data", target="/mnt"),)
+    "job-1", status="created", exit_code=3, created=1.0, exposed=("53/udp",), mounts=(MountWish(kind="bind", source="/data", target="/mnt"),)
 )
 ALL = [WEB, DB, JOB]
 
@@ -76,6 +80,12 @@ def selected(*words: str) -> list[str]:
         (["health=healthy"], ["web"]),
         (["health=none"], ["db", "job-1"]),
         (["network=host"], ["db"]),
+        (["network=front"], ["web"]),
+        (["network=back", "network=host"], ["web", "db"]),
+        (["publish=80"], ["web"]),
+        (["publish=80/udp"], []),
+        (["publish=70-90/tcp"], ["web"]),
+        (["expose=53/udp"], ["job-1"]),
         (["volume=/data"], ["job-1"]),
         (["volume=/mnt"], ["job-1"]),
         (["is-task=true"], []),
@@ -106,9 +116,9 @@ def test_a_wrong_filter_is_told(word: str, message: str) -> None:
     assert "\x1b" not in caught.value.message
 
 
-def test_what_cannot_be_yet_is_refused() -> None:
-    with pytest.raises(Unsupported, match="--filter publish: containers have no published ports yet"):
-        selected("publish=80")
+def test_what_is_not_there_on_linux_is_refused() -> None:
+    with pytest.raises(Unsupported, match="--filter isolation: there is none on Linux"):
+        selected("isolation=default")
 
 
 def test_the_container_to_compare_with_must_be_there() -> None:

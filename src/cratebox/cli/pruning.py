@@ -61,6 +61,7 @@ def tell(words: Words, pruned: Pruned) -> int:
     """Print what was removed, and on standard error what was not; return the exit code."""
     for title, lines in (
         ("Deleted Containers:", pruned.containers),
+        ("Deleted Networks:", pruned.networks),
         ("Deleted Images:", pruned.images),
         ("Deleted Leftovers:", pruned.leftovers),
     ):

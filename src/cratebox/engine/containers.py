@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cratebox.engine.stats import Usage
     from cratebox.image.progress import Progress
     from cratebox.image.store import StoredImage
-    from cratebox.network.model import Reservation
+    from cratebox.network.model import Port, Reservation
 
 SIGKILL = 9
 
@@ -222,6 +222,12 @@ class Containers:
 
         return listing.select(self.paths, self.images, all, filters, last)
 
+    def published(self, containers: Sequence[ContainerStatus]) -> dict[str, tuple[Port, ...]]:
+        """Return the ports of this machine that lead to each container which runs, by ID."""
+        from cratebox.engine import listing
+
+        return listing.published(self.paths, self.identity.rootless, containers)
+
     def sizes(self, containers: Sequence[Container | ContainerStatus]) -> dict[str, ContainerSize]:
         """Return what each container has written, what its log takes and how large its image is, by ID, in bytes.
 
@@ -240,6 +246,16 @@ class Containers:
         status = records.status(self.paths, container)
         network = self.network(container) if status.pid else None
         return container_document(self.paths, container, status, self._layers(container), measured, network)
+
+    def ports(self, container: Container) -> Sequence[Port]:
+        """Return the ports of this machine that lead to a container which runs; none to one that does not."""
+        if (
+            not (container.config.ports or container.config.publish_all)
+            or records.running_state(self.paths, container.id) is None
+        ):
+            return ()
+        network = self.network(container)
+        return network.ports if network else ()
 
     def network(self, container: Container) -> Reservation | None:
         """Return what a container that runs has of networks: addresses, names, published ports; None where it can have none."""

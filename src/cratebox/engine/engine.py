@@ -102,12 +102,14 @@ class Engine:
         return usage.measure(self.paths, self.images)
 
     def prune(self, filters: Filters | None = None, every: bool = False) -> Pruned:
-        """Remove what nobody needs: containers that have ended, images without a name (or with `every` all that no container
+        """Remove what nobody needs: containers that have ended, networks of none, images without a name (or with `every` all that no container
         is made of), what commands that were killed have left. Raises StorageError.
         """
         from cratebox.engine import pruning
 
-        return pruning.everything(self.paths, self.images, filters or pruning.Filters(), every)
+        filters = filters or pruning.Filters()
+        pruned = pruning.everything(self.paths, self.images, filters, every)
+        return pruned.replace(networks=tuple(self.networks.prune(filters)))
 
     def check(self, wish: checking.Wish | None = None) -> checking.Checked:
         """Look for damage in all that is kept, and repair what can be where that is wished.

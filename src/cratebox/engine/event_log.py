@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from cratebox.paths import Paths
 
-FILTERS = ("container", "event", "image", "label", "type")
-_LATER = ("builder", "config", "daemon", "network", "node", "plugin", "scope", "secret", "service", "volume")
+FILTERS = ("container", "event", "image", "label", "network", "type")
+_LATER = ("builder", "config", "daemon", "node", "plugin", "scope", "secret", "service", "volume")
 
 
 class Event(Record):
-    """Something that happened to `id`, a "container" or an "image"; `when` is in nanoseconds since 1970."""
+    """Something that happened to `id`, a "container", an "image" or a "network"; `when` is in nanoseconds since 1970."""
 
     when: int
     kind: str
@@ -106,6 +106,8 @@ def _is(event: Event, name: str, value: str) -> bool:
         return value in {event.action, event.action.partition(":")[0]}
     if name == "container":
         return event.kind == "container" and (event.attributes.get("name") == value or event.id.startswith(value))
+    if name == "network":
+        return event.kind == "network" and (event.attributes.get("name") == value or event.id.startswith(value))
     image = event.attributes.get("image" if event.kind == "container" else "name", "")
     return value in {image, _without_tag(image)} or (event.kind == "image" and event.id == value)
 

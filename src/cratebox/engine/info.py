@@ -7,7 +7,7 @@ import sys
 
 import cratebox
 from cratebox.cgroup import detect
-from cratebox.engine import capacity
+from cratebox.engine import capacity, default_network
 from cratebox.engine.config import NETWORKS
 from cratebox.engine.log_options import DRIVERS as LOG_DRIVERS
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cratebox.engine.idmaps import Identity
     from cratebox.engine.records import ContainerStatus
 
+DRIVERS = ("bridge", "host", "null")  # of networks
 
 # What a version of cgroups cannot do by its nature is nothing that is missing on this machine.
 _OF_ANOTHER_VERSION = ("cgroup v2 has no such thing", "this machine has cgroup v1")
@@ -61,9 +62,9 @@ def collect(engine: Engine) -> dict[str, Any]:
         "DriverStatus": [["Backing Filesystem", _file_system(engine.paths.root)]],
         "LoggingDriver": "json-file",
         **_cgroups(engine.identity),
-        "Plugins": {"Volume": [], "Network": list(NETWORKS), "Log": list(LOG_DRIVERS)},
-        "Networks": list(NETWORKS),
-        "DefaultNetwork": "host",
+        "Plugins": {"Volume": [], "Network": list(DRIVERS), "Log": list(LOG_DRIVERS)},
+        "Networks": _networks(engine),
+        "DefaultNetwork": default_network.of(engine.paths),
         "Runtimes": {"crate-oci": {"path": "crate-oci"}},
         "DefaultRuntime": "crate-oci",
         "Rootless": engine.identity.rootless,
@@ -78,6 +79,14 @@ def collect(engine: Engine) -> dict[str, Any]:
         "Hint": engine.identity.hint,
         "Warnings": _warnings(here, lacking, engine.identity),
     }
+
+
+def _networks(engine: Engine) -> list[str]:
+    """The default one is made when it is needed first; it is there all the same."""
+    from cratebox.network import definitions
+
+    made = [one.name for one in definitions.all_of(engine.networks.place)]
+    return [*NETWORKS, *(name for name in made if name not in NETWORKS)]
 
 
 def _containers(statuses: Sequence[ContainerStatus]) -> dict[str, int]:

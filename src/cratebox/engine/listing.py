@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cratebox.engine import records
 from cratebox.engine.records import ContainerStatus
-from cratebox.errors import NotFound, StorageError
+from cratebox.errors import CrateError, NotFound, StorageError
 from cratebox.paths import Paths
 
 TYPE_CHECKING = False
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cratebox.engine.images import Images
+    from cratebox.network.model import Port
 
 
 def statuses(paths: Paths) -> list[ContainerStatus]:
@@ -64,7 +65,35 @@ def select(
 
         asked = parse(filters, selection.KEYS, selection.LATER)
         by_id = {one.id: one for one in found}
-        found = selection.select(found, asked, lambda name: by_id[records.find(paths, name)], lambda name: images.get(name).id)
+        found = selection.select(
+            found,
+            asked,
+            lambda name: by_id[records.find(paths, name)],
+            lambda name: images.get(name).id,
+            lambda name: _network_name(paths, images.identity.rootless, name),
+        )
     if not (all or last or (asked and asked.all("status"))):
         found = [one for one in found if one.alive]
     return found[:last] if last else found
+
+
+def _network_name(paths: Paths, rootless: bool, reference: str) -> str:
+    from cratebox.engine import connections
+    from cratebox.network import definitions
+
+    return definitions.load(connections.place_of(paths, rootless), reference).name
+
+
+def published(paths: Paths, rootless: bool, found: Sequence[ContainerStatus]) -> dict[str, tuple[Port, ...]]:
+    """Return the ports of this machine that lead to each container which runs, by ID; nothing is read where none can have any."""
+    if not any(one.networks and one.alive for one in found):
+        return {}
+    from cratebox.engine import connections
+    from cratebox.network import endpoints
+
+    running = {one.id for one in found if one.alive}
+    try:
+        known = endpoints.all_of(connections.place_of(paths, rootless))
+    except CrateError:
+        return {}
+    return {one.owner: one.ports for one in known if one.owner in running}

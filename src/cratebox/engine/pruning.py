@@ -54,6 +54,7 @@ class Pruned(Record):
 
     containers: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
     freed: int = 0
     deferred: bool = False
@@ -142,10 +143,10 @@ def everything(paths: Paths, store: Images, filters: Filters, every: bool) -> Pr
     except StorageError as error:
         second = Pruned(failed=(error.message,))
     return Pruned(
-        first.containers,
-        second.images,
-        tuple(leftovers.clear(paths, store)),
-        first.freed + second.freed,
-        second.deferred,
-        (*first.failed, *second.failed),
+        containers=first.containers,
+        images=second.images,
+        leftovers=tuple(leftovers.clear(paths, store)),
+        freed=first.freed + second.freed,
+        deferred=second.deferred,
+        failed=(*first.failed, *second.failed),
     )

@@ -40,6 +40,7 @@ from cratebox.runtime import state as runtime_state
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.engine.mounts import MountWish
+    from cratebox.network.model import Port
 
 ALIVE = frozenset(("running", "paused", "restarting"))
 
@@ -66,7 +67,7 @@ class ContainerStatus(Record):
     """A container and what is true of it now; times in seconds since 1970.
 
     `status` is created, running, paused, restarting or exited, and dead where the record is damaged; `health` is starting,
-    healthy, unhealthy, or empty where nobody asks for it. Removing is one step, so nobody ever sees it (see vanishing.py).
+    healthy, unhealthy, or empty where nobody asks for it. `ports` are those that were wished; `networks` names. Removing is one step, so nobody ever sees it (see vanishing.py).
     """
 
     id: str
@@ -86,6 +87,9 @@ class ContainerStatus(Record):
     restart_count: int = 0
     oom_killed: bool = False
     network: str = ""
+    networks: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
+    exposed: tuple[str, ...] = ()
     mounts: tuple[MountWish, ...] = ()
 
     @property
@@ -225,6 +229,9 @@ def status(paths: Paths, container: Container) -> ContainerStatus:
         status="created",
         labels={**container.defaults.labels, **container.config.labels},
         network=container.config.network,
+        networks=tuple(one.name for one in container.config.networks),
+        ports=container.config.ports,
+        exposed=(*container.defaults.exposed, *container.config.expose),
         mounts=container.config.mounts,
     )
     if running:

@@ -13,13 +13,10 @@ if TYPE_CHECKING:
     from cratebox.engine.records import ContainerStatus
 
 KEYS = (
-    "id", "name", "label", "status", "exited", "ancestor", "before", "since", "health", "network", "volume", "is-task",
+    "id", "name", "label", "status", "exited", "ancestor", "before", "since", "health", "network", "publish", "expose", "volume",
+    "is-task",
 )  # fmt: skip
-LATER = {
-    "publish": "containers have no published ports yet",
-    "expose": "containers have no published ports yet",
-    "isolation": "there is none on Linux",
-}
+LATER = {"isolation": "there is none on Linux"}
 STATES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 HEALTHS = ("starting", "healthy", "unhealthy", "none")
 
@@ -37,11 +34,15 @@ def check(filters: Filters) -> None:
 
 
 def select(
-    found: Iterable[ContainerStatus], filters: Filters, get: Callable[[str], ContainerStatus], image_id: Callable[[str], str]
+    found: Iterable[ContainerStatus],
+    filters: Filters,
+    get: Callable[[str], ContainerStatus],
+    image_id: Callable[[str], str],
+    network_name: Callable[[str], str] = str,
 ) -> list[ContainerStatus]:
     """Return those of `found` that all filters let through.
 
-    `get` finds a container by name or ID, `image_id` the ID of an image by name. Raises InvalidValue, and what `get` raises for
+    `get` finds a container by name or ID, `image_id` the ID of an image by name, `network_name` the name of a network. Raises InvalidValue, and what `get` raises for
     a container of `before` and `since` that is not there.
     """
     check(filters)
@@ -49,6 +50,8 @@ def select(
     since = [get(name).created for name in filters.all("since")]
     images = {name: _known(image_id, name) for name in filters.all("ancestor")}
     names = {text: _pattern(text) for text in filters.all("name")}
+    networks = {text: _known(network_name, text) or text for text in filters.all("network")}
+    ports = {text: _ports(text) for text in (*filters.all("publish"), *filters.all("expose"))}
 
     def fits(one: ContainerStatus) -> bool:
         return (
@@ -59,7 +62,11 @@ def select(
             and filters.any("exited", lambda value: not one.alive and bool(one.started_at) and one.exit_code == int(value))
             and filters.any("health", lambda value: (one.health or "none") == value)
             and filters.any("ancestor", lambda value: value == one.image or (images[value] or None) == one.image_id)
-            and filters.any("network", lambda value: one.network == value)
+            and filters.any("network", lambda value: networks[value] in (one.networks or (one.network,)))
+            and filters.any(
+                "publish", lambda value: bool(ports[value] & {f"{port.container}/{port.protocol}" for port in one.ports})
+            )
+            and filters.any("expose", lambda value: bool(ports[value].intersection(one.exposed)))
             and filters.any("volume", lambda value: any(value in (mount.source, mount.target) for mount in one.mounts))
             and filters.any("is-task", lambda value: not boolean(value, "--filter is-task"))  # a task is Swarm's
             and all(one.created < moment for moment in before)
@@ -69,10 +76,17 @@ def select(
     return [one for one in found if fits(one)]
 
 
-def _known(image_id: Callable[[str], str], name: str) -> str:
-    """An image that is not there has no containers."""
+def _ports(text: str) -> set[str]:
+    """Return the ports of PORT[-LAST][/PROTOCOL], as PORT/PROTOCOL."""
+    from cratebox.engine import network_words
+
+    return set(network_words.exposed([text]))
+
+
+def _known(find: Callable[[str], str], name: str) -> str:
+    """An image or a network that is not there has no containers."""
     try:
-        return image_id(name)
+        return find(name)
     except CrateError:
         return ""
 

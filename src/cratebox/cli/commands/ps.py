@@ -11,11 +11,12 @@ from cratebox.text import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from cratebox.engine.records import ContainerStatus
     from cratebox.engine.sizes import ContainerSize
+    from cratebox.network.model import Port
 
 
 def _label_header(name: str) -> str:
@@ -50,7 +51,7 @@ COMMAND = Command(
 
 Filters: id (its beginning), name (a part, or a regular expression), label (KEY or KEY=VALUE), status (created, restarting, running,
 paused, exited, dead), exited (a code), ancestor (an image), before and since (a container), health (starting, healthy, unhealthy,
-none), network, volume (a source or a target), is-task. Values of one key are alternatives, save of label; keys must all hold.""",
+none), network, publish and expose (a port of the container, or a range), volume (a source or a target), is-task. Values of one key are alternatives, save of label; keys must all hold.""",
     examples=(
         ("crate ps -a", "all"),
         ("crate ps -a --filter status=exited --filter label=ci", "what has ended, of those with the label"),
@@ -72,6 +73,8 @@ def main(words: Words) -> int:
             render.line(fields["ID"](one))
         return 0
     columns: tuple[str, ...] = _COLUMNS
+    published = containers.published(found) if any(one.networks for one in found) else {}
+    fields = fields | {"Ports": lambda one: _ports(one, published.get(one.id, ()))}
     if words.yes("size") or ".Size" in (form or ""):
         sizes = containers.sizes(found)
         columns = (*_COLUMNS, "Size")
@@ -83,6 +86,15 @@ def main(words: Words) -> int:
 
 def _size(size: ContainerSize) -> str:
     return f"{render.size(size.written)} (virtual {render.size(size.root)})"
+
+
+def _ports(status: ContainerStatus, published: Sequence[Port]) -> str:
+    if not status.alive or not (published or status.exposed):
+        return ""
+    from cratebox.engine.network_words import of_image
+    from cratebox.engine.published import shown
+
+    return shown(published, of_image(status.exposed))
 
 
 def _mounts(status: ContainerStatus) -> list[str]:
@@ -114,9 +126,8 @@ _FIELDS: dict[str, Callable[[ContainerStatus], Any]] = {
     "LocalVolumes": lambda _: "0",
     "Mounts": lambda one: ",".join(render.ellipsis(source, 15) for source in _mounts(one)),
     "Names": lambda one: one.name,
-    "Networks": lambda one: one.network,
+    "Networks": lambda one: ",".join(one.networks) if one.networks else one.network.partition(":")[0],
     "Pid": lambda one: one.pid,
-    "Ports": lambda _: "",
     "RunningFor": lambda one: f"{render.duration(time.time() - one.created)} ago",
     "Size": lambda _: "N/A",
     "State": lambda one: one.status,

@@ -17,8 +17,9 @@ COMMAND = Command(
         pruning.FORCE,
         Flag("volumes", help="volumes that no container uses: refused, there are none yet"),
     ),
-    description="""Remove stopped containers, images without a name, and what commands that were killed have left behind: containers half
-made or half removed, cgroups, names, state, unfinished downloads. It asks first. What another command uses stays.""",
+    description="""Remove stopped containers, networks that no container is made for, images without a name, and what commands that were killed
+have left behind: containers half made or half removed, cgroups, names, state, unfinished downloads. It asks first. What another
+command uses stays.""",
     examples=(
         ("crate system prune", "what is certainly not needed"),
         ("crate system prune -af --filter until=240h", "all that is older than ten days"),
@@ -33,7 +34,12 @@ def main(words: Words) -> int:
         raise Unsupported("--volumes: there are no volumes yet, so there is none to remove", "leave it away")
     filters, every = pruning.filters(words), words.yes("all")
     images = "all images without at least one container associated to them" if every else "all dangling images"
-    items = ("all stopped containers", images, "all that killed commands have left behind")
+    items = (
+        "all stopped containers",
+        "all networks not used by at least one container",
+        images,
+        "all that killed commands have left behind",
+    )
     if not pruning.agreed(words, "This will remove:", items):
         return 0
     return pruning.tell(words, open_engine(words).prune(filters, every))
