@@ -28,8 +28,9 @@ DB = container(
     "db", status="exited", exit_code=3, started_at=2.0, created=2.0, network="host", image="postgres", image_id="sha256:2"
 )
 JOB = container(
-    "job-1", status="created", exit_code=3, created=1.0, exposed=("53/udp",), mounts=(MountWish(kind="bind", source="/data", target="/mnt"),)
-)
+    "job-1", status="created", exit_code=3, created=1.0, exposed=("53/udp",),
+    mounts=(MountWish(kind="bind", source="/data", target="/mnt"),),
+)  # fmt: skip
 ALL = [WEB, DB, JOB]
 
 

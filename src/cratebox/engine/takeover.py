@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cratebox.engine.guardian import Ward
     from cratebox.engine.sleeping import Sleep
     from cratebox.network.model import Reservation
+    from cratebox.paths import Paths
 
 _SIGKILL = 9
 
