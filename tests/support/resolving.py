@@ -20,11 +20,7 @@ from cratebox.network.dns_server import Resolver
 from cratebox.network.model import RESOLVER, Endpoint, Network, Place, Reservation, Subnet
 from support.netspaces import Netspace
 
-SOCKETS = (
-    (socket.AF_INET, socket.SOCK_DGRAM, 0, (RESOLVER, 0)),
-    (socket.AF_INET, socket.SOCK_STREAM, 0, (RESOLVER, 0)),
-    inside.NETFILTER,
-)
+SOCKETS = tuple((socket.AF_INET, kind, 0, (RESOLVER, 0)) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
 
 
 class Asking(Netspace):

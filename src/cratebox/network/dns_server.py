@@ -99,12 +99,18 @@ class Resolver:
         for owner, pid in dns_place.written(self._place).items():
             if owner not in self._askers:
                 try:
-                    pidfd = os.pidfd_open(pid)
-                    udp, tcp = self._renewed(pid)
-                except (OSError, ValueError):
-                    dns_place.forget(self._place, owner, pid)  # it has ended meanwhile
-                else:
-                    self._take(owner, pidfd, udp, tcp)
+                    self._take_again(owner, pid)
+                except OSError:
+                    continue  # it has ended meanwhile
+
+    def _take_again(self, owner: str, pid: int) -> None:
+        pidfd = os.pidfd_open(pid)
+        try:
+            udp, tcp = self._renewed(pid)
+        except OSError:
+            os.close(pidfd)
+            raise
+        self._take(owner, pidfd, udp, tcp)
 
     def _renewed(self, pid: int) -> tuple[_socket.socket, _socket.socket]:
         from cratebox.network import dns_redirect
