@@ -91,10 +91,12 @@ def reserve(paths: Paths, rootless: bool, container: Container) -> tuple[Reserva
     return found, tuple(held)
 
 
-def attach(paths: Paths, rootless: bool, reservation: Reservation, pid: int) -> None:
-    """Put the container's process, which waits at the gate, on its networks. Raises RuntimeFailure."""
+def attach(paths: Paths, rootless: bool, reservation: Reservation, pid: int, namespaces: tuple[int, int] | None = None) -> None:
+    """Put the container's process, which waits at the gate, on its networks. `namespaces`: descriptors of its user and its network
+    namespace, where they cannot be opened by its number. Raises RuntimeFailure.
+    """
     if reservation.endpoints:
-        endpoints.attach(place_of(paths, rootless), reservation, pid)
+        endpoints.attach(place_of(paths, rootless), reservation, pid, namespaces=namespaces)
         for one in reservation.endpoints:
             tell(paths, "connect", one.network, one.name, reservation.owner)
 

@@ -97,6 +97,8 @@ class Run:
 
     def _create(self, meanwhile: Callable[[], None], before: Callable[[], None]) -> runtime.Created:
         wish = self._with_cgroup(self.watch.wish)
+        if self._shown_namespaces:
+            wish = wish.replace(tell_namespaces=True)
         who = wish.spec.process
         assert who
         created = runtime.begin(wish)
@@ -107,7 +109,7 @@ class Run:
                     os.close(fd)
             self._save_state(created)  # while it mounts
             meanwhile()
-            self._connect(created.pid)
+            self._connect(created)
             log = self._log()
             runtime.await_ready(created)
             self.console = created.console
@@ -119,13 +121,24 @@ class Run:
             raise
         return created
 
-    def _connect(self, pid: int) -> None:
+    @property
+    def _shown_namespaces(self) -> bool:
+        """Whether the container's process has to hand its namespaces out, so that it can be connected."""
+        network = self.watch.network
+        return self.watch.container.owner.rootless and network is not None and bool(network.endpoints)
+
+    def _connect(self, created: runtime.Created) -> None:
         """Put the container on its networks, before its program runs. Raises RuntimeFailure."""
         if self.watch.network:
             from cratebox.engine import connections  # loaded by the client, who reserved them
 
             who = self.watch.container
-            connections.attach(who.paths, who.owner.rootless, self.watch.network, pid)
+            namespaces = runtime.namespaces_of(created) if self._shown_namespaces else None
+            try:
+                connections.attach(who.paths, who.owner.rootless, self.watch.network, created.pid, namespaces)
+            finally:
+                for fd in namespaces or ():
+                    os.close(fd)
 
     def disconnect(self) -> None:
         """Give its addresses and ports back; interfaces go with the namespace. Whoever wants them next may have them at once."""
