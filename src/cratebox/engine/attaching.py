@@ -65,8 +65,8 @@ def _connect(paths: Paths, container: Container) -> _socket.socket:
             if time.monotonic() > deadline or not records.is_locked(records.directory(paths, container.id)):
                 _check(paths, container)
                 raise RuntimeFailure(
-                    f"cannot attach to {container.name}: nobody supervises it any more: {error.strerror}",
-                    f"it runs on, but its supervisor and guardian were killed: crate restart {container.name}",
+                    f"cannot attach to {container.name}: its supervisor cannot be reached: {error.strerror}",
+                    f"its directory of the state was deleted while it ran: crate restart {container.name}",
                 ) from None
             time.sleep(_PAUSE)
         except OSError as error:

@@ -7,6 +7,7 @@ Only the same user and root may enter: the directory is the user's alone, and th
 from __future__ import annotations
 
 import _socket
+import os
 
 from cratebox.linux import door, fdpass
 
@@ -25,6 +26,11 @@ _MOST_WAITING = 16
 def listen(directory: str) -> _socket.socket:
     """Return the socket that listens in a container's state directory, in place of one that was left there. Raises OSError."""
     return door.listen(directory, _NAME, _MOST_WAITING)
+
+
+def is_there(directory: str) -> bool:
+    """Tell whether anybody can find the door in a container's state directory."""
+    return os.path.exists(f"{directory}/{_NAME}")
 
 
 def kept(fd: int) -> _socket.socket:

@@ -33,6 +33,8 @@ def remove(paths: Paths, images: Images, reference: str, force: bool) -> None:
         if force:
             return  # its supervisor was faster (--rm)
         raise
+    except StorageError as error:
+        raise StorageError(error.message, "its processes have ended, but nothing is removed") if force else error from None
     if lock is None or (not force and records.running_state(paths, identity)):
         if lock is not None:
             os.close(lock)

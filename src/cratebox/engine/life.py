@@ -146,6 +146,8 @@ class Life:
         from cratebox.engine.sleeping import Drowsiness
 
         self._watched_guardian()
+        if self._run:
+            self._run.keep_state()
         self._open_door()
         self._drowsiness = Drowsiness(self.loop, self._wakes, self._fall_asleep)
 
@@ -160,7 +162,8 @@ class Life:
             from cratebox.engine import sleeping
 
             run.pump.flush()
-            how = sleeping.Sleep(wakes, console, door)
+            run.keep_state()
+            how = sleeping.Sleep(wakes, console, door, run.state_fd)
             sleeping.sleep(self._ward(), self.custody, how, [fd for fd in known if fd >= 0])
 
     # Those who come later
@@ -174,6 +177,8 @@ class Life:
     def _open_door(self) -> None:
         from cratebox.engine import control
 
+        if self._door and not control.is_there(self.watch.state_directory):
+            self._close_door()  # somebody has deleted it
         try:
             self._door = self._door or control.Door(self.loop, control.listen(self.watch.state_directory))
         except OSError:

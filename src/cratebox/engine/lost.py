@@ -8,6 +8,7 @@ import time
 from cratebox.errors import Conflict, CrateError, NotFound
 from cratebox.linux import process
 from cratebox.linux.procfs import read_text
+from cratebox.paths import private_directory
 from cratebox.runtime import state
 
 TYPE_CHECKING = False
@@ -54,6 +55,23 @@ def of_supervisor(where: str, state_directory: str) -> Witness | None:
         return None
 
 
+def restore_state(where: str, state_directory: str) -> None:
+    """Write the state of a container's process again that somebody has deleted: its supervisor has the file open. Raises StorageError."""
+    link = f"{state_directory}/state.json (deleted)"
+    for name in _holders(where):
+        for path in _descriptors(name):
+            try:
+                if os.readlink(path) != link:
+                    continue
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                state.restore(private_directory(state_directory), fd)
+            finally:
+                os.close(fd)
+
+
 def rouse(where: str) -> None:
     """Let the supervisor and guardian of a container go on where somebody has stopped them by a signal."""
     for name in _holders(where):
@@ -90,9 +108,16 @@ def _holds(pid: str, lock: os.stat_result) -> bool:
         with open(f"/proc/{pid}/comm", "rb") as file:
             if file.read().strip() not in _SUPERVISORS:
                 return False
-        return any(os.path.samestat(os.stat(f"/proc/{pid}/fd/{fd}"), lock) for fd in os.listdir(f"/proc/{pid}/fd"))
+        return any(os.path.samestat(os.stat(path), lock) for path in _descriptors(pid))
     except OSError:
         return False  # it has ended, or is somebody else's
+
+
+def _descriptors(pid: str) -> list[str]:
+    try:
+        return [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return []
 
 
 def remove_cgroup(where: str, identity: str, rootless: bool) -> None:

@@ -195,15 +195,21 @@ def is_abandoned(paths: Paths, identity: str) -> bool:
 
 
 def cared_for(paths: Paths, container: Container) -> Container:
-    """Return the container, which gets a supervisor where it has been left without one. Raises nothing for that."""
+    """Return the container. It gets a supervisor where it has been left without one, and its state back where that was deleted. Raises
+    nothing for these.
+    """
+    state_directory = f"{paths.running}/{container.id}"
     try:
-        abandoned = is_abandoned(paths, container.id)
-    except StorageError:
-        return container
-    if abandoned:
-        from cratebox.engine import adoption
+        if is_abandoned(paths, container.id):
+            from cratebox.engine import adoption
 
-        adoption.adopt(paths, container.id)
+            adoption.adopt(paths, container.id)
+        elif not os.path.isdir(state_directory) and is_locked(directory(paths, container.id)):
+            from cratebox.engine import lost
+
+            lost.restore_state(directory(paths, container.id), state_directory)
+    except StorageError:
+        pass  # whoever needs it will say so
     return container
 
 

@@ -12,6 +12,7 @@ from cratebox.engine.logs import LogWriter
 from cratebox.engine.pump import Pump, Stream
 from cratebox.errors import CrateError, StorageError
 from cratebox.linux import process
+from cratebox.paths import private_directory
 from cratebox.runtime import create as runtime
 from cratebox.runtime import state as runtime_state
 
@@ -43,6 +44,8 @@ class Run:
         self.pid, self.pidfd, self.console = 0, -1, -1
         self.strange = False  # it is a child neither of this process nor of its guardian
         self._started = 0  # see runtime/state.py
+        self._state: runtime_state.State | None = None
+        self.state_fd = -1  # of its file: what is in it outlives its name
         self.code: int | None = None  # its exit code, as a shell counts
         self.cgroup: Cgroup | None = None
         self._alone = self._own_pids  # the others end with its first process
@@ -77,7 +80,7 @@ class Run:
         """Go on with a run that another supervisor has begun. Its process may have ended; `pidfd` is its own where whoever comes has it."""
         self.pid, self.started_at, self.console = state.pid, state.started_at or state.created, console
         self.cgroup = cgroups.from_paths(state.cgroup)
-        self._alone, self._started = state.own_pids, state.started
+        self._alone, self._started, self._state = state.own_pids, state.started, state
         self._turn_pump(self._log_again())
         self.pump.recover()
         if pidfd >= 0:
@@ -209,6 +212,21 @@ class Run:
             runtime_state.save(self.watch.state_directory, saved)
         except OSError as error:
             raise StorageError(f"cannot write {self.watch.state_directory}: {error.strerror}") from None
+        self._state = saved
+
+    def keep_state(self) -> None:
+        """Hold the file of its state, written again where somebody has deleted it (a logout takes $XDG_RUNTIME_DIR away)."""
+        if self._state is None or self.pidfd < 0:
+            return
+        path = self.watch.state_directory + "/state.json"
+        try:
+            if self.state_fd < 0 or not os.path.exists(path):
+                if not os.path.exists(path):
+                    runtime_state.save(private_directory(self.watch.state_directory), self._state)
+                streams.close(self.state_fd)
+                self.state_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except (OSError, StorageError):
+            pass  # a full disk: its supervisor knows it as long as it is there
 
     # Staying
 
@@ -313,6 +331,8 @@ class Run:
             self.loop.unwatch(self.pidfd)
             os.close(self.pidfd)
             self.pidfd = -1
+        streams.close(self.state_fd)
+        self.state_fd = -1
 
     # Ending
 

@@ -34,15 +34,22 @@ _MOST_WAKES = 16
 
 
 class Sleep(Record):
-    """What a supervisor that wakes is told beyond its ward: how often it was woken, its terminal, its door (or -1)."""
+    """What a supervisor that wakes is told beyond its ward: how often it was woken, its terminal, its door, the file of its run's
+    state (or -1).
+    """
 
     wakes: int = 0
     console: int = -1
     door: int = -1
+    state: int = -1
 
     @property
     def named(self) -> dict[str, int]:
-        return {"wakes": self.wakes, "console": self.console, "door": self.door}
+        return {"wakes": self.wakes, "console": self.console, "door": self.door, "state": self.state}
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        return self.console, self.door, self.state
 
 
 class Drowsiness:
@@ -67,7 +74,7 @@ class Drowsiness:
 
 def sleep(ward: Ward, custody: Custody, how: Sleep, until: Sequence[int]) -> None:
     """Sleep until one of the descriptors `until` is readable. Returns only where it cannot sleep."""
-    kept = {fd for fd in (*custody.descriptors, *ward.descriptors, how.console, how.door, *until) if fd >= 0}
+    kept = {fd for fd in (*custody.descriptors, *ward.descriptors, *how.descriptors, *until) if fd >= 0}
     try:
         program = stub.sealed(sleeper.build(until))
         process.close_on_exec_from(3)

@@ -24,6 +24,7 @@ from cratebox.engine.vanishing import Removal, delete_tree
 from cratebox.errors import NotFound, RuntimeFailure, StorageError
 from cratebox.linux import process
 from cratebox.linux.procfs import read_text
+from cratebox.paths import private_directory
 from cratebox.runtime import state as runtime_state
 from cratebox.runtime.spec import Spec
 from cratebox.runtime.wish import Wish
@@ -45,7 +46,7 @@ def main(words: list[str]) -> int:
         ward, held, woken = succession.read(words)
     except ValueError:
         return 125  # of a crate that is not this one; the container's lock is free now: see adoption.py
-    process.close_from(3, (*held.descriptors, *ward.descriptors, *((woken.console, woken.door) if woken else ())))
+    process.close_from(3, (*held.descriptors, *ward.descriptors, *(woken.descriptors if woken else ())))
     process.close_on_exec_from(3)
     if not woken or not guardian.is_one(os.getppid()):
         guardian.settle(guardian.divide(ward, held))  # where that cannot be, the container's process stays a child of this one
@@ -74,7 +75,7 @@ def _go_on(ward: Ward, held: Custody, woken: Sleep | None) -> int:
     ports = tuple(fds.pop(name) for name in [*fds] if name.startswith("port."))
     life = Life(_watch(ward).replace(ports=ports), held, _clients(fds), woken)
     where = life.watch.directory
-    ended, state = record_file.read(where + "/exit.json", exits.Exit), _state(life.watch)
+    ended, state = record_file.read(where + "/exit.json", exits.Exit), _state(life.watch, woken)
     if state and not (ended and ended.started_at == state.started_at):
         return supervisor.keep(life, lambda: life.resume(state, console, pidfd))
     if ended:
@@ -133,13 +134,16 @@ def _clients(fds: dict[str, int]) -> list[Client]:
     return clients
 
 
-def _state(watch: Watch) -> runtime_state.State | None:
+def _state(watch: Watch, woken: Sleep | None) -> runtime_state.State | None:
     """Return the state of the run that was going on, None where there was none (yet)."""
+    state: runtime_state.State | None
     try:
         state = runtime_state.load(watch.state_directory)
-    except (NotFound, StorageError):
+    except NotFound:
+        state = runtime_state.restore(private_directory(watch.state_directory), woken.state) if woken else None
+    except StorageError:
         return None
-    return state if state.pid and state.boot_id == process.boot_id() else None
+    return state if state and state.pid and state.boot_id == process.boot_id() else None
 
 
 def _was_starting(watch: Watch) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     _R = TypeVar("_R", bound=Record)
 
 _MOST = 128 << 20  # bytes: a spec may have 16 MiB, and a byte of it takes up to six here (\u0001)
+_LONGEST_STATE = 1 << 20
 _NO_PID = 1 << 22  # above what any kernel gives (PID_MAX_LIMIT)
 _LATEST = 1 << 38  # seconds: a time that has a date of four digits
 _EXDEV, _EINVAL, _EFBIG, _ENOSPC = 18, 22, 27, 28
@@ -123,6 +124,19 @@ def load(directory: str) -> State:
     _check_process(state, path)
     if not 0 <= state.created < _LATEST:
         raise StorageError(f"damaged: {path}: created is no time", _BY_FORCE)
+    return state
+
+
+def restore(directory: str, fd: int) -> State | None:
+    """Write state.json again as the descriptor `fd` of it has it, and return it; None where that cannot be: it was deleted while somebody
+    had it open.
+    """
+    try:
+        state = document.decode(State, jsontext.loads(os.pread(fd, _LONGEST_STATE, 0)), "the state")
+        _check_process(state, "the state")
+        save(directory, state)
+    except (OSError, jsontext.JSONError, InvalidValue, StorageError):
+        return None
     return state
 
 
