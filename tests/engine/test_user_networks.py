@@ -1,0 +1,323 @@
+"""Networks of an ordinary user: bridges in a namespace of his, the way outside and published ports by pasta or slirp4netns."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from support import tun
+from support.commands import Crate
+from support.ready import Ready
+
+Until = Callable[..., object]
+PROGRAMS = {"pasta": "/usr/bin/pasta", "slirp4netns": "/usr/bin/slirp4netns"}
+SERVE = "echo hello > /index.html; exec httpd -f -p 80 -h /"
+
+
+@pytest.fixture(params=sorted(PROGRAMS))
+def out_box(request: pytest.FixtureRequest, user_box: Ready, outward: Crate) -> Ready:
+    """busybox in the store of an ordinary user, whose way outside is the one or the other program."""
+    return replace(user_box, crate=_with_program(outward, request.param))
+
+
+@pytest.fixture
+def pasta_box(user_box: Ready, outward: Crate) -> Ready:
+    return replace(user_box, crate=_with_program(outward, "pasta"))
+
+
+def _with_program(crate: Crate, name: str) -> Crate:
+    """Let it find this one alone."""
+    if not Path(PROGRAMS[name]).exists():
+        pytest.skip(f"{name} is not installed")
+    crate = _without_programs(crate)
+    (crate.directory.parent / "programs" / name).symlink_to(PROGRAMS[name])
+    return crate
+
+
+def _without_programs(crate: Crate) -> Crate:
+    there = crate.directory.parent / "programs"
+    there.mkdir()
+    for one in ("newuidmap", "newgidmap"):
+        (there / one).symlink_to(f"/usr/bin/{one}")
+    step_down = crate.prefix or ("setpriv", f"--reuid={crate.person.uid}", f"--regid={crate.person.gid}", "--clear-groups")
+    return crate.within((*step_down, "env", f"PATH={there}"))
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind(("", 0))
+        return int(sock.getsockname()[1])
+
+
+def own_address() -> str:
+    """This machine's address on its way out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no way out")
+        return str(sock.getsockname()[0])
+
+
+def fetch(address: str, port: int) -> str:
+    with urllib.request.urlopen(f"http://{address}:{port}/index.html", timeout=5) as answer:
+        return str(answer.read().decode().strip())
+
+
+def patiently(until: Until, address: str, port: int) -> str:
+    """Fetch once the server in the container listens."""
+
+    def once() -> str:
+        try:
+            return fetch(address, port)
+        except OSError:
+            return ""
+
+    return str(until(once))
+
+
+def left_of(crate: Crate) -> list[str]:
+    """Return the processes that have the crate's directory among their words: holder, pasta, slirp4netns, resolver."""
+    found = []
+    for one in Path("/proc").iterdir():
+        try:
+            words = (one / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") if one.name.isdigit() else ""
+        except OSError:
+            continue
+        if str(crate.state) in words and not words.startswith(("sh ", "setpriv ", "unshare ")):
+            found.append(words)
+    return found
+
+
+def outside_pid(crate: Crate) -> int:
+    """Return the one way outside that there is."""
+    (file,) = (crate.state / "networks" / "outside").glob("*.pid")
+    return int(file.read_text())
+
+
+def test_a_published_port_is_reached_from_loopback_and_by_the_machines_address(out_box: Ready, until: Until) -> None:
+    port, address = free_port(), own_address()
+    out_box.detached("--network", "bridge", "-p", f"{port}:80", "@", "sh", "-c", SERVE)
+    assert patiently(until, "127.0.0.1", port) == "hello"
+    assert fetch(address, port) == "hello"
+
+
+def test_a_port_at_one_address_is_at_no_other(out_box: Ready, until: Until) -> None:
+    port, address = free_port(), own_address()
+    out_box.detached("--network", "bridge", "-p", f"127.0.0.1:{port}:80", "@", "sh", "-c", SERVE)
+    assert patiently(until, "127.0.0.1", port) == "hello"
+    with pytest.raises(OSError, match="refused"):
+        fetch(address, port)
+
+
+ECHO = """
+import socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("0.0.0.0", 53))
+while True:
+    data, sender = sock.recvfrom(64)
+    sock.sendto(data, sender)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve in the container's network namespace")
+def test_udp_is_passed_on_and_answered(out_box: Ready, until: Until) -> None:
+    port = free_port(socket.SOCK_DGRAM)
+    out_box.detached("--name", "echo", "--network", "bridge", "-p", f"127.0.0.1:{port}:53/udp", "@", "sleep", "100")
+    pid = out_box.crate.ok("inspect", "-f", "{{.State.Pid}}", "echo")
+    server = subprocess.Popen(["nsenter", "-t", pid, "-n", sys.executable, "-c", ECHO])
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(0.2)
+            sock.connect(("127.0.0.1", port))
+
+            def echoed() -> bytes:
+                try:
+                    sock.send(b"ping")
+                    return sock.recv(16)
+                except OSError:
+                    return b""
+
+            assert until(echoed) == b"ping"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_two_containers_of_a_user_reach_each_other_and_what_the_other_published(out_box: Ready, until: Until) -> None:
+    port, address = free_port(), own_address()
+    out_box.crate.ok("network", "create", "lan")
+    out_box.detached("--name", "web", "--network", "lan", "-p", f"{port}:80", "@", "sh", "-c", SERVE)
+    patiently(until, "127.0.0.1", port)
+    inside = out_box.crate.ok("inspect", "-f", "{{.NetworkSettings.Networks.lan.IPAddress}}", "web")
+    fetching = f"wget -T 5 -qO- http://{inside}/index.html http://{address}:{port}/index.html"
+    assert out_box.run("--network", "lan", "@", "sh", "-c", fetching) == "hello\nhello"
+
+
+def test_names_are_resolved_without_root(pasta_box: Ready) -> None:
+    pasta_box.crate.ok("network", "create", "--internal", "lan")
+    pasta_box.detached("--name", "web", "--network", "lan", "--network-alias", "www", "@", "sleep", "100")
+    address = pasta_box.crate.ok("inspect", "-f", "{{.NetworkSettings.Networks.lan.IPAddress}}", "web")
+    assert address in pasta_box.run("--network", "lan", "@", "nslookup", "web")
+    assert address in pasta_box.run("--network", "lan", "@", "nslookup", "www")
+
+
+def test_an_internal_network_has_no_way_outside_and_needs_no_program(user_box: Ready, scratch: Path) -> None:
+    box = replace(user_box, crate=_without_programs(user_box.crate))
+    box.crate.ok("network", "create", "--internal", "inner")
+    routes = box.run("--network", "inner", "@", "ip", "route")
+    assert "default" not in routes
+    assert "eth0" in routes
+
+
+def test_networks_do_not_reach_each_other(pasta_box: Ready) -> None:
+    for name in ("one", "two"):
+        pasta_box.crate.ok("network", "create", "--internal", name)
+    pasta_box.detached("--name", "web", "--network", "one", "@", "sh", "-c", SERVE)
+    address = pasta_box.crate.ok("inspect", "-f", "{{.NetworkSettings.Networks.one.IPAddress}}", "web")
+    gateway = pasta_box.crate.ok("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "two")
+    lines = f"ip route add default via {gateway}; wget -T 2 -qO- http://{address}/index.html"
+    assert pasta_box("--network", "two", "--cap-add", "NET_ADMIN", "@", "sh", "-c", lines).returncode != 0
+
+
+def test_the_machines_loopback_is_closed_to_containers(out_box: Ready) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for address in ("10.0.2.2", "127.0.0.1"):
+            done = out_box("--network", "bridge", "@", "nc", "-w", "2", address, str(port))
+            assert done.returncode != 0, address
+
+
+def test_what_comes_from_a_container_reaches_the_machine_by_its_address(out_box: Ready) -> None:
+    address = own_address()
+    with socket.create_server((address, 0)) as server:
+        server.settimeout(20)
+        started = out_box.start(
+            "--network", "bridge", "@", "sh", "-c", f"echo hello | nc -w 5 {address} {server.getsockname()[1]}"
+        )
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(16) == b"hello\n"
+        assert started.wait(timeout=30) == 0
+
+
+def test_a_network_is_joined_and_left_while_it_runs(pasta_box: Ready, until: Until) -> None:
+    crate = pasta_box.crate
+    for words in (("--internal", "inner"), ("outer",)):
+        crate.ok("network", "create", *words)
+    crate_id = pasta_box.detached("--network", "inner", "--name", "web", "@", "sh", "-c", SERVE)
+    assert "tap0" not in crate.ok("exec", crate_id, "ip", "addr")
+    crate.ok("network", "connect", "outer", "web")
+    assert "default via 10.0.2.2 dev tap0" in crate.ok("exec", "web", "ip", "route")
+    crate.ok("network", "disconnect", "outer", "web")
+    until(lambda: "tap0" not in crate.ok("exec", "web", "ip", "addr"))
+    assert not list((crate.state / "networks" / "outside").glob("*.pid"))
+
+
+def test_a_restarted_container_is_reached_as_before(out_box: Ready, until: Until) -> None:
+    port = free_port()
+    out_box.detached("--name", "web", "--network", "bridge", "-p", f"{port}:80", "@", "sh", "-c", SERVE)
+    patiently(until, "127.0.0.1", port)
+    out_box.crate.ok("restart", "-t", "0", "web")
+    assert patiently(until, "127.0.0.1", port) == "hello"
+
+
+def test_with_the_last_container_the_namespace_and_all_programs_end(out_box: Ready, until: Until) -> None:
+    out_box.run("--network", "bridge", "-p", f"{free_port()}:80", "@", "true")
+    assert not (out_box.crate.state / "networks" / "holder").exists()
+    until(lambda: not left_of(out_box.crate))
+
+
+def test_what_a_killed_container_and_supervisor_leave_is_gone_after_the_next_command(out_box: Ready, until: Until) -> None:
+    port = free_port()
+    out_box.detached("--name", "web", "--network", "bridge", "-p", f"{port}:80", "@", "sh", "-c", SERVE)
+    patiently(until, "127.0.0.1", port)
+    way = outside_pid(out_box.crate)
+    init = int(out_box.crate.ok("inspect", "-f", "{{.State.Pid}}", "web"))
+    supervisor = int(Path(f"/proc/{init}/stat").read_text().rpartition(")")[2].split()[1])
+    guardian = int(Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[1])
+    for pid in (guardian, supervisor, init):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{init}/ns/net").exists())
+    assert out_box.run("--network", "bridge", "-p", f"{port}:80", "@", "echo", "free") == "free"
+    until(lambda: not Path(f"/proc/{way}/ns/net").exists())
+
+
+def test_a_way_outside_that_is_killed_comes_back_with_the_next_start(pasta_box: Ready, until: Until) -> None:
+    port = free_port()
+    pasta_box.detached("--name", "web", "--network", "bridge", "-p", f"{port}:80", "@", "sh", "-c", SERVE)
+    patiently(until, "127.0.0.1", port)
+    os.kill(outside_pid(pasta_box.crate), signal.SIGKILL)
+    pasta_box.crate.ok("restart", "-t", "0", "web")
+    assert patiently(until, "127.0.0.1", port) == "hello"
+
+
+def test_ipv6_between_containers_and_from_loopback(pasta_box: Ready, until: Until) -> None:
+    port = free_port()
+    if not Path("/proc/net/ipv6_route").exists():
+        pytest.skip("this kernel has no IPv6")
+    pasta_box.crate.ok("network", "create", "--ipv6", "six")
+    pasta_box.detached("--name", "web", "--network", "six", "-p", f"{port}:80", "@", "sh", "-c", SERVE)
+    patiently(until, "127.0.0.1", port)
+    address = pasta_box.crate.ok("inspect", "-f", "{{.NetworkSettings.Networks.six.GlobalIPv6Address}}", "web")
+    assert pasta_box.run("--network", "six", "@", "wget", "-T", "5", "-qO-", f"http://[{address}]/index.html") == "hello"
+
+
+# What cannot be
+
+
+def test_without_any_program_it_is_said_what_to_install(user_box: Ready) -> None:
+    box = replace(user_box, crate=_without_programs(user_box.crate))
+    said = box.fails("--network", "bridge", "@", "true")
+    assert "neither pasta nor slirp4netns is installed" in said
+    assert "passt" in said
+    assert not left_of(box.crate)
+
+
+def test_a_tun_device_that_is_closed_is_told_with_what_would_open_it(user_box: Ready) -> None:
+    if reason := tun.why_not():
+        pytest.skip(reason)
+    if os.geteuid() or tun.TUN.stat().st_mode & 0o006:
+        pytest.skip("/dev/net/tun is open to everybody here")
+    said = user_box.fails("--network", "bridge", "@", "true")
+    assert "/dev/net/tun, which is closed to you" in said
+    assert "chmod 0666 /dev/net/tun" in said
+
+
+def test_a_low_port_is_explained(pasta_box: Ready) -> None:
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
+        pytest.skip("port 80 is everybody's here")
+    said = pasta_box.fails("--network", "bridge", "-p", "80:80", "@", "true")
+    assert "ports below" in said
+    assert "ip_unprivileged_port_start=80" in said
+
+
+def test_sctp_is_refused(out_box: Ready) -> None:
+    assert "tcp and udp alone" in out_box.fails("--network", "bridge", "-p", f"{free_port()}:80/sctp", "@", "true")
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_made(out_box: Ready) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert f"port {port}/tcp is in use" in out_box.fails("--network", "bridge", "-p", f"127.0.0.1:{port}:80", "@", "true")
+    assert not list((out_box.crate.state / "networks" / "outside").glob("*"))
+
+
+def test_ten_at_once_have_an_address_each(pasta_box: Ready) -> None:
+    pasta_box.crate.ok("network", "create", "--internal", "many")
+    started = [
+        pasta_box.start("--network", "many", "@", "ip", "-4", "addr", "show", "eth0", stdout=subprocess.PIPE) for _ in range(10)
+    ]
+    said = [one.communicate(timeout=120)[0].decode() for one in started]
+    assert [one.returncode for one in started] == [0] * 10
+    addresses = {text.split("inet ")[1].split("/")[0] for text in said}
+    assert len(addresses) == 10
