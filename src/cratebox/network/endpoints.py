@@ -48,7 +48,6 @@ def reserve(
         usermode.check(wanted)
     with Ledger(place) as ledger:
         _sweep(place, ledger, owner)
-        _ready(place, networks, ledger)
         before = ledger.get(owner)
         if before:
             _cut_off(place, before.reservation)
@@ -56,6 +55,7 @@ def reserve(
         endpoints = tuple(allocation.endpoint(ledger, one, before.reservation if before else None) for one in wishes)
         # Without root it is the way outside that listens on them.
         chosen = ports.choose(wanted, _ports_of(ledger), None if place.rootless else hold) if wanted else ()
+        _ready(place, networks, ledger)  # last: nothing is made for who cannot have what he wishes
         made = Reservation(
             owner=owner,
             label=label,
@@ -280,6 +280,11 @@ def _give_up(place: Place, ledger: Ledger, found: list[Lease]) -> None:
     for one in found:
         _cut_off(place, one.reservation)
         ledger.drop(one.reservation.owner)
+    _end_if_alone(place, ledger)
+
+
+def _end_if_alone(place: Place, ledger: Ledger) -> None:
+    """End the user's namespace where nobody is in it any more."""
     if place.rootless and not ledger.by_owner:
         from cratebox.network import usermode, usernet
 
@@ -294,6 +299,9 @@ def _ready(place: Place, networks: list[Network], ledger: Ledger) -> None:
     try:
         for one in networks:
             bridge.ready(place, one, sock)
+    except BaseException:
+        _end_if_alone(place, ledger)
+        raise
     finally:
         sock.close()
     if not (place.rootless or firewall.is_loaded(place)):
