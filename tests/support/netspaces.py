@@ -151,6 +151,9 @@ class Net:
     def create(self, name: str, *subnets: str, **words: object) -> Network:
         return definitions.create(self.place, Network("", name, "", tuple(map(Subnet, subnets)), **words))
 
+    def default(self) -> Network:
+        return definitions.default(self.place)
+
     def reserve(self, label: str, *wishes: Wish | Network, ports: tuple[Port, ...] = (), **words: object) -> Reservation:
         wanted = tuple(one if isinstance(one, Wish) else Wish(one, f"eth{n}") for n, one in enumerate(wishes))
         return endpoints.reserve(self.place, owner_of(label), label, wanted, ports, **words)

@@ -84,12 +84,12 @@ def links(sock: _socket.socket) -> dict[str, int]:
     return found
 
 
-def addresses(sock: _socket.socket, index: int) -> list[Address]:
-    """Return the addresses of the interface `index`. Raises OSError."""
+def addresses(sock: _socket.socket, index: int = 0) -> list[Address]:
+    """Return the addresses of the interface `index`, or of all. Raises OSError."""
     found = []
     for body in _ask(sock, RTM_GETADDR, NLM_F_DUMP, struct.pack(_IFADDR, 0, 0, 0, 0, 0), "RTM_GETADDR"):
         family, prefix, flags, scope, of = struct.unpack_from(_IFADDR, body)
-        if of != index:
+        if index and of != index:
             continue
         words = _attributes(body[8:])
         flags = int.from_bytes(words[IFA_FLAGS], "little") if IFA_FLAGS in words else flags

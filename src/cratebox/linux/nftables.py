@@ -15,6 +15,7 @@ AF_NETLINK, NETLINK_NETFILTER = 16, 12
 NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6 = 1, 2, 10
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 16, 17
 NFNL_SUBSYS_NFTABLES = 10
+_NFTABLES = NFNL_SUBSYS_NFTABLES << 8
 NFT_MSG_GETTABLE, NFT_MSG_GETCHAIN, NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM = 1, 4, 12, 14
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_CREATE = 0x1, 0x4, 0x300, 0x400
 NLMSG_ERROR, NLMSG_DONE = 2, 3
@@ -38,18 +39,20 @@ def open_socket() -> _socket.socket:
 def table_userdata(sock: _socket.socket, name: str) -> bytes | None:
     """Return what its maker attached to the inet table `name` (its comment is in it); None where there is none. Raises OSError."""
     try:
-        answers = _ask(sock, NFT_MSG_GETTABLE, NLM_F_ACK, NFPROTO_INET, text(NFTA_TABLE_NAME, name), f"look for table {name}")
+        answers = ask(
+            sock, _NFTABLES | NFT_MSG_GETTABLE, NLM_F_ACK, NFPROTO_INET, text(NFTA_TABLE_NAME, name), f"look for table {name}"
+        )
     except FileNotFoundError:
         return None
-    return _attributes(answers[0][4:]).get(NFTA_TABLE_USERDATA, b"")
+    return attributes(answers[0][4:]).get(NFTA_TABLE_USERDATA, b"")
 
 
 def forward_chains(sock: _socket.socket) -> list[tuple[int, str, str, bool]]:
     """Return the filters of what is forwarded: family, table and chain of each, and whether its policy is to drop. Raises OSError."""
     found = []
-    for body in _ask(sock, NFT_MSG_GETCHAIN, NLM_F_DUMP, 0, b"", "list chains"):
-        words = _attributes(body[4:])
-        hook = _attributes(words.get(NFTA_CHAIN_HOOK, b"")).get(NFTA_HOOK_HOOKNUM)
+    for body in ask(sock, _NFTABLES | NFT_MSG_GETCHAIN, NLM_F_DUMP, 0, b"", "list chains"):
+        words = attributes(body[4:])
+        hook = attributes(words.get(NFTA_CHAIN_HOOK, b"")).get(NFTA_HOOK_HOOKNUM)
         if hook is None or int.from_bytes(hook, "big") != NF_INET_FORWARD or words.get(NFTA_CHAIN_TYPE) != b"filter\0":
             continue
         table, chain = (os.fsdecode(words.get(kind, b"").rstrip(b"\0")) for kind in (NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME))
@@ -91,7 +94,7 @@ def transact(sock: _socket.socket, messages: list[tuple[int, int, int, bytes]], 
     sent = _batch_edge(NFNL_MSG_BATCH_BEGIN, 0)
     for number, (kind, flags, family, body) in enumerate(messages, 1):
         last = NLM_F_ACK if number == len(messages) else 0
-        sent += _message(kind, NLM_F_REQUEST | flags | last, number, family, body)
+        sent += _message(_NFTABLES | kind, NLM_F_REQUEST | flags | last, number, family, body)
     sock.sendto(sent + _batch_edge(NFNL_MSG_BATCH_END, len(messages) + 1), (0, 0))
     refused = 0
     while True:
@@ -107,8 +110,8 @@ def transact(sock: _socket.socket, messages: list[tuple[int, int, int, bytes]], 
             data = data[length + 3 & ~3 :]
 
 
-def _ask(sock: _socket.socket, kind: int, flags: int, family: int, body: bytes, attempt: str) -> list[bytes]:
-    """Send a question and return the bodies of the answers."""
+def ask(sock: _socket.socket, kind: int, flags: int, family: int, body: bytes, attempt: str) -> list[bytes]:
+    """Send a message of nfnetlink, `kind` with its subsystem, and return the bodies of the answers. Raises OSError."""
     sock.sendto(_message(kind, NLM_F_REQUEST | flags, 1, family, body), (0, 0))
     answers: list[bytes] = []
     while True:
@@ -125,7 +128,7 @@ def _ask(sock: _socket.socket, kind: int, flags: int, family: int, body: bytes, 
 
 
 def _message(kind: int, flags: int, number: int, family: int, body: bytes) -> bytes:
-    header = struct.pack(_NLMSG, 20 + len(body), NFNL_SUBSYS_NFTABLES << 8 | kind, flags, number, 0)
+    header = struct.pack(_NLMSG, 20 + len(body), kind, flags, number, 0)
     return header + struct.pack(">BBH", family, 0, 0) + body  # struct nfgenmsg: family, version, resource
 
 
@@ -139,6 +142,7 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 
 def nested(kind: int, value: bytes) -> bytes:
+    """Return an attribute whose value is attributes."""
     return attribute(NLA_F_NESTED | kind, value)
 
 
@@ -146,7 +150,8 @@ def text(kind: int, value: str) -> bytes:
     return attribute(kind, os.fsencode(value) + b"\0")
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes(data: bytes) -> dict[int, bytes]:
+    """Return the values of attributes that follow each other, by their kinds."""
     found = {}
     while len(data) >= 4:
         length, kind = struct.unpack_from("=HH", data)

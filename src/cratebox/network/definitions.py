@@ -27,6 +27,8 @@ def create(place: Place, network: Network) -> Network:
     check_name(network.name)
     if network.name == BRIDGE:
         raise Conflict("there is a network bridge: it is the default one")
+    if network.interface:
+        _check_interface(network.interface)
     return _made(place, network)
 
 
@@ -37,6 +39,13 @@ def check_name(name: str) -> None:
         raise InvalidValue(f"network name {name!r}: it has letters, digits, and _ . - behind the first", "at most 128")
     if name in NO_NETWORKS:
         raise InvalidValue(f"a network cannot be called {name}: --network {name} means something else")
+
+
+def _check_interface(name: str) -> None:
+    """Also because the rules are text, in which it stands."""
+    plain = name.isascii() and name.replace("_", "").replace(".", "").replace("-", "").isalnum()
+    if not plain or len(name) > 15:
+        raise InvalidValue(f"interface name {name!r}: it has letters, digits, and _ . - , at most 15")
 
 
 def load(place: Place, reference: str) -> Network:

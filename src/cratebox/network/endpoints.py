@@ -112,30 +112,36 @@ def join(
         try:
             _make(place, after, (made,), pid)
         except (OSError, CrateError) as error:
-            _replace(place, before)
+            _undo(place, owner, made, before, pid)
             raise RuntimeFailure(f"network {wish.network.name}: {getattr(error, 'strerror', None) or error}") from None
     return made
 
 
 def leave(place: Place, owner: str, network_id: str, pid: int) -> None:
-    """Take the namespace of process `pid`, 0 where it does not run, off a network. Raises NotFound, RuntimeFailure."""
-    before = of_owner(place, owner)
-    left = [one for one in before.endpoints if one.network == network_id] if before else []
-    if before is None or not left:
-        raise NotFound(f"{before.label if before else owner[:12]} is not on this network")
-    after = before.replace(endpoints=tuple(one for one in before.endpoints if one.network != network_id))
-    try:
-        if not place.rootless:
-            publishing.withdraw(place, before)
-        if pid:
-            plugging.unplug(place, left[0], after, pid)
-        _replace(place, after)
-        if pid and not place.rootless and not publishing.publish(place, after):
-            reload(place)
-        if place.rootless and before.outward() and not after.outward():
-            _cut_off(place, before)
-    except OSError as error:
-        raise RuntimeFailure(f"network {left[0].name}: {error.strerror}") from None
+    """Take the namespace of process `pid`, 0 where it does not run, off a network. Raises NotFound, RuntimeFailure.
+
+    What left by it leaves by the next network that is not internal, and so do published ports come.
+    """
+    with Ledger(place) as ledger:
+        lease = ledger.get(owner)
+        before = lease.reservation if lease else None
+        left = [one for one in before.endpoints if one.network == network_id] if before else []
+        if lease is None or before is None or not left:
+            raise NotFound(f"{before.label if before else owner[:12]} is not on this network")
+        after = before.replace(endpoints=tuple(one for one in before.endpoints if one.network != network_id))
+        try:
+            if not place.rootless:
+                publishing.withdraw(place, before)
+            if pid:
+                plugging.unplug(place, left[0], after, pid)
+            ledger.put(lease.replace(reservation=after))
+            ledger.save()
+            if pid and not place.rootless and not publishing.publish(place, after):
+                reload(place, ledger)
+            if place.rootless and before.outward() and not after.outward():
+                _cut_off(place, before)
+        except OSError as error:
+            raise RuntimeFailure(f"network {left[0].name}: {error.strerror}") from None
 
 
 def release(place: Place, owner: str) -> None:
@@ -246,11 +252,17 @@ def _renamed(reservation: Reservation) -> Reservation:
     return reservation.replace(endpoints=fresh)
 
 
-def _replace(place: Place, reservation: Reservation) -> None:
+def _undo(place: Place, owner: str, endpoint: Endpoint, before: Reservation, pid: int) -> None:
+    """Take away an endpoint that could not be plugged in."""
+    try:
+        plugging.unplug(place, endpoint, before, pid)
+    except (OSError, CrateError):
+        pass  # what kept it from being made
     with Ledger(place) as ledger:
-        lease = ledger.get(reservation.owner)
+        lease = ledger.get(owner)
         if lease:
-            ledger.put(lease.replace(reservation=reservation))
+            kept = tuple(one for one in lease.reservation.endpoints if one.network != endpoint.network)
+            ledger.put(lease.replace(reservation=lease.reservation.replace(endpoints=kept)))
             ledger.save()
 
 

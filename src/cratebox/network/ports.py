@@ -31,14 +31,19 @@ def choose(wanted: tuple[Port, ...], taken: Taken, hold: list[int] | None = None
     """
     chosen = []
     mine: Taken = {}
-    for port in wanted:
-        found, fd = _one(port, taken, mine)
-        mine.setdefault((found.protocol, found.host), []).append((found.host_ip, ""))
-        chosen.append(found)
-        if fd is not None and hold is not None:
-            hold.append(fd.detach())
-        elif fd is not None:
-            fd.close()
+    sockets = []  # all are kept until all are had: ports that are wished twice are found
+    try:
+        for port in wanted:
+            found, sock = _one(port, taken, mine)
+            mine.setdefault((found.protocol, found.host), []).append((found.host_ip, ""))
+            chosen.append(found)
+            sockets += [sock] if sock else []
+        if hold is not None:
+            hold += [sock.detach() for sock in sockets]
+            sockets = []
+    finally:
+        for sock in sockets:
+            sock.close()
     return tuple(chosen)
 
 
@@ -54,17 +59,18 @@ def _one(port: Port, taken: Taken, mine: Taken) -> tuple[Port, _socket.socket | 
     problem = Conflict(f"no {port.protocol} port is free")
     for number in candidates:
         try:
+            if number and (holder := _holder(port, number, taken, mine)) is not None:
+                raise _published(port, number, holder)
             sock = _bound(port, number)
+            got = number or (sock.getsockname()[1] if sock else 0)
+            if number or _holder(port, got, taken, mine) is None:
+                return port.replace(host=got, host_last=0), sock
+            if sock:
+                sock.close()
         except OSError as error:
             problem = _refused(port, number, error)
-            continue
-        got = number or (sock.getsockname()[1] if sock else 0)
-        holder = _holder(port, got, taken, mine)
-        if got and holder is None:
-            return port.replace(host=got, host_last=0), sock
-        if sock:
-            sock.close()
-        problem = _in_use(port, got, f"is published by {holder}" if holder else "is wished twice")
+        except Conflict as error:
+            problem = error
     if port.host and port.host_last > port.host:
         raise Conflict(f"no {port.protocol} port from {port.host} to {port.host_last} is free", problem.message)
     raise problem
@@ -133,6 +139,10 @@ def _refused(port: Port, number: int, error: OSError) -> Conflict:
             f"publish a higher one, or as root: sysctl -w net.ipv4.ip_unprivileged_port_start={number}",
         )
     return Conflict(f"port {number}/{port.protocol} cannot be had: {error.strerror}")
+
+
+def _published(port: Port, number: int, holder: str) -> Conflict:
+    return _in_use(port, number, f"is published by {holder}" if holder else "is wished twice")
 
 
 def _in_use(port: Port, number: int, why: str) -> Conflict:

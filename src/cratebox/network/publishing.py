@@ -6,7 +6,10 @@ at4, at6     protocol, address and port
 
 from __future__ import annotations
 
-from cratebox.linux import nftables
+import errno
+from _socket import AF_INET, AF_INET6
+
+from cratebox.linux import netlink, nftables
 from cratebox.network import firewall
 from cratebox.network.addresses import from_packed, packed
 from cratebox.network.model import Place, Port, Reservation
@@ -31,6 +34,7 @@ def publish(place: Place, reservation: Reservation) -> bool:
         nftables.add_elements(sock, table, found)
     except FileNotFoundError:
         return False
+    _forget(found, gone=False)
     return True
 
 
@@ -39,6 +43,38 @@ def withdraw(place: Place, reservation: Reservation) -> None:
     found = elements(reservation)
     if found:
         nftables.delete_elements(firewall.kept_socket(), firewall.table(place), found)
+        _forget(found, gone=True)
+
+
+def _forget(found: list[Element], gone: bool) -> None:
+    """Have the kernel forget flows of UDP that do not go where they should: a client that goes on sending would never get there.
+
+    Where the container is there now, those that began when nobody was, or another one; where it is `gone`, its own.
+    """
+    wanted = [one for one in found if one[1][0] == _PROTOCOLS["udp"]]
+    if not wanted:
+        return
+    from cratebox.linux import conntrack
+
+    own = _own_addresses()
+    for _map, key, value in wanted:
+        family = AF_INET if len(value) == 8 else AF_INET6
+        port, inner = int.from_bytes(key[-4:-2], "big"), value[:-4]
+        try:
+            for flow in conntrack.flows(firewall.kept_socket(), family, _PROTOCOLS["udp"], port):
+                if flow.destination in own and (flow.answers == inner) == gone:
+                    conntrack.forget(firewall.kept_socket(), family, flow)
+        except OSError as error:
+            if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP}:  # a kernel that does not tell of them
+                raise
+
+
+def _own_addresses() -> set[bytes]:
+    sock = netlink.open_socket()
+    try:
+        return {one.local or one.address for one in netlink.addresses(sock)}
+    finally:
+        sock.close()
 
 
 def elements(reservation: Reservation) -> list[Element]:

@@ -1,0 +1,410 @@
+"""Reserving, attaching, joining, leaving and giving back, and what is left of those who are killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cratebox.errors import Conflict, InvalidValue, NotFound, Unsupported
+from cratebox.linux import lock
+from cratebox.network import bridge, definitions, endpoints, firewall
+from cratebox.network.model import Port, Subnet, Wish
+from support.netspaces import Machine, Net, owner_of
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def rules() -> str:
+    return subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+
+
+def ends(net: Net) -> list[str]:
+    """The ends of pairs that are on bridges."""
+    return re.findall(r"\bcrv\w+", net.machine.ip("link", "show"))
+
+
+def test_addresses_go_round(net: Net) -> None:
+    network = net.create("front", "10.77.0.0/29")
+    first = net.reserve("one", network).endpoints[0].ip
+    endpoints.release(net.place, owner_of("one"))
+    others = [net.reserve(f"other{n}", network).endpoints[0].ip for n in range(4)]
+    assert (first, others) == ("10.77.0.2", ["10.77.0.3", "10.77.0.4", "10.77.0.5", "10.77.0.6"])
+    assert net.reserve("last", network).endpoints[0].ip == first
+    with pytest.raises(Conflict, match=r"network front: all addresses of 10\.77\.0\.0/29 are in use"):
+        net.reserve("late", network)
+
+
+def test_who_is_reserved_for_again_keeps_his_addresses(net: Net) -> None:
+    network = net.create("front", ipv6=True)
+    before = net.reserve("one", network)
+    after = net.reserve("one", network)
+    assert [(one.ip, one.ip6, one.mac) for one in before.endpoints] == [(one.ip, one.ip6, one.mac) for one in after.endpoints]
+    assert before.endpoints[0].outside != after.endpoints[0].outside
+
+
+def test_fifty_at_once_have_fifty_addresses_and_ports(net: Net) -> None:
+    network = net.create("front")
+    reading, telling = os.pipe()
+    children = []
+    for number in range(50):
+        child = os.fork()
+        if child == 0:
+            try:
+                firewall._kept.clear()
+                made = net.reserve(f"n{number}", network, ports=(Port(80),), lock="/proc/self/exe")
+                os.write(telling, f"{made.endpoints[0].ip} {made.ports[0].host}\n".encode())
+            finally:
+                signal.pause()
+        children.append(child)
+    os.close(telling)
+    try:
+        found = b""
+        while found.count(b"\n") < 50:
+            part = os.read(reading, 4096)
+            assert part
+            found += part
+    finally:
+        os.close(reading)
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    lines = [line.split() for line in found.decode().splitlines()]
+    assert len({ip for ip, _port in lines}) == len({port for _ip, port in lines}) == 50
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "text"),
+    [
+        ({"ip": "10.78.0.5"}, InvalidValue, "--ip 10.78.0.5 is not in subnet 10.77.0.0/24 of network front"),
+        ({"ip": "10.77.0.0"}, InvalidValue, "--ip 10.77.0.0 is the address of the whole subnet 10.77.0.0/24"),
+        ({"ip": "10.77.0.255"}, InvalidValue, "--ip 10.77.0.255 is the address of the whole subnet"),
+        ({"ip": "10.77.0.1"}, Conflict, "--ip 10.77.0.1 is the gateway of network front"),
+        ({"ip": "10.77.0.9"}, Conflict, "--ip 10.77.0.9 is kept free in network front"),
+        ({"ip": "10.77.0.33"}, Conflict, "--ip 10.77.0.33 is used by there on network front"),
+        ({"ip": "fd00::5"}, InvalidValue, "--ip fd00::5 is not an address of IPv4"),
+        ({"ip": "10.77.0.x"}, InvalidValue, "'10.77.0.x' is not an IP address"),
+        ({"ip6": "fd00::5"}, InvalidValue, "--ip6 fd00::5: network front has no IPv6"),
+        ({"mac": "02:42:0a"}, InvalidValue, "'02:42:0a' is not a hardware address"),
+        ({"mac": "03:42:0a:00:00:01"}, InvalidValue, "03:42:0a:00:00:01 is not the hardware address of an interface"),
+    ],
+)
+def test_what_cannot_be_wished_is_refused_and_nothing_is_kept(
+    net: Net, words: dict[str, str], error: type[Exception], text: str
+) -> None:
+    subnet = Subnet("10.77.0.0/24", reserved={"router": "10.77.0.9"})
+    network = definitions.create(net.place, definitions.Network("", "front", "", (subnet,)))
+    net.reserve("there", Wish(network, ip="10.77.0.33"))
+    with pytest.raises(error) as caught:
+        net.reserve("one", Wish(network, **words))
+    assert str(caught.value).startswith(text)
+    assert endpoints.of_owner(net.place, owner_of("one")) is None
+
+
+def test_wishes_are_fulfilled(net: Net) -> None:
+    network = net.create("front", "10.77.0.0/24", "fd77::/64", ipv6=True)
+    one = net.start("one", Wish(network, "lan", ip="10.77.0.33", ip6="fd77::33", mac="02:42:00:00:00:77", aliases=("db",)))
+    shown = one.space.ip("address", "show", "lan")
+    assert "10.77.0.33/24" in shown
+    assert "fd77::33/64" in shown
+    assert "02:42:00:00:00:77" in shown
+    assert endpoints.on_network(net.place, network.id) == (("one", owner_of("one"), one.reservation.endpoints[0]),)
+
+
+def test_a_port_that_is_published_is_refused_by_name(net: Net) -> None:
+    network = net.create("front")
+    net.reserve("web", network, ports=(Port(80, host=8080),))
+    with pytest.raises(Conflict, match=r"^port 8080/tcp is published by web$"):
+        net.reserve("other", network, ports=(Port(80, host=8080),))
+    with pytest.raises(Conflict, match="published by web"):
+        net.reserve("other", network, ports=(Port(80, host=8080, host_ip="127.0.0.1"),))
+    assert net.reserve("other", network, ports=(Port(53, "udp", host=8080),))
+
+
+def test_a_port_of_a_process_is_refused_by_its_name(net: Net) -> None:
+    network = net.create("front")
+    for kind, protocol in ((socket.SOCK_STREAM, "tcp"), (socket.SOCK_DGRAM, "udp")):
+        with net.machine.listen(8080, "127.0.0.1", kind), pytest.raises(Conflict) as caught:
+            net.reserve("web", network, ports=(Port(80, protocol, host=8080),))
+        comm = Path("/proc/self/comm").read_text().strip()
+        assert str(caught.value) == f"port 8080/{protocol} is in use by {comm} (process {os.getpid()})"
+
+
+def test_a_port_that_is_wished_twice_is_refused(net: Net) -> None:
+    with pytest.raises(Conflict, match="port 8080/tcp is wished twice"):
+        net.reserve("web", net.create("front"), ports=(Port(80, host=8080), Port(81, host=8080)))
+
+
+def test_a_port_is_free_again_that_has_connections_which_ended(net: Net) -> None:
+    network = net.create("front")
+    with net.machine.listen(8080, "127.0.0.1") as server, net.machine.talk("127.0.0.1", 8080) as client:
+        talk, _ = server.accept()
+        talk.close()  # who closes first keeps the port for a minute (TIME_WAIT)
+        assert client.recv(1) == b""
+    until(lambda: "TIME-WAIT" in subprocess.run(["ss", "-tan"], capture_output=True, text=True).stdout)
+    assert net.reserve("web", network, ports=(Port(80, host=8080),)).ports[0].host == 8080
+
+
+def test_the_first_free_port_of_a_range_is_taken(net: Net) -> None:
+    network = net.create("front")
+    wanted = (Port(80, host=8000, host_last=8002),)
+    with net.machine.listen(8001):
+        assert [net.reserve(name, network, ports=wanted).ports for name in ("one", "two")] == [
+            (Port(80, host=8000),),
+            (Port(80, host=8002),),
+        ]
+        with pytest.raises(Conflict, match="no tcp port from 8000 to 8002 is free"):
+            net.reserve("three", network, ports=wanted)
+
+
+def test_the_same_port_at_two_addresses_is_no_conflict(net: Net) -> None:
+    network = net.create("front")
+    for number, address in enumerate((Machine.ADDRESS, "127.0.0.1", "127.0.0.2", Machine.ADDRESS6)):
+        net.reserve(f"web{number}", network, ports=(Port(80, host=8080, host_ip=address),))
+    with pytest.raises(Conflict, match=r"^192\.0\.2\.99 is not an address of this machine$"):
+        net.reserve("web", network, ports=(Port(80, host=8080, host_ip="192.0.2.99"),))
+
+
+def test_nobody_else_can_have_a_port_that_is_held(net: Net) -> None:
+    held: list[int] = []
+    net.reserve("web", net.create("front"), ports=(Port(80, host=8080), Port(53, "udp", host=8080)), hold=held)
+    try:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            for address in ("127.0.0.1", "0.0.0.0", "::1"):
+                with pytest.raises(OSError, match="in use"):
+                    net.machine.listen(8080, address, kind)
+    finally:
+        for fd in held:
+            os.close(fd)
+    net.machine.listen(8080).close()
+
+
+def test_a_port_needs_a_network_that_is_not_internal(net: Net) -> None:
+    with pytest.raises(Conflict, match="a port cannot be published where all networks are internal"):
+        net.reserve("web", net.create("inner", internal=True), ports=(Port(80, host=8080),))
+
+
+def test_what_a_killed_one_had_is_gone_after_the_next_command(net: Net, tmp_path: Path) -> None:
+    network = net.create("front", "10.77.0.0/30")  # one container, and no more
+    path = str(tmp_path / "lock")
+    held = lock.hold(path)
+    one = net.start("web", network, ports=(Port(80, host=8080),), lock=path)
+    assert "tcp . 8080 : 10.77.0.2 . 80" in rules()
+    with pytest.raises(Conflict):
+        net.reserve("other", network, lock=path)
+    one.space.end()
+    with pytest.raises(Conflict):  # its supervisor lives, and may start it again
+        net.reserve("other", network, lock=path)
+    lock.release(held)
+    assert net.reserve("other", network, ports=(Port(81, host=8080),), lock=path).endpoints[0].ip == "10.77.0.2"
+    assert "tcp . 8080" not in rules()
+    until(lambda: not ends(net))
+
+
+def test_who_lives_without_anybody_who_cares_keeps_what_he_has(net: Net, tmp_path: Path) -> None:
+    network = net.create("front")
+    one = net.start("web", network, ports=(Port(80, host=8080),), lock=str(tmp_path / "nobody"))
+    endpoints.sweep(net.place)
+    assert endpoints.of_owner(net.place, owner_of("web")) == one.reservation
+    one.space.end()
+    endpoints.sweep(net.place)
+    assert endpoints.of_owner(net.place, owner_of("web")) is None
+
+
+def test_release_leaves_nothing(net: Net) -> None:
+    one = net.start("web", net.create("front", ipv6=True), ports=(Port(80, host=8080), Port(53, "udp", host=53, host_ip="::")))
+    assert rules().count("8080") == 2
+    one.space.end()
+    endpoints.release(net.place, owner_of("web"))
+    endpoints.release(net.place, owner_of("web"))
+    assert "8080" not in rules()
+    assert endpoints.all_of(net.place) == ()
+    until(lambda: not ends(net))
+
+
+def test_rules_that_somebody_deleted_are_there_again_with_the_next_command(net: Net) -> None:
+    network = net.create("front")
+    net.start("web", network, ports=(Port(80, host=8080),))
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    net.reserve("other", network)
+    assert re.search(r"tcp \. 8080 : 10\.\d+\.\d+\.2 \. 80", rules())
+
+
+def test_rules_that_are_deleted_between_reserve_and_attach_are_loaded(net: Net) -> None:
+    reservation = net.reserve("web", net.create("front"), ports=(Port(80, host=8080),))
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    endpoints.attach(net.place, reservation, net.space().pid)
+    assert "tcp . 8080 : " in rules()
+    assert "masquerade" in rules()
+
+
+def test_a_bridge_that_is_gone_is_made_again(net: Net) -> None:
+    network = net.create("front")
+    net.machine.ip("link", "delete", network.interface)
+    one = net.start("one", network)
+    with net.machine.listen(80, network.subnets[0].gateway):
+        one.space.talk(network.subnets[0].gateway, 80).close()
+
+
+def test_who_joins_and_leaves_is_there_and_is_not(net: Net) -> None:
+    front, back = net.create("front"), net.create("back")
+    one, two = net.start("one", front), net.start("two", back)
+    made = endpoints.join(net.place, owner_of("one"), "one", Wish(back), one.space.pid)
+    assert made.interface == "eth1"
+    with two.space.listen(80):
+        one.space.talk(two.ip, 80).close()
+    with pytest.raises(Conflict, match="one is on network back already"):
+        endpoints.join(net.place, owner_of("one"), "one", Wish(back), one.space.pid)
+    endpoints.leave(net.place, owner_of("one"), back.id, one.space.pid)
+    assert "eth1" not in one.space.ip("link", "show")
+    with pytest.raises(NotFound, match="one is not on this network"):
+        endpoints.leave(net.place, owner_of("one"), back.id, one.space.pid)
+
+
+def test_the_way_outside_and_published_ports_move_to_the_next_network(net: Net) -> None:
+    front, back = net.create("front", ipv6=True), net.create("back", ipv6=True)
+    one = net.start("one", front, ports=(Port(80, host=8080),))
+    endpoints.join(net.place, owner_of("one"), "one", Wish(back), one.space.pid)
+    endpoints.leave(net.place, owner_of("one"), front.id, one.space.pid)
+    neighbour = net.machine.neighbour
+    with neighbour.listen(80), neighbour.listen(81, "::"), one.space.listen(80):
+        one.space.talk(Machine.NEIGHBOUR, 80).close()
+        one.space.talk(Machine.NEIGHBOUR6, 81).close()
+        neighbour.talk(Machine.ADDRESS, 8080).close()
+
+
+def test_who_does_not_run_joins_and_leaves_as_well(net: Net) -> None:
+    front, back = net.create("front"), net.create("back")
+    net.reserve("one", front)
+    endpoints.join(net.place, owner_of("one"), "one", Wish(back), 0)
+    reservation = endpoints.of_owner(net.place, owner_of("one"))
+    assert reservation
+    assert [one.name for one in reservation.endpoints] == ["front", "back"]
+    container = net.space()
+    endpoints.attach(net.place, reservation, container.pid)
+    assert "eth1" in container.ip("link", "show")
+
+
+def test_a_container_that_starts_again_is_attached_again(net: Net) -> None:
+    network = net.create("front")
+    one = net.start("web", network, ports=(Port(80, host=8080),))
+    again = net.space()
+    one.space.end()
+    endpoints.attach(net.place, one.reservation, again.pid)
+    with again.listen(80):
+        net.machine.neighbour.talk(Machine.ADDRESS, 8080).close()
+
+
+def test_a_client_of_udp_that_never_stops_reaches_the_next_container(net: Net) -> None:
+    """The kernel remembers where its packets went (or that nobody was there), as long as they come."""
+    network = net.create("front")
+    with net.machine.neighbour.open(Machine.ADDRESS, socket.SOCK_DGRAM) as client:
+        client.connect((Machine.ADDRESS, 5353))
+        client.send(b"too early")
+        for name in ("first", "second"):
+            one = net.start(name, network, ports=(Port(53, "udp", host=5353),))
+            with one.space.listen(53, kind=socket.SOCK_DGRAM) as server:
+                try:
+                    client.send(name.encode())
+                except ConnectionRefusedError:  # the answer to what was sent before
+                    client.send(name.encode())
+                assert server.recv(16) == name.encode()
+            one.space.end()
+            endpoints.release(net.place, owner_of(name))
+
+
+def test_a_name_changes(net: Net) -> None:
+    network = net.create("front")
+    net.reserve("one", network, ports=(Port(80, host=8080),))
+    endpoints.rename(net.place, owner_of("one"), "uno")
+    with pytest.raises(Conflict, match="published by uno"):
+        net.reserve("two", network, ports=(Port(80, host=8080),))
+
+
+def test_shut_down_leaves_nothing_but_what_was_there_before(net: Net) -> None:
+    before = (net.machine.ip("-br", "link", "show"), rules())
+    net.start("web", net.create("front"), net.create("back"), ports=(Port(80, host=8080),))
+    endpoints.shut_down(net.place)
+    until(lambda: not ends(net))
+    assert (net.machine.ip("-br", "link", "show"), rules()) == before
+
+
+def test_two_crates_on_one_machine_do_not_touch_each_other(net: Net, tmp_path: Path) -> None:
+    other = Net(net.machine, net.place.__class__(f"{tmp_path}/root2", f"{tmp_path}/state2"), net.containers)
+    one, two = net.start("web", net.default(), ports=(Port(80, host=8080),)), other.start("web", other.default())
+    assert one.reservation.endpoints[0].ip != two.reservation.endpoints[0].ip
+    endpoints.shut_down(other.place)
+    with one.space.listen(80):
+        net.machine.neighbour.talk(Machine.ADDRESS, 8080).close()
+
+
+# What keeps a machine from networks
+
+
+def test_a_machine_that_did_not_forward_does_with_the_first_network(net: Net) -> None:
+    assert net.machine.setting("net/ipv4/ip_forward") == "0"
+    net.create("inner", internal=True)
+    assert net.machine.setting("net/ipv4/ip_forward") == "0"
+    net.create("front")
+    assert net.machine.setting("net/ipv4/ip_forward") == "1"
+
+
+def test_a_machine_that_forwards_ipv6_still_hears_its_router(net: Net) -> None:
+    net.machine.sysctl("net/ipv6/conf/all/forwarding", "0")
+    net.machine.sysctl("net/ipv6/conf/eth0/accept_ra", "1")
+    net.create("front", ipv6=True)
+    assert net.machine.setting("net/ipv6/conf/all/forwarding") == "1"
+    assert net.machine.setting("net/ipv6/conf/eth0/accept_ra") == "2"
+
+
+def test_without_nft_no_network_is_made(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firewall.os, "access", lambda path, mode: not path.endswith("/nft"))
+    before = net.machine.ip("-br", "link", "show")
+    with pytest.raises(Unsupported, match="networks need the program nft, which is not there") as caught:
+        net.create("front")
+    assert "apt-get install nftables" in str(caught.value.hint)
+    assert definitions.all_of(net.place) == []
+    assert net.machine.ip("-br", "link", "show") == before
+
+
+def test_who_may_not_make_interfaces_is_told(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_args: object) -> None:
+        raise PermissionError(1, "make the bridge: Operation not permitted")
+
+    monkeypatch.setattr(bridge.netlink, "perform", refused)
+    with pytest.raises(Unsupported, match="network front: make the bridge: Operation not permitted"):
+        net.create("front")
+    assert definitions.all_of(net.place) == []
+
+
+@pytest.mark.parametrize(
+    ("ruleset", "text", "hint"),
+    [
+        ("table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }",
+         "the policy of the chain FORWARD is to drop", r"iptables -I FORWARD -i crate0 -j ACCEPT"),
+        ("table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; }; }",
+         "firewalld decides what is forwarded", r"firewall-cmd --permanent --zone=trusted --add-interface=crate0"),
+        ("table inet mine { chain way { type filter hook forward priority 0; policy drop; }; }",
+         "the chain way of the nftables table mine drops", r"iifname crate0 accept"),
+    ],
+)  # fmt: skip
+def test_what_keeps_packets_from_being_forwarded_is_told(net: Net, ruleset: str, text: str, hint: str) -> None:
+    network = net.create("front").replace(interface="crate0")
+    assert endpoints.obstacle(net.place, network) is None
+    subprocess.run(["nft", ruleset], check=True)
+    found = endpoints.obstacle(net.place, network)
+    assert found
+    assert found[0].startswith(text)
+    assert hint in found[1]
