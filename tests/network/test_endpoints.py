@@ -64,7 +64,7 @@ def test_fifty_at_once_have_fifty_addresses_and_ports(net: Net) -> None:
         if child == 0:
             try:
                 firewall._kept.clear()
-                made = net.reserve(f"n{number}", network, ports=(Port(80),), lock="/proc/self/exe")
+                made = net.reserve(f"n{number}", network, ports=(Port(80),))
                 os.write(telling, f"{made.endpoints[0].ip} {made.ports[0].host}\n".encode())
             finally:
                 signal.pause()

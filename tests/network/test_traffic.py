@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cratebox.network import definitions
+from cratebox.network import definitions, endpoints
 from cratebox.network.model import Network, Port
 from support.netspaces import Machine, Net, Netspace, Started
 
@@ -62,6 +62,32 @@ def test_containers_of_a_network_reach_each_other(net: Net, filtering: None) -> 
     for address, all_of in ((two.ip, "0.0.0.0"), (two.ip6, "::")):
         with two.space.listen(80, all_of) as server:
             assert said(one.space.talk(address, 80), server) in {one.ip, one.ip6}
+
+
+def test_the_first_packet_is_answered(net: Net) -> None:
+    """What is sent before the kernel lets a new port of a bridge forward is lost, and sent again a second later."""
+    network = net.create("front", ipv6=True)
+    asked = {0x0806: 0, 0x86DD: 0}  # ARP and neighbour solicitations
+    for number in range(6):
+        reservation = net.reserve(f"n{number}", network)
+        container = net.space()
+        with container.inside():
+            wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # ETH_P_ALL
+        with wire:
+            endpoints.attach(net.place, reservation, container.pid)
+            for subnet, all_of in zip(network.subnets, ("0.0.0.0", "::"), strict=True):
+                with net.machine.listen(80, all_of):
+                    container.talk(subnet.gateway, 80).close()
+            wire.setblocking(False)
+            while True:
+                try:
+                    frame, (_name, protocol, direction, *_rest) = wire.recvfrom(2048)
+                except BlockingIOError:
+                    break
+                source = frame[22:38]  # of IPv6; all zeros in the questions of duplicate address detection
+                if direction == socket.PACKET_OUTGOING and (protocol == 0x0806 or (frame[54] == 135 and any(source))):
+                    asked[protocol] += 1
+    assert asked == {0x0806: 6, 0x86DD: 6}
 
 
 def test_a_container_leaves_with_the_machines_address(net: Net, filtering: None) -> None:

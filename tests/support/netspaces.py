@@ -88,10 +88,14 @@ class Netspace:
 
     def listen(self, port: int, address: str = "0.0.0.0", kind: int = socket.SOCK_STREAM, protocol: int = 0) -> socket.socket:
         made = self.open(address, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((address, port))
-        if kind == socket.SOCK_STREAM:
-            made.listen(16)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((address, port))
+            if kind == socket.SOCK_STREAM:
+                made.listen(16)
+        except OSError:
+            made.close()
+            raise
         return made
 
     def talk(self, address: str, port: int, seconds: float = SECONDS, protocol: int = 0) -> socket.socket:
@@ -149,6 +153,8 @@ class Net:
     containers: list[Netspace] = field(default_factory=list)
 
     def create(self, name: str, *subnets: str, **words: object) -> Network:
+        """Make a network; without names, which bring a process along, unless they are wished."""
+        words = {"names": False, **words}
         return definitions.create(self.place, Network("", name, "", tuple(map(Subnet, subnets)), **words))
 
     def default(self) -> Network:

@@ -14,6 +14,7 @@ import errno
 import os
 import struct
 import sys
+import time
 
 from cratebox.record import Record
 
@@ -22,10 +23,11 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, R
 NLM_F_REQUEST, NLM_F_MULTI, NLM_F_ACK, NLM_F_DUMP, NLM_F_CREATE, NLM_F_EXCL = 0x1, 0x2, 0x4, 0x300, 0x400, 0x200
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_PID, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 19, 28
+IFLA_OPERSTATE, IF_OPER_UP = 16, 6
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED, VETH_INFO_PEER = 4, 33, 1
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
-RT_TABLE_MAIN, RT_TABLE_LOCAL, RTPROT_BOOT, RTN_UNICAST = 254, 255, 3, 1
+RT_TABLE_MAIN, RT_TABLE_LOCAL, RTPROT_BOOT, RTN_UNICAST, RTN_LOCAL = 254, 255, 3, 1, 2
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
 IFA_F_PERMANENT, IFA_F_TENTATIVE, IFA_F_DADFAILED, IFA_F_NODAD = 0x80, 0x40, 0x08, 0x02
 IFF_UP = 1
@@ -135,14 +137,46 @@ def up_message(index: int, mtu: int = 0) -> Message:
 
 def link_index(sock: _socket.socket, name: str) -> int:
     """Return the index of the interface `name`, 0 where there is none. Raises OSError."""
-    body = struct.pack(_IFINFO, 0, 0, 0, 0, 0) + _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
     try:
-        answers = _ask(sock, RTM_GETLINK, NLM_F_ACK, body, f"look for interface {name}")
+        return int(struct.unpack_from(_IFINFO, _link(sock, name))[2])
     except OSError as error:
         if error.errno == errno.ENODEV:
             return 0
         raise
-    return int(struct.unpack_from(_IFINFO, answers[0])[2])
+
+
+def await_carrier(sock: _socket.socket, name: str) -> None:
+    """Wait until the interface `name` transmits, 0.1 s at most. Raises OSError.
+
+    That its other end was brought up comes to the interface's ears, and to those of the bridge it is a port of, by a work of the
+    kernel that is done later; what is sent before is lost, and asked again after a second. To be asked for an interface does that
+    work at once (rtnl_getlink since Linux 6.8), and waits for it before.
+    """
+    for _ in range(100):
+        if _attributes(_link(sock, name)[16:]).get(IFLA_OPERSTATE) == bytes((IF_OPER_UP,)):
+            return
+        time.sleep(0.001)
+
+
+def await_address(sock: _socket.socket, address: bytes) -> None:
+    """Wait until packets for an address of IPv6 are taken in, 0.1 s at most. Raises OSError.
+
+    Without duplicate address detection as well a work of the kernel makes the route to the address, some time after it was added.
+    """
+    body = struct.pack(_RTMSG, _socket.AF_INET6, 128, 0, 0, 0, 0, 0, 0, 0) + _attribute(RTA_DST, address)
+    for _ in range(100):
+        try:
+            if _ask(sock, RTM_GETROUTE, NLM_F_ACK, body, "RTM_GETROUTE")[0][7] == RTN_LOCAL:
+                return
+        except OSError as error:
+            if error.errno != errno.ENETUNREACH:
+                raise
+        time.sleep(0.001)
+
+
+def _link(sock: _socket.socket, name: str) -> bytes:
+    body = struct.pack(_IFINFO, 0, 0, 0, 0, 0) + _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
+    return _ask(sock, RTM_GETLINK, NLM_F_ACK, body, f"look for interface {name}")[0]
 
 
 def bridge_message(name: str, mtu: int = 0) -> Message:

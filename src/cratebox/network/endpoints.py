@@ -19,6 +19,10 @@ from cratebox.network import allocation, bridge, firewall, leases, plugging, por
 from cratebox.network.leases import Lease, Ledger
 from cratebox.network.model import Endpoint, Network, Place, Port, Reservation, Wish
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 def reserve(
     place: Place,
@@ -78,11 +82,11 @@ def attach(place: Place, reservation: Reservation, pid: int, *, namespaces: tupl
     """
     with Ledger(place) as ledger:
         lease = ledger.get(reservation.owner) or Lease(reservation=reservation)
-        if lease.pid:  # perhaps not by an earlier run, but then a new name does no harm
-            lease = lease.replace(reservation=_renamed(lease.reservation))
-        ledger.put(lease.replace(pid=pid, started=process.start_time(pid)))
+        ledger.put(lease.replace(pid=pid, started=process.start_time(pid), attached=True))
         ledger.save()
     try:
+        if lease.attached:  # the last namespace, which may be there for some 50 ms more, would answer for this one
+            plugging.delete(place, lease.reservation.endpoints)
         _make(place, lease.reservation, lease.reservation.endpoints, pid, namespaces)
     except OSError as error:
         raise RuntimeFailure(f"network of {reservation.label}: {error.strerror}") from None
@@ -106,7 +110,7 @@ def join(
             raise Conflict(f"{before.label} is on network {wish.network.name} already")
         made = allocation.endpoint(ledger, wish.replace(interface=_free_name(before, wish.interface)))
         after = before.replace(endpoints=(*before.endpoints, made), resolver=before.resolver or wish.network.names)
-        ledger.put(lease.replace(reservation=after))
+        ledger.put(lease.replace(reservation=after, attached=lease.attached or bool(pid)))
         ledger.save()
     if pid:
         try:
@@ -234,7 +238,10 @@ def shut_down(place: Place) -> None:
     from cratebox.network import definitions
 
     with Ledger(place) as ledger:
-        _give_up(place, ledger, [leases.lease_of(one) for one in ledger.by_owner.values()])
+        found = [leases.lease_of(one) for one in ledger.by_owner.values()]
+        for one in found:
+            plugging.delete(place, one.reservation.endpoints)
+        _give_up(place, ledger, found)
         ledger.save()
         for network in definitions.all_of(place):
             bridge.take_away(place, network)
@@ -242,14 +249,8 @@ def shut_down(place: Place) -> None:
             firewall.unload(place)
 
 
-def _of_process(pid: int) -> dict[str, int]:
+def _of_process(pid: int) -> dict[str, Any]:
     return {"pid": pid, "started": process.start_time(pid)} if pid else {}
-
-
-def _renamed(reservation: Reservation) -> Reservation:
-    """The same with other outer ends: those of the last namespace may still be there."""
-    fresh = tuple(one.replace(outside=allocation.outside_name()) for one in reservation.endpoints)
-    return reservation.replace(endpoints=fresh)
 
 
 def _undo(place: Place, owner: str, endpoint: Endpoint, before: Reservation, pid: int) -> None:

@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 
 
 class Lease(Record):
-    """What an owner has, and who lives for it: the holder of the lock of file `lock`, or process `pid`, started at `started`."""
+    """What an owner has, and who lives for it: the holder of the lock of file `lock`, or process `pid`, started at `started`.
+
+    `attached`: there are, or were, interfaces.
+    """
 
     reservation: Reservation
     lock: str = ""
     pid: int = 0
     started: int = 0
+    attached: bool = False
 
 
 def directory(place: Place) -> str:
@@ -135,6 +139,9 @@ def _read(path: str) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
 
 def _is_alive(found: dict[str, Any]) -> bool:
     """Tell whether somebody lives for a lease, its document given."""
-    if "lock" in found and locks.is_held(found["lock"]):
-        return True
+    try:
+        if "lock" in found and locks.is_held(found["lock"]):
+            return True
+    except OSError:
+        return True  # nobody can tell
     return "pid" in found and process.start_time(found["pid"]) == found["started"]

@@ -46,6 +46,8 @@ def plug(
 
                 _, netfilter, udp, tcp = sockets
                 dns.attach(place, reservation, pid, udp, tcp, netfilter)
+            for one in new:
+                _await(one, outside, sockets[0])
         finally:
             for sock in sockets:
                 sock.close()
@@ -87,6 +89,15 @@ def _configure(sock: _socket.socket, reservation: Reservation, new: tuple[Endpoi
     netlink.perform(sock, messages if rootless else messages + _default_routes(reservation, new, indices))
 
 
+def _await(one: Endpoint, outside: _socket.socket, sock: _socket.socket) -> None:
+    """Who is asked by the first packet of a program answers: else the second one would be sent a second later."""
+    netlink.await_carrier(outside, one.outside)
+    netlink.await_carrier(outside, one.bridge)
+    netlink.await_carrier(sock, one.interface)
+    if one.ip6:
+        netlink.await_address(sock, packed(one.ip6))
+
+
 def _default_routes(reservation: Reservation, new: tuple[Endpoint, ...], indices: dict[str, int]) -> list[netlink.Message]:
     """Lead what is for elsewhere to the gateways, where they are those of `new`."""
     four, six = reservation.outward(), reservation.outward(six=True)
@@ -100,14 +111,7 @@ def _default_routes(reservation: Reservation, new: tuple[Endpoint, ...], indices
 
 def unplug(place: Place, left: Endpoint, after: Reservation, pid: int) -> None:
     """Delete the interfaces of the endpoint `left`; what it was the way for goes by the next one. Raises OSError."""
-    outside = bridge.open_outside(place)
-    try:
-        netlink.delete_link(outside, left.outside)
-    except OSError as error:
-        if error.errno != errno.ENODEV:
-            raise
-    finally:
-        outside.close()
+    delete(place, (left,))
     if place.rootless or not (left.gateway or left.gateway6):
         return
     sock = inside.open_sockets(pid, False, (inside.NETLINK,))[0]
@@ -119,3 +123,17 @@ def unplug(place: Place, left: Endpoint, after: Reservation, pid: int) -> None:
                 pass  # it went by another one before
     finally:
         sock.close()
+
+
+def delete(place: Place, old: tuple[Endpoint, ...]) -> None:
+    """Delete the interfaces of endpoints, where they still are. Raises OSError."""
+    outside = bridge.open_outside(place)
+    try:
+        for one in old:
+            try:
+                netlink.delete_link(outside, one.outside)
+            except OSError as error:
+                if error.errno != errno.ENODEV:
+                    raise
+    finally:
+        outside.close()
