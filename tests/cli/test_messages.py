@@ -86,9 +86,15 @@ class Images(Containers):
     last_status = "downloaded"
 
 
+class Volumes:
+    def inspect(self, name: str) -> dict[str, Any]:
+        raise errors.NotFound(name)
+
+
 class Engine:
     containers = Containers()
     images = Images()
+    volumes = Volumes()
     paths: Any = None
 
     def __init__(self, paths: Any) -> None:
@@ -446,7 +452,7 @@ def test_inspect_finds_containers_before_images(crate: Callable[..., Said], engi
     engine.images.answers["inspect"] = {"alpine": {"Id": "2"}, "x": errors.NotFound("no")}
     said = crate("inspect", "web", "x", "alpine")
     assert json.loads(said.out) == [{"Id": "1"}, {"Id": "2"}]
-    assert (said.code, said.err.splitlines()[0]) == (1, "crate inspect: there is no container and no image x")
+    assert (said.code, said.err.splitlines()[0]) == (1, "crate inspect: there is no container, image or volume x")
 
 
 def test_image_inspect_looks_among_images_alone(crate: Callable[..., Said], engine: type[Engine]) -> None:

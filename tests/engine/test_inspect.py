@@ -72,7 +72,7 @@ def test_missing_names_are_told_and_the_others_shown(box) -> None:
     done = box.crate("inspect", "web", "nobody")
     assert done.returncode == 1
     assert [one["Id"] for one in json.loads(done.stdout)] == [identity]
-    assert "there is no container and no image nobody" in done.stderr
+    assert "there is no container, image or volume nobody" in done.stderr
     done = box.crate("inspect", "nobody")
     assert (done.stdout, done.returncode) == ("[]\n", 1)
     assert "no container" in box.crate.fails("inspect", "--type", "container", box.image, code=1)

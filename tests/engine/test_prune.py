@@ -102,8 +102,14 @@ def test_images_without_a_name_go_and_with_all_those_that_nobody_uses(box, put, 
     assert os.listdir(images / "layers") == os.listdir(images / "blobs/sha256") == os.listdir(images / "blobs/.partial") == []
 
 
-def test_volumes_are_refused_since_there_are_none(box) -> None:
-    assert "there are no volumes yet" in box.crate.fails("system", "prune", "-f", "--volumes")
+def test_volumes_without_a_name_go_where_that_is_said(box) -> None:
+    box.crate.ok("volume", "create", "named")
+    box.create("-v", "/data", "@", "true")
+    (anonymous,) = set(box.crate.ok("volume", "ls", "-q").split()) - {"named"}
+    box.crate.ok("system", "prune", "-f")
+    assert anonymous in box.crate.ok("volume", "ls", "-q")
+    assert anonymous in box.crate.ok("system", "prune", "-f", "--volumes")
+    assert box.crate.ok("volume", "ls", "-q") == "named"
 
 
 def test_a_running_container_whose_record_is_damaged_keeps_its_image(root_box) -> None:

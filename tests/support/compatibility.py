@@ -71,6 +71,14 @@ DOCKER = {
     "network ls": "filter format no-trunc quiet",
     "network prune": "filter force",
     "network rm": "force",
+    "volume create": (
+        "availability driver group label limit-bytes opt required-bytes scope secret sharing topology-preferred "
+        "topology-required type"
+    ),
+    "volume ls": "cluster filter format quiet",
+    "volume inspect": "format",
+    "volume rm": "force",
+    "volume prune": "all filter force",
 }  # fmt: skip
 DOCKER["run"] = DOCKER["create"] + " detach detach-keys sig-proxy"
 
@@ -90,15 +98,21 @@ WHY = {
     "runtime": "there is one, crate-oci",
     "use-api-socket": "there is no daemon, and no socket of one",
     "storage-opt": "there is one way to store, the overlay of the kernel",
-    "volume-driver": "volumes with a name are not there yet",
-    "volumes": "volumes with a name are not there yet",
+    **dict.fromkeys(
+        ("availability", "cluster", "group", "limit-bytes", "required-bytes", "scope", "secret", "sharing",
+         "topology-preferred", "topology-required", "type"),
+        "of Swarm's clusters alone",
+    ),
 }  # fmt: skip
 DIFFERS = {
     "commit": "Without --pause a container is paused only where the machine has a freezer for it.",
     "system df": "Rows of its own: Container Logs and Image Blobs.",
-    "system prune": "--volumes is refused, for there are none. It also removes what killed commands have left.",
-    "run": "Without --network a container has the machine's own network: `--network host`, not a bridge. --volume takes paths, "
-    "no names of volumes. The exit codes are Docker's: 125, 126, 127, 128+N.",
+    "system prune": "It also removes what killed commands have left.",
+    "volume create": "To ask for other labels or options than a volume has that is there already is an error "
+    "(Docker: none). Nothing is ever mounted on the machine: each container mounts a volume with options for itself.",
+    "volume rm": "-f makes no error of a volume that is not there, as with Docker; one that is in use stays.",
+    "run": "Without --network a container has the machine's own network: `--network host`, not a bridge. The exit codes are "
+    "Docker's: 125, 126, 127, 128+N.",
     "exec": "Signals are passed on, and three SIGINT or SIGTERM let go; Docker's end the client alone. What keeps the command "
     "from running ends with 125, 126 or 127. Where crate itself is killed, the command goes on, and its output ends.",
     "cp": "tmpfs and volumes of a running container are seen. Without -a set-user-ID bits come only where the owner stays "

@@ -59,6 +59,7 @@ def crate() -> Program:
             "image": "crate images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null | grep -v '<none>'",
             "container": "crate ps -a --format '{{.Names}}' 2>/dev/null",
             "network": "crate network ls --format '{{.Name}}' 2>/dev/null",
+            "volume": "crate volume ls -q 2>/dev/null",
         },
     )
 

@@ -1,4 +1,4 @@
-"""What the three prunes have in common: their flags, the question before, and the answer after."""
+"""What the prunes have in common: their flags, the question before, and the answer after."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from cratebox.cli import render
 from cratebox.cli.options import Flag, Words
 from cratebox.engine.pruning import Filters, Pruned
-from cratebox.engine.words import shown
+from cratebox.engine.words import boolean, shown
 from cratebox.errors import InvalidValue, StorageError
 
 TYPE_CHECKING = False
@@ -18,8 +18,8 @@ FORCE = Flag("force", "f", help="do not ask")
 FILTER = Flag("filter", metavar="KEY=VALUE", help="until=24h (made before), label=KEY[=VALUE], label!=KEY[=VALUE]", repeat=True)
 
 
-def filters(words: Words) -> Filters:
-    """Return the values of --filter. Raises InvalidValue."""
+def filters(words: Words, also: tuple[str, ...] = ()) -> Filters:
+    """Return the values of --filter; `also` are keys that the caller reads itself. Raises InvalidValue."""
     until: float | None = None
     found: dict[str, list[tuple[str, str | None]]] = {"label": [], "label!": []}
     for text in words.all("filter"):
@@ -28,6 +28,8 @@ def filters(words: Words) -> Filters:
             from cratebox.cli.times import moment
 
             until = moment(value, "filter until") / 1e9
+        elif key in also and value:
+            boolean(value, f"--filter {key}")
         elif key in found and value:
             name, given, wanted = value.partition("=")
             found[key].append((name, wanted if given else None))
@@ -37,6 +39,12 @@ def filters(words: Words) -> Filters:
             )
             raise InvalidValue(f"--filter {shown(text)}: {why}", "until=24h, label=KEY[=VALUE] and label!=KEY[=VALUE]")
     return Filters(until=until, labels=tuple(found["label"]), without=tuple(found["label!"]))
+
+
+def says_all(words: Words) -> bool:
+    """Tell whether --filter all=true was given, which is Docker's older way to say --all."""
+    values = [text.partition("=")[2] for text in words.all("filter") if text.startswith("all=")]
+    return any(boolean(value, "--filter all") for value in values)
 
 
 def agreed(words: Words, warning: str, items: Sequence[str] = ()) -> bool:
@@ -62,6 +70,7 @@ def tell(words: Words, pruned: Pruned) -> int:
     for title, lines in (
         ("Deleted Containers:", pruned.containers),
         ("Deleted Networks:", pruned.networks),
+        ("Deleted Volumes:", pruned.volumes),
         ("Deleted Images:", pruned.images),
         ("Deleted Leftovers:", pruned.leftovers),
     ):

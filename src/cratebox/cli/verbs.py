@@ -63,6 +63,17 @@ GROUPS = {
         "rm": "secret_rm",
         "remove": "secret_rm",
     },
+    "volume": {
+        "create": "volume_create",
+        "ls": "volume_ls",
+        "list": "volume_ls",
+        "inspect": "volume_inspect",
+        "rm": "volume_rm",
+        "remove": "volume_rm",
+        "prune": "volume_prune",
+        "export": "volume_export",
+        "import": "volume_import",
+    },
 }
 ABOUT = {
     "container": "commands for containers, by Docker's longer names",
@@ -72,11 +83,12 @@ ABOUT = {
     "healthcheck": "commands for the health of containers",
     "generate": "files for other programs, made from containers",
     "secret": "what containers may read and nobody else",
+    "volume": "directories that outlive containers",
 }
 
 # What Docker and Podman have and crate does not: answered as such, and not as a word that nobody knows. One word is meant alone
 # and after `container` or `image`.
-LATER = ("build", "compose", "history", "import", "load", "login", "logout", "push", "save", "search", "tag", "volume")
+LATER = ("build", "compose", "history", "import", "load", "login", "logout", "push", "save", "search", "tag")
 
 
 def resolve(words: list[str]) -> tuple[str, str, list[str], list[str]] | None:

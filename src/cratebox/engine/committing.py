@@ -93,6 +93,9 @@ def run_config(container: Container) -> dict[str, Any]:
         "Cmd": list(command) or None,
         "Labels": {**defaults.labels, **config.labels},
     }
+    volumes = (*defaults.volumes, *(one.target for one in config.mounts if one.anonymous))
+    if volumes:
+        found["Volumes"] = {path: {} for path in dict.fromkeys(volumes)}
     if config.health is not None:
         found["Healthcheck"] = healthcheck.document(container)
     own = {"User": config.user, "WorkingDir": config.working_dir, "StopSignal": config.stop_signal}

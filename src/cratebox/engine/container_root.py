@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from cratebox.engine.config import ContainerConfig
     from cratebox.engine.idmaps import Identity
     from cratebox.engine.images import Images
     from cratebox.engine.records import Container
+    from cratebox.engine.volume_mounts import Located
     from cratebox.paths import Paths
     from cratebox.runtime.state import State
     from cratebox.runtime.wish import Overlay
@@ -143,26 +145,46 @@ def _begin_still(whose: Whose, work: Callable[[int], bytes]) -> Visitor:
     from cratebox.engine.preparation import prepare_mounts
 
     layers = whose.images.layer_directories(container)
-    prepare_mounts(container.config)
+    volumes = _volumes_of(whose)
+    prepare_mounts(volumes.config)
     if root_parts.needs_copy(whose.paths, container):
         root_parts.copy_layers(whose.images, where, layers, container)
     try:
-        return _begin_mounted(whose, root_parts.overlay_of(whose.identity, container, where, layers), work)
+        return _begin_mounted(whose, root_parts.overlay_of(whose.identity, container, where, layers), volumes, work)
     except OverlayRefused as error:
         root_parts.remember_no_overlay(whose.paths, error)
     root_parts.copy_layers(whose.images, where, layers, container)
-    return _begin_mounted(whose, None, work)
+    return _begin_mounted(whose, None, volumes, work)
 
 
-def _begin_mounted(whose: Whose, overlay: Overlay | None, work: Callable[[int], bytes]) -> Visitor:
+def _volumes_of(whose: Whose) -> Located:
+    """Return where the container's volumes are. What is in memory alone is not there while it does not run."""
+    from cratebox.engine import volume_mounts
+
+    container = whose.container
+    found = volume_mounts.located(whose.paths, whose.identity, container, container.config)
+    memory = {one.target for one in found.starting if one.origin.type == "tmpfs"}
+    mounts = tuple(one for one in found.config.mounts if one.kind == "bind" and one.target not in memory)
+    starting = tuple(one for one in found.starting if one.target not in memory)
+    return volume_mounts.Located(found.config.replace(mounts=mounts), found.binds, starting)
+
+
+def _begin_mounted(whose: Whose, overlay: Overlay | None, volumes: Located, work: Callable[[int], bytes]) -> Visitor:
+    from cratebox.engine.volume_filling import Filling
+
     container, where = whose.container, records.directory(whose.paths, whose.container.id)
     root = Root("rootfs" if overlay else where + "/copy")
-    spec = Spec(oci_version=VERSION, root=root, mounts=_binds(container, where))
+    spec = Spec(oci_version=VERSION, root=root, mounts=_binds(volumes.config, where))
+    filling = Filling(whose.paths, volumes.starting, volumes.binds)
+    given = {n: filling.trees[one.destination] for n, one in enumerate(spec.mounts) if one.destination in filling.trees}
+    binds = {n: filling.binds[one.destination] for n, one in enumerate(spec.mounts) if one.destination in filling.binds}
+    if binds:
+        from cratebox.runtime import filling as _loaded  # noqa: F401  nothing is imported any more where the container's files are
 
     def enter() -> int:
         process.set_dumpable(False)
         root = rootfs.mount_root(spec, where, overlay)
-        mounter = mounting.Mounter(root, spec, {})
+        mounter = mounting.Mounter(root, spec, {}, given, binds)
         mounter.mount(0, len(spec.mounts))
         mounter.finish()
         if container.config.read_only:
@@ -170,17 +192,22 @@ def _begin_mounted(whose: Whose, overlay: Overlay | None, work: Callable[[int], 
         return root
 
     flags = const.CLONE_NEWNS | (const.CLONE_NEWUSER if whose.identity.rootless else 0)
-    return Visitor(flags, enter, work, id_ranges.of_container(whose.identity, container))
+    try:
+        visitor = Visitor(flags, enter, work, id_ranges.of_container(whose.identity, container))
+        filling.settle()
+    finally:
+        filling.abandon()  # what was not settled; and its descriptors, which the visitor has
+    return visitor
 
 
-def _binds(container: Container, where: str) -> tuple[Mount, ...]:
-    """Return what of the host's the container has in its tree, which is the same whenever it runs. Nothing of it is shared here."""
+def _binds(config: ContainerConfig, where: str) -> tuple[Mount, ...]:
+    """Return what of the host's the container has in its tree, which is the same whenever it runs. Nothing of it is shared here, and
+    IDs are those of the disk.
+    """
     files = [name for name in hostfiles.NAMES if os.path.exists(f"{where}/{name}")]
     own = [Mount("/etc/" + name, "bind", f"{where}/{name}", ("bind", "rprivate")) for name in files]
-    wished = [
-        one.replace(options=("bind",) if "bind" in one.options else ()) for one in container.config.mounts if one.kind == "bind"
-    ]
-    return (*own, *spec_mounts.user_mounts(wished))
+    wished = [one.replace(options=("bind",) if "bind" in one.options else (), idmap="") for one in config.mounts]
+    return tuple(spec_mounts.in_order(own, wished))
 
 
 # The process

@@ -411,11 +411,13 @@ class Containers:
 
         return waiting.wait(self.paths, self.get(reference), conditions, interval)
 
-    def remove(self, reference: str, force: bool = False) -> None:
-        """Delete a container and all that is its own; `force` kills it first. Raises Conflict where it runs, NotFound."""
+    def remove(self, reference: str, force: bool = False, volumes: bool = False) -> None:
+        """Delete a container and all that is its own; `force` kills it first. `volumes`: those of its volumes that have no name, and
+        that no other container has, too. Raises Conflict where it runs, NotFound.
+        """
         from cratebox.engine import ending
 
-        ending.remove(self.paths, self.images, reference, force)
+        ending.remove(self.paths, self.images, reference, force, volumes)
 
     def prune(self, filters: Filters | None = None) -> Pruned:
         """Remove the containers that neither run nor will by themselves, as `docker container prune` does. Raises StorageError."""

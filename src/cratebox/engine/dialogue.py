@@ -39,6 +39,7 @@ from cratebox.runtime.wish import Wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cratebox.engine.volume_filling import Starting
     from cratebox.network.model import Reservation
 
 STARTED, EXITED, ERROR, BROKEN = b"S", b"X", b"E", b"P"
@@ -59,6 +60,7 @@ class Watch(Record):
     holds: tuple[int, int, int, int]  # for what is on its way to the log, see holding.py
     attached: bool
     log: LogWish | None = LogWish()  # None: nowhere
+    volumes: tuple[Starting, ...] = ()
     accompanied: bool = False  # something goes along with its runs, see parts.py
     network: Reservation | None = None  # what it has of networks, None where it can have none
     ports: tuple[int, ...] = ()  # what keeps other processes from its published ports

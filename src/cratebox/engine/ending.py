@@ -6,8 +6,9 @@ import os
 
 from cratebox.engine import events, leftovers, lost, records, stopping
 from cratebox.engine.config import ContainerConfig
+from cratebox.engine.mounts import anonymous_volumes
 from cratebox.engine.records import Container
-from cratebox.engine.vanishing import Removal, vanish
+from cratebox.engine.vanishing import WITH_VOLUMES, Removal, vanish
 from cratebox.errors import Conflict, NotFound, StorageError
 from cratebox.paths import Paths
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from cratebox.engine.images import Images
 
 
-def remove(paths: Paths, images: Images, reference: str, force: bool) -> None:
-    """Delete a container and all that is its own; `force` kills it first. Raises Conflict where it runs, NotFound."""
+def remove(paths: Paths, images: Images, reference: str, force: bool, volumes: bool = False) -> None:
+    """Delete a container and all that is its own; `force` kills it first. With `volumes`, and where it was made with --rm, its volumes
+    without a name go too, save those that another container has. Raises Conflict where it runs, NotFound.
+    """
     identity = records.find(paths, reference)
     try:
         container = records.load(paths, identity)
@@ -41,10 +44,25 @@ def remove(paths: Paths, images: Images, reference: str, force: bool) -> None:
         raise _in_use(paths, container)
     try:
         _remove_cgroup_left(paths, images, identity)
-        vanish(Removal(paths, images.identity, container.id, container.name, events.of_container(container)))()
+        gone = _volumes(paths, container, volumes)
+        vanish(Removal(paths, images.identity, container.id, container.name, events.of_container(container), gone))()
     finally:
         os.close(lock)
     leftovers.sweep(paths, images)
+
+
+def _volumes(paths: Paths, container: Container, wanted: bool) -> tuple[str, ...]:
+    """Return the volumes that go with a container; what is killed in the midst of it is marked for whoever clears up."""
+    gone = anonymous_volumes(container.config.mounts) if wanted or container.config.remove else ()
+    mark = records.directory(paths, container.id) + WITH_VOLUMES
+    try:
+        if gone:
+            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        elif os.path.lexists(mark):
+            os.unlink(mark)  # of a removal that went wrong
+    except OSError:
+        pass  # a full disk: then a crash leaves the volumes
+    return gone
 
 
 def _in_use(paths: Paths, container: Container) -> Conflict:

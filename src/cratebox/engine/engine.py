@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cratebox.engine.pruning import Filters, Pruned
     from cratebox.engine.secrets import Secrets
     from cratebox.engine.usage import Usage
+    from cratebox.engine.volumes import Volumes
 
 
 class Engine:
@@ -77,6 +78,14 @@ class Engine:
 
         return Secrets(self.paths)
 
+    @property
+    def volumes(self) -> Volumes:
+        """Directories that outlive containers."""
+        self.trust()
+        from cratebox.engine.volumes import Volumes
+
+        return Volumes(self.paths, self.identity)
+
     def trust(self) -> Paths:
         """Return where state lives, once it is known to be ours: what lies in a store of somebody else's would be done with our
         rights, its containers, its processes to signal. Raises StorageError.
@@ -101,14 +110,14 @@ class Engine:
 
         return usage.measure(self.paths, self.images)
 
-    def prune(self, filters: Filters | None = None, every: bool = False) -> Pruned:
+    def prune(self, filters: Filters | None = None, every: bool = False, volumes: bool = False) -> Pruned:
         """Remove what nobody needs: containers that have ended, networks of none, images without a name (or with `every` all that no container
-        is made of), what commands that were killed have left. Raises StorageError.
+        is made of), what commands that were killed have left; with `volumes` those without a name as well. Raises StorageError.
         """
         from cratebox.engine import pruning
 
         filters = filters or pruning.Filters()
-        pruned = pruning.everything(self.paths, self.images, filters, every)
+        pruned = pruning.everything(self.paths, self.images, filters, every, volumes)
         return pruned.replace(networks=tuple(self.networks.prune(filters)))
 
     def check(self, wish: checking.Wish | None = None) -> checking.Checked:

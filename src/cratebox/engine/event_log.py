@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from cratebox.paths import Paths
 
-FILTERS = ("container", "event", "image", "label", "network", "type")
-_LATER = ("builder", "config", "daemon", "node", "plugin", "scope", "secret", "service", "volume")
+FILTERS = ("container", "event", "image", "label", "network", "type", "volume")
+_LATER = ("builder", "config", "daemon", "node", "plugin", "scope", "secret", "service")
 
 
 class Event(Record):
-    """Something that happened to `id`, a "container", an "image" or a "network"; `when` is in nanoseconds since 1970."""
+    """Something that happened to `id`, a "container", "image", "network" or "volume"; `when` is in nanoseconds since 1970."""
 
     when: int
     kind: str
@@ -104,6 +104,8 @@ def _is(event: Event, name: str, value: str) -> bool:
         return event.kind == value
     if name == "event":
         return value in {event.action, event.action.partition(":")[0]}
+    if name == "volume":
+        return event.kind == "volume" and event.id.startswith(value)
     if name == "container":
         return event.kind == "container" and (event.attributes.get("name") == value or event.id.startswith(value))
     if name == "network":

@@ -37,7 +37,7 @@ _ATTEMPTS = 5
 
 
 def emit(paths: Paths, kind: str, action: str, identity: str, attributes: Mapping[str, str]) -> None:
-    """Write down that `action` (as Docker names it) happened to `identity`, a container or an image as `kind` says.
+    """Write down that `action` (as Docker names it) happened to `identity`, a container, an image or a volume as `kind` says.
 
     It raises nothing: what happened has happened, also where it cannot be written down (a full disk, a read-only one).
     """

@@ -12,7 +12,7 @@ from cratebox.image.tar_writing import CHUNK, ZEROS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cratebox.engine.layered import Layered
 
@@ -22,6 +22,13 @@ _TOGETHER = 256 << 10  # bytes that are written at once, at least
 
 def to_file(root: ContainerRoot, path: str) -> None:
     """Write the archive to the file `path`, whole or not at all: an old one stays until then. Raises StorageError and as `to`."""
+    new_file(path, lambda fd, holes: to(root, fd, path, holes))
+
+
+def new_file(path: str, write: Callable[[int, bool], None]) -> None:
+    """Have `write` write a new file `path`, which is there whole or not at all: an old one stays until then. It is given the
+    descriptor, and whether zeros may be left out. Raises StorageError and what `write` raises.
+    """
     try:
         special = not stat.S_ISREG(os.stat(path).st_mode)
     except OSError:
@@ -34,7 +41,7 @@ def to_file(root: ContainerRoot, path: str) -> None:
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}") from None
     try:
-        to(root, fd, path, holes=not special)
+        write(fd, not special)
         if not special:
             os.rename(temporary, target)
     except BaseException as error:
@@ -55,8 +62,8 @@ def to(root: ContainerRoot, fd: int, name: str, holes: bool = False) -> None:
 
     def work(tree: Layered) -> bytes:
         try:
-            _write(fd, archiving.whole(tree, root.now(tree)), holes)
-        except _CannotWriteError as failed:
+            put(fd, archiving.whole(tree, root.now(tree)), holes)
+        except Refused as failed:
             if isinstance(failed.error, BrokenPipeError):
                 return b"nobody reads"
             hint = "make room on that disk" if failed.error.errno in _FULL else None
@@ -67,7 +74,7 @@ def to(root: ContainerRoot, fd: int, name: str, holes: bool = False) -> None:
         raise BrokenPipeError
 
 
-class _CannotWriteError(Exception):
+class Refused(Exception):
     """An OSError of the archive, not of the container's files."""
 
     def __init__(self, error: OSError) -> None:
@@ -75,7 +82,8 @@ class _CannotWriteError(Exception):
         self.error = error
 
 
-def _write(fd: int, chunks: Iterator[bytes], holes: bool) -> None:
+def put(fd: int, chunks: Iterator[bytes], holes: bool) -> None:
+    """Write an archive to a descriptor; with `holes`, zeros are left out of a file that is new. Raises Refused."""
     waiting: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -98,4 +106,4 @@ def _put(fd: int, chunks: list[bytes]) -> None:
         while rest:
             rest = rest[os.write(fd, rest) :]
     except OSError as error:
-        raise _CannotWriteError(error) from None
+        raise Refused(error) from None

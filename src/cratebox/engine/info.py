@@ -62,7 +62,7 @@ def collect(engine: Engine) -> dict[str, Any]:
         "DriverStatus": [["Backing Filesystem", _file_system(engine.paths.root)]],
         "LoggingDriver": "json-file",
         **_cgroups(engine.identity),
-        "Plugins": {"Volume": [], "Network": list(DRIVERS), "Log": list(LOG_DRIVERS)},
+        "Plugins": {"Volume": ["local"], "Network": list(DRIVERS), "Log": list(LOG_DRIVERS)},
         "Networks": _networks(engine),
         "DefaultNetwork": default_network.of(engine.paths),
         "Runtimes": {"crate-oci": {"path": "crate-oci"}},

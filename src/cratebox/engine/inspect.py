@@ -65,7 +65,7 @@ def container_document(
         "ExecIDs": None,
         "HostConfig": host_config_of(container),
         "GraphDriver": graph_driver_of(where, layers),
-        "Mounts": mounts_of(container.config),
+        "Mounts": mounts_of(paths, container.config),
         "Config": config_of(container),
         "NetworkSettings": network_settings_of(container, status, network),
     }

@@ -30,7 +30,7 @@ def config_of(container: Container) -> dict[str, Any]:
         "Env": environment(container),
         "Cmd": list(command) or None,
         "Image": container.image,
-        "Volumes": {volume: {} for volume in defaults.volumes} or None,
+        "Volumes": _volumes(container) or None,
         "WorkingDir": config.working_dir or defaults.working_dir or "/",
         "Entrypoint": list(entrypoint) or None,
         "OnBuild": None,
@@ -57,6 +57,12 @@ def config_of(container: Container) -> dict[str, Any]:
     if config.health_on_failure != "none":
         document["HealthcheckOnFailureAction"] = config.health_on_failure  # Podman's
     return document
+
+
+def _volumes(container: Container) -> dict[str, Any]:
+    """Return the places of volumes without a name: those of the image, and those of -v."""
+    own = (one.target for one in container.config.mounts if one.anonymous)
+    return {path: {} for path in (*container.defaults.volumes, *own)}
 
 
 def environment(container: Container) -> list[str]:

@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from cratebox.engine.mounts import MountWish
+
 
 def host_config_of(container: Container) -> dict[str, Any]:
     """Return the section. Docker writes null for most lists in which there is nothing."""
@@ -46,7 +48,9 @@ def _life(config: ContainerConfig) -> dict[str, Any]:
 
 def _files(config: ContainerConfig) -> dict[str, Any]:
     return {
-        "Binds": [bind_of(one) for one in config.mounts if one.kind == "bind"] or None,
+        "Binds": [bind_of(one) for one in config.mounts if one.kind != "tmpfs" and not one.anonymous and not _is_long(one)]
+        or None,
+        **({"Mounts": longer} if (longer := [_long(one) for one in config.mounts if _is_long(one)]) else {}),
         "Tmpfs": {one.target: ",".join(one.options) for one in config.mounts if one.kind == "tmpfs"},
         "VolumeDriver": "",
         "VolumesFrom": list(config.volumes_from) or None,
@@ -54,10 +58,36 @@ def _files(config: ContainerConfig) -> dict[str, Any]:
     }
 
 
-def bind_of(one: Any) -> str:
-    """Return a bind mount as -v says it: SOURCE:TARGET:OPTIONS."""
-    options = ",".join([*(["ro"] if one.read_only else []), *one.options])
+def _is_long(one: MountWish) -> bool:
+    """Tell whether a volume is more than -v can say."""
+    return bool(one.subpath or one.driver_options or (one.labels and not one.anonymous))
+
+
+def _long(one: MountWish) -> dict[str, Any]:
+    """Return a volume as --mount says it."""
+    return {
+        "Type": "volume",
+        "Source": "" if one.anonymous else one.source,
+        "Target": one.target,
+        "ReadOnly": one.read_only,
+        "VolumeOptions": {
+            "NoCopy": not one.copy,
+            "Labels": one.labels or None,
+            "DriverConfig": {"Name": "local", "Options": one.driver_options} if one.driver_options else None,
+            "Subpath": one.subpath,
+        },
+    }
+
+
+def bind_of(one: MountWish) -> str:
+    """Return a bind mount or a volume as -v says it: SOURCE:TARGET:OPTIONS."""
+    words = (("ro", one.read_only), ("nocopy", not one.copy), ("U", one.chown), (_idmap(one), bool(one.idmap)))
+    options = ",".join([*(word for word, said in words if said), *one.options])
     return f"{one.source}:{one.target}" + (f":{options}" if options else "")
+
+
+def _idmap(one: MountWish) -> str:
+    return "idmap" if one.idmap == "container" else "idmap=" + one.idmap
 
 
 def _namespaces(config: ContainerConfig) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import os
 
 from cratebox.engine import attach, events, logs, records, root_parts, streams, supervisor
 from cratebox.engine.dialogue import Watch
-from cratebox.engine.preparation import Prepared, Start, give_back, prepare, prepare_mounts
+from cratebox.engine.mounts import anonymous_volumes
+from cratebox.engine.preparation import Prepared, Start, give_back, prepare
 from cratebox.engine.vanishing import Removal, vanish
 from cratebox.errors import Conflict, OverlayRefused, RuntimeFailure
 from cratebox.linux import fdpass, process
@@ -37,7 +38,6 @@ def _prepared(start: Start) -> tuple[Start, Prepared]:
     """Make ready all that the start needs and can fail on; where it does, the lock is free again and --rm is kept."""
     container, ready = start.container, False
     try:
-        prepare_mounts(container.config)
         start = start.replace(layers=start.images.layer_directories(container))
         if root_parts.needs_copy(start.paths, container):
             root_parts.copy_layers(start.images, records.directory(start.paths, container.id), start.layers, container)
@@ -53,7 +53,8 @@ def _prepared(start: Start) -> tuple[Start, Prepared]:
 
 def _removal(start: Start) -> Removal:
     container = start.container
-    return Removal(start.paths, start.identity, container.id, container.name, events.of_container(container))
+    gone = anonymous_volumes(container.config.mounts) if container.config.remove else ()
+    return Removal(start.paths, start.identity, container.id, container.name, events.of_container(container), gone)
 
 
 def _launch(start: Start, prepared: Prepared) -> int | None:
@@ -117,6 +118,7 @@ def watch_of(start: Start, prepared: Prepared) -> Watch:
         directory=records.directory(start.paths, start.container.id),
         state_directory=f"{start.paths.running}/{start.container.id}",
         wish=prepared.wish,
+        volumes=prepared.volumes,
         remove=config.remove,
         lock=start.lock,
         stdin=-1 if start.attach else prepared.streams.stdin,

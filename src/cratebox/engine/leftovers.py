@@ -3,6 +3,7 @@
 | what | it is garbage where |
 |---|---|
 | ROOT/containers/.new-ID, .removing-ID | nobody has its lock |
+| ROOT/volumes/.new-*, .removing-* | nobody has the lock of all volumes; of a container that is half removed, volumes go that were to |
 | ROOT/containers/ID/*.PID.new, copy.new | no process PID; nobody has the container's lock |
 | ROOT/names/NAME | no container has that ID, and none is being made with it |
 | STATE/containers/ID | the container that it says it is of is gone; a process of it that is left is ended first |
@@ -18,8 +19,10 @@ from __future__ import annotations
 import os
 import time
 
+from cratebox import record_file
 from cratebox.engine import lost, name_links, records
-from cratebox.engine.vanishing import delete_tree
+from cratebox.engine.mounts import anonymous_volumes
+from cratebox.engine.vanishing import WITH_VOLUMES, delete_tree
 from cratebox.errors import CrateError, NotFound, StorageError
 from cratebox.linux import lock, process
 from cratebox.paths import Paths
@@ -27,8 +30,9 @@ from cratebox.runtime import state as runtime_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from cratebox.engine.idmaps import Identity
     from cratebox.engine.images import Images
 
 _SECONDS_TO_LOCK = 5.0  # a directory is made a moment before its lock is taken
@@ -44,7 +48,7 @@ _DEEPEST = 8
 def clear(paths: Paths, images: Images) -> list[str]:
     """Delete all of it; return a line for each thing. It raises nothing: what cannot be deleted stays for the next time."""
     found = [f"container {identity}" for identity in sweep(paths, images, at_once=True)]
-    for each in (_states, _names, _half_files, _damaged_index, _cgroups, _cache):
+    for each in (_volumes, _states, _names, _half_files, _damaged_index, _cgroups, _cache):
         try:
             found += each(paths, images)
         except (CrateError, OSError):
@@ -70,11 +74,35 @@ def sweep(paths: Paths, images: Images, at_once: bool = False) -> list[str]:
             held = name_links.name_of(paths, identity)
             if held:
                 name_links.release(paths, held, identity)
+            if kind == ".removing":
+                remove_volumes(paths, images.identity, path)
             delete_tree(images.identity, path)
             gone.append(identity)
         except (CrateError, OSError):
             continue  # it was not what the user asked for; the next one tries again
     return gone
+
+
+def remove_volumes(paths: Paths, owner: Identity, where: str) -> None:
+    """Remove the volumes that were to go with the container whose directory was `where`, which is half removed."""
+    try:
+        container = record_file.read(where + "/container.json", records.Container)
+    except StorageError:
+        return
+    if container and (container.config.remove or os.path.exists(where + WITH_VOLUMES)):
+        names = anonymous_volumes(container.config.mounts)
+        if names:
+            from cratebox.engine.volumes import Volumes
+
+            volumes = Volumes(paths, owner)
+            for hidden in volumes.hide_unused(names):
+                volumes.delete(hidden)
+
+
+def _volumes(paths: Paths, images: Images) -> Sequence[str]:
+    from cratebox.engine.volumes import Volumes
+
+    return Volumes(paths, images.identity).sweep()
 
 
 def _is_abandoned(path: str, at_once: bool) -> bool:

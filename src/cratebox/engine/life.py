@@ -97,6 +97,7 @@ class Life:
         while run:
             ended = run.stay()
             self._tell("die", exitCode=str(ended.code), execDuration=str(int(time.time() - run.started_at)))
+            self._tell_volumes("unmount")
             exits.tell(self.watch.directory, ended.code)
             if self.watch.remove:
                 self._vanish(run, ended)
@@ -130,6 +131,7 @@ class Life:
         run = self._new_run()
         run.begin(self._let_guard, self._entrust)
         self._tell("start")
+        self._tell_volumes("mount")
         self._welcome(run)
         for part in self.parts:
             part.begun(run)
@@ -281,6 +283,12 @@ class Life:
         who = self.watch.container
         about = events.renewed(who.paths, who.id, who.attributes, self._run.started_at if self._run else 0.0)
         events.emit(who.paths, "container", action, who.id, {**about, **more})
+
+    def _tell_volumes(self, action: str) -> None:
+        if self.watch.volumes:
+            from cratebox.engine import volume_filling
+
+            volume_filling.tell(self.watch.container.paths, self.watch.volumes, action)
 
     # What outlives this supervisor
 

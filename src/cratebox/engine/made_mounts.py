@@ -32,24 +32,30 @@ _SAFE = const.MOUNT_ATTR_NOSUID | const.MOUNT_ATTR_NODEV | const.MOUNT_ATTR_NOEX
 
 def shared_memory(state: State, name: str) -> int:
     """Return a copy of the mount at /dev/shm of a container that runs. Raises RuntimeFailure."""
+    return memory_of_another(state, name, "/dev/shm")  # noqa: S108  the container's
+
+
+def memory_of_another(state: State, name: str, path: str) -> int:
+    """Return a copy of the mount of a tmpfs that a container which runs has at `path`. Raises RuntimeFailure."""
+    what = f"cannot share {path} of {name}"
     try:
         target = process.open_pidfd(state.pid, state.started)
         foreign = os.readlink(f"/proc/{state.pid}/ns/user") != os.readlink("/proc/self/ns/user")
     except OSError:
-        raise RuntimeFailure(f"cannot share /dev/shm of {name}: it has just ended") from None
+        raise RuntimeFailure(f"{what}: it has just ended") from None
     kinds = const.CLONE_NEWNS | (const.CLONE_NEWUSER if foreign else 0)
 
-    def copy() -> int:
-        # What is there is the container's: nothing of it is followed, and nothing is imported any more.
+    def copy() -> tuple[int, ...]:
+        # What is there is the container's: nothing of it leads out of its root, and nothing is imported any more.
         namespaces.setns(target, kinds)
         root = os.open("/", const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        place = beneath.open_beneath(root, "dev/shm", const.O_PATH | os.O_DIRECTORY)
+        place = beneath.open_in_root(root, path, const.O_PATH | os.O_DIRECTORY)
         if mount.filesystem_type(place) != _TMPFS_MAGIC:
             raise OSError(22, "it is no tmpfs any more")
-        return mount.clone_tree("", recursive=False, directory=place)
+        return (mount.clone_tree("", recursive=False, directory=place),)
 
     try:
-        return _made(lambda: (copy(),), f"cannot share /dev/shm of {name}")[0]
+        return made(copy, what)[0]
     finally:
         os.close(target)
 
@@ -74,7 +80,7 @@ def secret_files(files: tuple[tuple[SecretWish, bytes], ...], identity: Identity
         return tuple(made)
 
     flags = const.CLONE_NEWNS | (const.CLONE_NEWUSER if identity.uids else 0)
-    return _made(make, "cannot make the container's secrets", flags, identity, len(files))
+    return made(make, "cannot make the container's secrets", flags, identity, len(files))
 
 
 def mapped_root(overlay: Overlay | None, directory: str, place: str, identity: Identity) -> int:
@@ -99,7 +105,7 @@ def mapped_root(overlay: Overlay | None, directory: str, place: str, identity: I
         return (mount.clone_tree("", recursive=False, directory=mount_overlay(overlay, place)),)
 
     try:
-        return _made(make, "cannot map the IDs of the image's layers", const.CLONE_NEWNS)[0]
+        return made(make, "cannot map the IDs of the image's layers", const.CLONE_NEWNS)[0]
     except RuntimeFailure as error:
         hint = "it takes Linux 5.19, and a file system for the store whose IDs can be mapped (ext4, xfs, btrfs)"
         raise Unsupported(error.message, hint) from None
@@ -115,10 +121,10 @@ def _become_owner(identity: Identity) -> None:
     os.setresuid(uid, uid, uid)
 
 
-def _made(
+def made(
     make: Callable[[], tuple[int, ...]], what: str, flags: int = 0, owner: Identity | None = None, most: int = 1
 ) -> tuple[int, ...]:
-    """Return the descriptors that `make` returns in a process that nobody can look into, in new namespaces of the kinds `flags`.
+    """Return the `most` descriptors that `make` returns in a process that nobody can look into, in new namespaces of the kinds `flags`.
 
     Raises RuntimeFailure.
     """

@@ -59,9 +59,15 @@ def make(
             container = _container(config, image)
             if replace:
                 _remove_named(paths, images, container.name)
-            if config.namespaces.user.startswith("auto"):
-                return _put_with_ids(paths, images, container, ticket)
-            return _put(paths, images, container, ticket)
+            put = _put_with_ids if config.namespaces.user.startswith("auto") else _put
+            if image.defaults.volumes or any(one.kind == "volume" for one in config.mounts):
+                from cratebox.engine import volume_mounts
+                from cratebox.engine.volumes import Volumes
+
+                volumes = Volumes(paths, images.identity)
+                container = volume_mounts.named(volumes, container)
+                return volume_mounts.make_with(volumes, container, lambda whole: put(paths, images, whole, ticket))
+            return put(paths, images, container, ticket)
     except BaseException:
         if cidfile:
             os.unlink(cidfile)

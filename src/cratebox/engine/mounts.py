@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import os.path
 
-from cratebox.engine.words import boolean, shown, size
-from cratebox.errors import InvalidValue, Unsupported
+from cratebox.engine.words import shown, size
+from cratebox.errors import InvalidValue
 from cratebox.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
-_BIND_OPTIONS = (*_PROPAGATION, "bind", "rbind", "noexec", "nosuid", "nodev")
+_OPPOSITES = ({"ro", "rw"}, {"exec", "noexec"}, {"suid", "nosuid"}, {"dev", "nodev"}, {"copy", "nocopy"})
+BIND_OPTIONS = (*_PROPAGATION, "bind", "rbind", "exec", "noexec", "suid", "nosuid", "dev", "nodev")
 # What asks for nothing here: crate puts no SELinux label on a process, so content needs none (z, Z); the others are about
 # Docker's virtual machine on other systems.
-_WITHOUT_MEANING = ("z", "Z", "consistent", "cached", "delegated")
+WITHOUT_MEANING = ("z", "Z", "consistent", "cached", "delegated", "default")
+_OF_VOLUME = ("copy", "nocopy")
 _TMPFS_FLAGS = (
     "ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "atime", "noatime", "diratime", "nodiratime",
-    "relatime", "norelatime", "strictatime", "nostrictatime", "sync", "async",
+    "relatime", "norelatime", "strictatime", "nostrictatime", "sync", "async", "tmpcopyup", "notmpcopyup",
 )  # fmt: skip
 _TMPFS_SAFE = ("noexec", "nosuid", "nodev")
-_MOUNT_NAMES = {
-    "src": "source", "dst": "target", "destination": "target", "ro": "readonly", "bind-propagation": "propagation",
-}  # fmt: skip
-_MOUNT_FLAGS = ("readonly", "bind-nonrecursive")
-_MOUNT_KEYS = ("type", "source", "target", "propagation", "tmpfs-size", "tmpfs-mode", "consistency", *_MOUNT_FLAGS)
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_NAME = _LETTERS | frozenset("_.-")
+_LONGEST_NAME = 255  # characters: it is that of a directory
 
 
 class MountWish(Record):
-    """A directory, a file or an empty file system that the container sees at `target` (absolute).
+    """A directory, a file, a volume or an empty file system that the container sees at `target` (absolute).
 
-    `kind` is "bind" or "tmpfs". `make_source`: a missing `source` is made, as a directory (-v does that, --mount does not).
+    `kind` is "bind", "volume" or "tmpfs". `make_source`: a missing `source` is made, as a directory (-v does that, --mount does not).
     `options` are mount options in the words of mount(8); for a tmpfs they are complete, Docker's noexec, nosuid and nodev
-    among them, and `source` is empty.
+    among them, and `source` is empty. `chown`: what is there is given to the container's user. `idmap`: the IDs of what is there
+    are mapped, "container" as the container's own are, else as the words of idmap= say.
+
+    Of a volume `source` is its name, empty for one that is `anonymous` and not made yet. `copy`: where it is empty it begins with
+    what the image has there. `subpath`: a directory or file in it is meant. `labels` and `driver_options` are for making it.
     """
 
     kind: str
@@ -39,54 +47,89 @@ class MountWish(Record):
     read_only: bool = False
     options: tuple[str, ...] = ()
     make_source: bool = False
+    chown: bool = False
+    idmap: str = ""
+    anonymous: bool = False
+    copy: bool = True
+    subpath: str = ""
+    labels: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
+    driver_options: dict[str, str] = {}  # noqa: RUF012  as `labels`
+
+
+def anonymous_volumes(wishes: Iterable[MountWish]) -> tuple[str, ...]:
+    """Return the names of the volumes that nobody has given one: they go with the last container that has them."""
+    return tuple(one.source for one in wishes if one.anonymous and one.source)
+
+
+def check_volume_name(text: str) -> str:
+    """Return `text` where it can be a volume's name, by Docker's rule. Raises InvalidValue."""
+    if not 1 < len(text) <= _LONGEST_NAME or text[0] not in _LETTERS or not _NAME.issuperset(text):
+        hint = f"for a directory write an absolute path, or ./{text}" if "/" in text else None
+        raise InvalidValue(
+            f"not a name for a volume: {shown(text)}",
+            hint or f"2 to {_LONGEST_NAME} letters, digits, _, . and -; the first is a letter or a digit",
+        )
+    return text
 
 
 def parse_volume(text: str, cwd: str) -> MountWish:
-    """Return the bind mount of `-v SOURCE:TARGET[:OPTION,...]`; a SOURCE that begins with a dot is below `cwd`."""
+    """Return the mount of `-v [SOURCE:]TARGET[:OPTION,...]`. A SOURCE that begins with a slash is a path, one with a dot is below
+    `cwd`, any other is the name of a volume; without one it is a volume without a name.
+    """
     parts = text.split(":")
-    if len(parts) == 1:
-        raise Unsupported(
-            f"no source in -v {shown(text)}: volumes without a name are not there yet", "write SOURCE:TARGET, or use --tmpfs"
-        )
+    if len(parts) == 1 and text:
+        return MountWish(kind="volume", source="", target=target_of(text), anonymous=True)
     if len(parts) > 3 or not all(parts):
         raise InvalidValue(f"not a volume: {shown(text)}", "write SOURCE:TARGET or SOURCE:TARGET:ro")
-    read_only, options = _bind_options(text, parts[2] if len(parts) == 3 else "")
-    return MountWish(
-        kind="bind",
-        source=_source(parts[0], cwd),
-        target=_target(parts[1]),
-        read_only=read_only,
-        options=options,
-        make_source=True,
-    )
+    target, words = target_of(parts[1]), parts[2].split(",") if len(parts) == 3 else []
+    if not parts[0].startswith(("/", ".")):
+        wish = MountWish(kind="volume", source=check_volume_name(parts[0]), target=target)
+    else:
+        wish = MountWish(kind="bind", source=bind_source(parts[0], cwd), target=target, make_source=True)
+    return with_options(f"-v {shown(text)}", wish, words)
 
 
-def _bind_options(text: str, words: str) -> tuple[bool, tuple[str, ...]]:
-    given = words.split(",") if words else []
-    options = tuple(word for word in given if word in _BIND_OPTIONS)
+def with_options(what: str, wish: MountWish, given: list[str]) -> MountWish:
+    """Return a bind mount or a volume with the options of -v; `what` is named in errors. Raises InvalidValue."""
+    options: tuple[str, ...] = wish.options
     for word in given:
-        if word not in ("ro", "rw", *_BIND_OPTIONS, *_WITHOUT_MEANING):
-            raise InvalidValue(f"-v {shown(text)}: no such option: {shown(word)}", "ro, rw, noexec, nosuid, nodev, rslave, ...")
-    if {"ro", "rw"} <= set(given) or len([word for word in options if word in _PROPAGATION]) > 1:
-        raise InvalidValue(f"-v {shown(text)}: the options contradict each other")
-    return "ro" in given, options
+        if word in BIND_OPTIONS:
+            options = (*options, word)
+        elif word == "U":
+            wish = wish.replace(chown=True)
+        elif word == "idmap" or word.startswith("idmap="):
+            wish = wish.replace(idmap=word[6:] or "container")
+            if wish.idmap != "container":
+                from cratebox.engine.idmap_words import parse
+
+                parse(wish.idmap)
+        elif word not in ("ro", "rw", *WITHOUT_MEANING, *(_OF_VOLUME if wish.kind == "volume" else ())):
+            raise InvalidValue(
+                f"{what}: no such option: {shown(word)}",
+                "nocopy makes sense for volumes alone"
+                if word in _OF_VOLUME
+                else "ro, rw, noexec, nosuid, nodev, rslave, U, idmap, ...",
+            )
+    contrary = any(pair <= {*given, *options} for pair in _OPPOSITES)
+    if contrary or len([word for word in options if word in _PROPAGATION]) > 1 or {"bind", "rbind"} <= set(options):
+        raise InvalidValue(f"{what}: the options contradict each other")
+    if "ro" in given:
+        wish = wish.replace(read_only=True)
+    if "nocopy" in given:
+        wish = wish.replace(copy=False)
+    return wish.replace(options=options) if options else wish
 
 
-def _source(text: str, cwd: str) -> str:
-    """-v takes a word without a slash for the name of a volume."""
-    if not text.startswith(("/", ".")):
-        raise Unsupported(f"no volume {shown(text)}: named volumes are not there yet", f"for a directory write ./{text}")
-    return _bind_source(text, cwd)
-
-
-def _bind_source(text: str, cwd: str) -> str:
+def bind_source(text: str, cwd: str) -> str:
+    """Return the absolute path of a source on this machine. Raises InvalidValue."""
     path = text if text.startswith("/") else f"{cwd}/{text}"
     if "\0" in path:
         raise InvalidValue(f"not a path: {shown(text)}")
     return _clean(path)
 
 
-def _target(text: str) -> str:
+def target_of(text: str) -> str:
+    """Return the path of a mount in the container. Raises InvalidValue."""
     if not text.startswith("/") or "\0" in text:
         raise InvalidValue(f"not a path in the container: {shown(text)}", "it is absolute: begins with /")
     path = _clean(text)
@@ -100,71 +143,20 @@ def _clean(path: str) -> str:
 
 
 def parse_mount(text: str, cwd: str) -> MountWish:
-    """Return the mount of `--mount type=bind|tmpfs,source=..,target=..[,readonly]...`, a line of CSV as Docker reads it."""
-    given = {}
-    for field in _fields(text):
-        key, equals, value = field.partition("=")
-        key = _MOUNT_NAMES.get(key, key)
-        if key.startswith("volume-"):
-            raise Unsupported(f"--mount {shown(text)}: named volumes are not there yet", "type=bind or type=tmpfs")
-        if key not in _MOUNT_KEYS or not (equals or key in _MOUNT_FLAGS):
-            raise InvalidValue(f"--mount {shown(text)}: no such field: {shown(field)}", "fields: " + ", ".join(_MOUNT_KEYS))
-        given[key] = value if equals else "true"
-    return _mount(text, given, cwd)
+    """Return the mount of `--mount type=volume|bind|tmpfs,source=..,target=..[,readonly]...`, see mount_words.py."""
+    from cratebox.engine import mount_words
 
-
-def _fields(text: str) -> list[str]:
-    if '"' not in text:
-        return text.split(",")
-    import csv
-
-    try:
-        (row,) = csv.reader([text], strict=True)
-    except (csv.Error, ValueError):
-        raise InvalidValue(f"--mount {shown(text)} is no line of CSV", 'quote a whole field: "source=/a,b",target=/c') from None
-    return row
-
-
-def _mount(text: str, given: dict[str, str], cwd: str) -> MountWish:
-    kind = given.get("type", "volume")
-    if kind not in ("bind", "tmpfs"):
-        raise Unsupported(
-            f"--mount {shown(text)}: no type {shown(kind)}: named volumes are not there yet", "type=bind or type=tmpfs"
-        )
-    foreign = [key for key in given if key.startswith(("bind-", "propagation") if kind == "tmpfs" else "tmpfs-")]
-    if foreign or (kind == "tmpfs" and "source" in given):
-        raise InvalidValue(f"--mount {shown(text)}: {(foreign or ['source'])[0]} is not for type={kind}")
-    for key in ("target", "source")[: 2 if kind == "bind" else 1]:
-        if not given.get(key):
-            raise InvalidValue(f"--mount {shown(text)}: {key} is missing", f"add {key}=/PATH")
-    read_only = boolean(given.get("readonly", "false"), "readonly of --mount")
-    if kind == "tmpfs":
-        words = [f"{key[6:]}={given[key]}" for key in ("tmpfs-size", "tmpfs-mode") if key in given]
-        return _tmpfs(given["target"], ["ro", *words] if read_only else words)
-    return MountWish(
-        kind="bind",
-        source=_bind_source(given["source"], cwd),
-        target=_target(given["target"]),
-        read_only=read_only,
-        options=_mount_options(given),
-    )
-
-
-def _mount_options(given: dict[str, str]) -> tuple[str, ...]:
-    propagation = given.get("propagation")
-    if propagation is not None and propagation not in _PROPAGATION:
-        raise InvalidValue(f"no such propagation: {shown(propagation)}", ", ".join(_PROPAGATION))
-    alone = boolean(given.get("bind-nonrecursive", "false"), "bind-nonrecursive of --mount")
-    return (*(("bind",) if alone else ()), *((propagation,) if propagation else ()))
+    return mount_words.parse(text, cwd)
 
 
 def parse_tmpfs(text: str) -> MountWish:
     """Return the mount of `--tmpfs TARGET[:OPTION,...]`: size=64m, mode=1777, uid=, gid=, ro, exec, ..."""
     target, _, words = text.partition(":")
-    return _tmpfs(target, words.split(",") if words else [])
+    return tmpfs(target, words.split(",") if words else [])
 
 
-def _tmpfs(target: str, words: list[str]) -> MountWish:
+def tmpfs(target: str, words: list[str]) -> MountWish:
+    """Return an empty file system at `target` with the options of --tmpfs. Raises InvalidValue."""
     options = []
     for word in words:
         key, equals, value = word.partition("=")
@@ -174,8 +166,8 @@ def _tmpfs(target: str, words: list[str]) -> MountWish:
             options.append(_tmpfs_value(key, value))
     # Docker's defaults: what is written to a tmpfs is not run, unless `exec` says so.
     defaults = [safe for safe in _TMPFS_SAFE if safe not in options and safe[2:] not in options]
-    rest = [word for word in options if word not in ("ro", "rw")]
-    return MountWish(kind="tmpfs", source="", target=_target(target), read_only="ro" in options, options=(*defaults, *rest))
+    rest = [word for word in options if word not in ("ro", "rw", "notmpcopyup")]
+    return MountWish(kind="tmpfs", source="", target=target_of(target), read_only="ro" in options, options=(*defaults, *rest))
 
 
 def _tmpfs_value(key: str, value: str) -> str:

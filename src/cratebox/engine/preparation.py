@@ -23,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.engine.images import Images
     from cratebox.engine.joined import Joined
+    from cratebox.engine.volume_filling import Starting
+    from cratebox.engine.volume_mounts import Located
     from cratebox.image.progress import Progress
     from cratebox.network.model import Reservation
     from cratebox.runtime.spec import Spec
@@ -54,6 +56,7 @@ class Prepared(Record):
     streams: Streams
     network: Reservation | None = None
     ports: tuple[int, ...] = ()
+    volumes: tuple[Starting, ...] = ()
 
 
 def prepare_mounts(config: ContainerConfig) -> None:
@@ -84,6 +87,10 @@ def prepare(start: Start, there: Streams | None = None) -> Prepared:
     if start.command:
         config = config.replace(command=start.command)
     _check_capabilities(start.identity, config)
+    volumes = _volumes(start, config)
+    if volumes:
+        config = volumes.config
+    prepare_mounts(config)
     joined = _joined(start, config)
     ports: tuple[int, ...] = ()
     try:
@@ -96,7 +103,10 @@ def prepare(start: Start, there: Streams | None = None) -> Prepared:
         streams.close(*ports)
         give_back(start)
         raise
-    return Prepared(wish.replace(stdio=there.stdio), there, network, ports)
+    if volumes:
+        wish = wish.replace(binds=volumes.binds)
+    starting = volumes.starting if volumes else ()
+    return Prepared(wish.replace(stdio=there.stdio), there, network, ports, starting)
 
 
 def _reserved(start: Start) -> tuple[Reservation | None, tuple[int, ...]]:
@@ -114,6 +124,15 @@ def give_back(start: Start) -> None:
         from cratebox.engine import connections
 
         connections.release(start.paths, start.identity.rootless, start.container.id)
+
+
+def _volumes(start: Start, config: ContainerConfig) -> Located | None:
+    """Return where the volumes of the container are; None where it has none, as many."""
+    if not any(one.kind == "volume" for one in config.mounts):
+        return None
+    from cratebox.engine import id_ranges, volume_mounts
+
+    return volume_mounts.located(start.paths, id_ranges.of_container(start.identity, start.container), start.container, config)
 
 
 def _make_state_directory(paths: Paths, identity: str) -> None:
@@ -143,6 +162,10 @@ def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | No
     if not spec.process.args[0]:
         raise CommandNotFound('exec: "": executable file not found in $PATH')
     validate.validate(spec)
+    if any(one.chown for one in config.mounts):
+        from cratebox.engine import volume_mounts
+
+        volume_mounts.give_to_user(identity, config, spec)
     try:
         if not facts.files_from:
             hostfiles.write(where, names_of(config, facts.hostname, start.identity.rootless, network))
@@ -167,14 +190,7 @@ def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | No
         spec, secrets = secret_mounts.give(start.paths, identity, config.secrets, spec)
         trees |= secrets
     return Wish(
-        spec=spec,
-        bundle=where,
-        trees=trees,
-        held=joined.fds if joined else (),
-        overlay=overlay,
-        filter=filter_,
-        directories=_volumes(container),
-        also=also,
+        spec=spec, bundle=where, trees=trees, held=joined.fds if joined else (), overlay=overlay, filter=filter_, also=also
     )
 
 
@@ -194,12 +210,6 @@ def names_of(config: ContainerConfig, hostname: str, rootless: bool, network: Re
 
         return host_names.connected(names, network, rootless)
     return names
-
-
-def _volumes(container: records.Container) -> tuple[str, ...]:
-    """Return the image's VOLUMEs, which its programs expect to be there; volumes of their own they are not yet."""
-    taken = {one.target for one in container.config.mounts}
-    return tuple(path for path in container.defaults.volumes if path[:1] == "/" and path not in taken and "\0" not in path)
 
 
 def _check_capabilities(identity: Identity, config: ContainerConfig) -> None:

@@ -1,4 +1,4 @@
-"""`crate system prune`, `container prune`, `image prune`: removing what nobody needs.
+"""`crate system prune`, `container prune`, `image prune`, `volume prune`: removing what nobody needs.
 
 Nothing that a living command uses is removed: a container whose lock somebody has, an image that a container is made of, anything
 of the store while a pull, a commit or the making of a container holds it.
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cratebox.engine.images import Images
+    from cratebox.engine.volumes import Volumes
     from cratebox.image.store import StoredImage
 
 
@@ -56,6 +57,7 @@ class Pruned(Record):
     images: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
     freed: int = 0
     deferred: bool = False
     failed: tuple[str, ...] = ()
@@ -110,6 +112,25 @@ def images(paths: Paths, images: Images, filters: Filters, every: bool) -> Prune
     return Pruned(images=lines, freed=removed.freed, deferred=removed.deferred)
 
 
+def volumes(store: Volumes, filters: Filters, every: bool) -> Pruned:
+    """Remove the volumes that no container has and that nobody has named, or `every` one. Raises StorageError."""
+    users = store.users()
+    found = [one for one in store.list() if one.name not in users and (every or one.anonymous)]
+    found = [one for one in found if filters.take(one.created, one.labels)]
+    gone, freed, failed = [], 0, []
+    for one, size in zip(found, store.sizes(found), strict=True):
+        try:
+            if store.remove(one.name, force=True):
+                gone.append(one.name)
+                freed += size
+        except Conflict:
+            continue  # a container was made with it meanwhile
+        except StorageError as error:
+            failed.append(error.message)
+    events.emit(store.paths, "volume", "prune", "", {"reclaimed": str(freed)})
+    return Pruned(volumes=tuple(gone), freed=freed, failed=tuple(failed))
+
+
 def _check_known(paths: Paths) -> None:
     """What a container is made of stands in its record. Raises StorageError where that is damaged and the container lives."""
     for identity in records.identities(paths):
@@ -135,9 +156,16 @@ def _familiar(name: str) -> str:
         return name
 
 
-def everything(paths: Paths, store: Images, filters: Filters, every: bool) -> Pruned:
-    """Remove containers, then images, then what killed commands have left. A damaged store keeps its images. Raises StorageError."""
+def everything(paths: Paths, store: Images, filters: Filters, every: bool, with_volumes: bool = False) -> Pruned:
+    """Remove containers, then volumes without a name where these are meant as well, then images, then what killed commands have left.
+    A damaged store keeps its images. Raises StorageError.
+    """
     first = containers(paths, store, filters)
+    third = Pruned()
+    if with_volumes:
+        from cratebox.engine.volumes import Volumes
+
+        third = volumes(Volumes(paths, store.identity), filters, every=False)
     try:
         second = images(paths, store, filters, every)
     except StorageError as error:
@@ -146,7 +174,8 @@ def everything(paths: Paths, store: Images, filters: Filters, every: bool) -> Pr
         containers=first.containers,
         images=second.images,
         leftovers=tuple(leftovers.clear(paths, store)),
-        freed=first.freed + second.freed,
+        volumes=third.volumes,
+        freed=first.freed + second.freed + third.freed,
         deferred=second.deferred,
-        failed=(*first.failed, *second.failed),
+        failed=(*first.failed, *second.failed, *third.failed),
     )

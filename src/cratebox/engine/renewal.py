@@ -5,7 +5,7 @@ from __future__ import annotations
 from cratebox.engine import records, streams
 from cratebox.engine.images import Images
 from cratebox.engine.launch import watch_of
-from cratebox.engine.preparation import Start, prepare, prepare_mounts
+from cratebox.engine.preparation import Start, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ def renewed(watch: Watch) -> Watch:
     container = records.load(which.paths, which.id)
     images = Images(which.paths, which.owner)
     start = Start(which.paths, which.owner, images, container, watch.lock)
-    prepare_mounts(container.config)
     prepared = prepare(
         start.replace(layers=images.layer_directories(container)), streams.same(watch.stdin, watch.output, watch.holds)
     )

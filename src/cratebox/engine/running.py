@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cratebox.engine.dialogue import Watch
     from cratebox.engine.holding import Holds
     from cratebox.engine.loop import Loop
+    from cratebox.engine.volume_filling import Filling
     from cratebox.runtime.spec import Spec
     from cratebox.runtime.wish import Wish
 
@@ -99,12 +100,19 @@ class Run:
             self._be_strange()
 
     def _create(self, meanwhile: Callable[[], None], before: Callable[[], None]) -> runtime.Created:
-        wish = self._with_cgroup(self.watch.wish)
+        wish, volumes = self._with_cgroup(self.watch.wish), self._volumes()
         if self._shown_namespaces:
             wish = wish.replace(tell_namespaces=True)
+        if volumes:
+            wish = wish.replace(binds=volumes.binds, trees={**wish.trees, **volumes.hand_over()})
         who = wish.spec.process
         assert who
-        created = runtime.begin(wish)
+        try:
+            created = runtime.begin(wish)
+        except BaseException:
+            if volumes:
+                volumes.abandon()
+            raise
         self.cgroup = created.cgroup
         try:
             for fd in (*wish.stdio, *wish.held):
@@ -115,12 +123,16 @@ class Run:
             self._connect(created)
             log = self._log()
             runtime.await_ready(created)
+            if volumes:
+                volumes.settle()
             self.console = created.console
             self._turn_pump(log)
             before()
             runtime.start(created, who.args[0])
         except BaseException:
             runtime.end(created)
+            if volumes:
+                volumes.abandon()
             raise
         return created
 
@@ -153,6 +165,15 @@ class Run:
             for fd in self.watch.ports:
                 os.close(fd)
             self.watch = self.watch.replace(ports=())
+
+    def _volumes(self) -> Filling | None:
+        """Return what has to be done with volumes until the container is ready; None where it has none."""
+        if not self.watch.volumes:
+            return None
+        from cratebox.engine.volume_filling import Filling
+
+        which = self.watch.container
+        return Filling(which.paths, self.watch.volumes, self.watch.wish.binds)
 
     def _turn_pump(self, log: LogWriter | None) -> None:
         if self.console >= 0:

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cratebox.engine.idmaps import Identity
     from cratebox.engine.images import Images
 
 _WITHIN = const.RESOLVE_BENEATH | const.RESOLVE_NO_SYMLINKS | const.RESOLVE_NO_XDEV
@@ -42,7 +43,7 @@ class ContainerSize(Record):
 def of_containers(paths: Paths, images: Images, containers: Sequence[Container | ContainerStatus]) -> dict[str, ContainerSize]:
     """Return the size of each container, by ID; what cannot be read, or is being removed, counts as nothing. Raises StorageError."""
     own = {one.id: _own(paths, one.id) for one in containers}
-    written = _written(images, [own[one.id] for one in containers])
+    written = trees(images.identity, [own[one.id] for one in containers])
     layers = _image_sizes(images)
     return {
         one.id: ContainerSize(
@@ -80,15 +81,16 @@ def log_size(where: str) -> int:
     return total
 
 
-def _written(images: Images, directories: list[str]) -> list[int]:
+def trees(identity: Identity, directories: Sequence[str]) -> list[int]:
     """Return the size of each tree. Without root, what this user may not enter takes his user namespace, once for them all."""
     found = [tree_size(directory) for directory in directories]
-    if images.identity.rootless and any(size is None for size in found):
+    if identity.rootless and any(size is None for size in found):
+        from cratebox.engine.userspace import runner
 
         def work() -> bytes:
             return " ".join(str(tree_size(directory) or 0) for directory in directories).encode()
 
-        return [int(word) for word in across.call(images.run_inside, work).split()]
+        return [int(word) for word in across.call(runner(identity), work).split()]
     return [size or 0 for size in found]
 
 

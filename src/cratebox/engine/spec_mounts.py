@@ -6,7 +6,7 @@ Pure: where there is none, or no right to one, the facts of the host say so.
 from __future__ import annotations
 
 from cratebox.engine.config import shares
-from cratebox.runtime.spec import Mount
+from cratebox.runtime.spec import IDMapping, Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,19 +27,13 @@ def mounts_of(config: ContainerConfig, host: Host, directory: str) -> tuple[Moun
     """Return all mounts of a container whose files (hosts, ...) are in `directory`."""
     reaper = (Mount(INIT_PLACE, "bind", host.init, ("bind", "ro", "nosuid", "nodev")),) if host.init else ()
     secrets = [Mount(one.target, "bind", "secret", _OF_SECRET) for one in config.secrets if one.kind == "mount"]
-    return (
-        *_system_mounts(config, host),
-        *reaper,
-        *_file_mounts(config, host, directory),
-        *host.added.mounts,
-        *secrets,
-        *user_mounts(config.mounts),
-    )
+    own = [*_file_mounts(config, host, directory), *host.added.mounts, *secrets]
+    return (*_system_mounts(config, host), *reaper, *in_order(own, config.mounts))
 
 
-def user_mounts(wishes: Iterable[MountWish]) -> list[Mount]:
-    """Return the mounts that the user wants, each behind those that it lies in."""
-    return sorted(map(_user_mount, wishes), key=lambda one: one.destination.count("/"))
+def in_order(own: Iterable[Mount], wishes: Iterable[MountWish]) -> list[Mount]:
+    """Return mounts of crate's and those that the user wants, each behind those that it lies in: /etc before /etc/hosts."""
+    return sorted([*own, *map(_user_mount, wishes)], key=lambda one: one.destination.count("/"))
 
 
 def _user_mount(one: MountWish) -> Mount:
@@ -50,7 +44,20 @@ def _user_mount(one: MountWish) -> Mount:
         words = ("rbind", *words)
     if not any(word.lstrip("r") in {"private", "shared", "slave"} for word in words):
         words = (*words, "rprivate")
-    return Mount(one.target, "bind", one.source, words + (("rro",) if one.read_only else ()))
+    if one.read_only:
+        words = (*words, "rro")
+    if not one.idmap:
+        return Mount(one.target, "bind", one.source, words)
+    users, groups = _mappings(one.idmap)
+    return Mount(one.target, "bind", one.source, (*words, "idmap"), users, groups)
+
+
+def _mappings(words: str) -> tuple[tuple[IDMapping, ...], tuple[IDMapping, ...]]:
+    if words == "container":
+        return (), ()
+    from cratebox.engine.idmap_words import parse
+
+    return parse(words)
 
 
 def _system_mounts(config: ContainerConfig, host: Host) -> tuple[Mount, ...]:

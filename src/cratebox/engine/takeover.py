@@ -20,6 +20,7 @@ from cratebox.engine.client import Client
 from cratebox.engine.config import is_on_networks
 from cratebox.engine.dialogue import Watch
 from cratebox.engine.life import Life
+from cratebox.engine.mounts import anonymous_volumes
 from cratebox.engine.vanishing import Removal, delete_tree
 from cratebox.errors import NotFound, RuntimeFailure, StorageError
 from cratebox.linux import process
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from cratebox.engine.custody import Custody
     from cratebox.engine.guardian import Ward
     from cratebox.engine.sleeping import Sleep
+    from cratebox.engine.volume_filling import Starting
     from cratebox.network.model import Reservation
     from cratebox.paths import Paths
 
@@ -63,6 +65,9 @@ def _finish_removal(ward: Ward) -> None:
     gone = f"{ward.paths.containers}/.removing-{ward.id}"
     owner = idmaps.own()
     lost.remove_cgroup(gone, ward.id, owner.rootless)
+    from cratebox.engine import leftovers
+
+    leftovers.remove_volumes(ward.paths, owner, gone)
     delete_tree(owner, gone)
 
 
@@ -93,11 +98,13 @@ def _watch(ward: Ward) -> Watch:
     container = records.load(ward.paths, ward.id)
     where = records.directory(ward.paths, ward.id)
     spec = record_file.read(where + "/config.json", Spec)
+    gone = anonymous_volumes(container.config.mounts) if container.config.remove else ()
     return Watch(
-        container=Removal(ward.paths, idmaps.own(), container.id, container.name, events.of_container(container)),
+        container=Removal(ward.paths, idmaps.own(), container.id, container.name, events.of_container(container), gone),
         directory=where,
         state_directory=f"{ward.paths.running}/{container.id}",
         wish=Wish(spec or Spec("1.0.0"), where, (-1, -1, -1)),
+        volumes=_volumes(container),
         remove=container.config.remove,
         lock=ward.lock,
         stdin=ward.stdin,
@@ -118,6 +125,19 @@ def _network(paths: Paths, container: records.Container) -> Reservation | None:
     from cratebox.engine import connections
 
     return connections.known(paths, idmaps.own().rootless, container)
+
+
+def _volumes(container: records.Container) -> tuple[Starting, ...]:
+    """Return the volumes that its run has, as far as it matters to tell that it has ended."""
+    if not any(one.kind == "volume" for one in container.config.mounts):
+        return ()
+    from cratebox.engine.volume_filling import Starting
+
+    return tuple(
+        Starting(name=one.source, container=container.id, image="", target=one.target, place="", data="")
+        for one in container.config.mounts
+        if one.kind == "volume"
+    )
 
 
 def _clients(fds: dict[str, int]) -> list[Client]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cratebox.engine import records, sizes
 from cratebox.engine.records import ContainerStatus
+from cratebox.engine.volumes import Volume, Volumes
 from cratebox.errors import NotFound, StorageError
 from cratebox.paths import Paths
 from cratebox.record import Record
@@ -34,6 +35,14 @@ class ContainerUsage(Record):
     size: sizes.ContainerSize
 
 
+class VolumeUsage(Record):
+    """A volume, how many containers have it, and the bytes of its files."""
+
+    volume: Volume
+    links: int
+    size: int
+
+
 class Row(Record):
     """A line of the table; sizes in bytes."""
 
@@ -49,6 +58,7 @@ class Usage(Record):
 
     images: tuple[ImageUsage, ...]
     containers: tuple[ContainerUsage, ...]
+    volumes: tuple[VolumeUsage, ...]
     rows: tuple[Row, ...]
 
 
@@ -62,13 +72,21 @@ def measure(paths: Paths, images: Images) -> Usage:
     kept = {diff_id for image in stored if image.id in users for diff_id in image.layers}
     free = sum(size for diff_id, size in layers.items() if diff_id not in kept)
     blobs = images.store.blob_usage(images.used())
+    volumes = _volumes(paths, images)
     return Usage(
         each,
         containers,
+        volumes,
         (
             Row("Images", len(each), sum(one.containers > 0 for one in each), sum(layers.values()), free),
             _row("Containers", containers, lambda one: one.size.written),
-            Row("Local Volumes", 0, 0, 0, 0),
+            Row(
+                "Local Volumes",
+                len(volumes),
+                sum(one.links > 0 for one in volumes),
+                sum(one.size for one in volumes),
+                sum(one.size for one in volumes if not one.links),
+            ),
             Row("Build Cache", 0, 0, 0, 0),
             _row("Container Logs", containers, lambda one: one.size.log),
             Row("Image Blobs", *blobs),
@@ -81,6 +99,14 @@ def _image(image: StoredImage, stored: Sequence[StoredImage], layers: dict[str, 
     own = dict.fromkeys(image.layers)
     shared = sum(layers[diff_id] for diff_id in own if diff_id in elsewhere)
     return ImageUsage(image, shared, sum(layers[diff_id] for diff_id in own) - shared, containers)
+
+
+def _volumes(paths: Paths, images: Images) -> tuple[VolumeUsage, ...]:
+    store = Volumes(paths, images.identity)
+    found, users = store.list(), store.users()
+    return tuple(
+        VolumeUsage(one, len(users.get(one.name, ())), size) for one, size in zip(found, store.sizes(found), strict=True)
+    )
 
 
 def _containers(paths: Paths, images: Images) -> tuple[ContainerUsage, ...]:

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+WITH_VOLUMES = "/with-volumes"  # a mark in its directory: its volumes are to go with it (rm -v)
+
+
 class Removal(Record):
     """What goes: the container `id`, whose `name` is empty where its record is damaged, of the user `owner`.
 
-    `attributes` are those of its events.
+    `attributes` are those of its events; `volumes` go along where no other container has them.
     """
 
     paths: Paths
@@ -27,6 +30,7 @@ class Removal(Record):
     id: str
     name: str
     attributes: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
+    volumes: tuple[str, ...] = ()
 
 
 def vanish(which: Removal) -> Callable[[], None]:
@@ -52,7 +56,24 @@ def vanish(which: Removal) -> Callable[[], None]:
     except StorageError:
         pass  # the container is gone already, and its ID never comes again
     events.emit(paths, "container", "destroy", which.id, which.attributes)
+    if which.volumes:
+        return _with_volumes(which, gone)
     return lambda: delete_tree(which.owner, gone)
+
+
+def _with_volumes(which: Removal, gone: str) -> Callable[[], None]:
+    """While the container's files are there, it is known that its volumes are to go: see leftovers.py."""
+    from cratebox.engine.volumes import Volumes
+
+    volumes = Volumes(which.paths, which.owner)
+    hidden = volumes.hide_unused(which.volumes)
+
+    def delete() -> None:
+        for path in hidden:
+            volumes.delete(path)
+        delete_tree(which.owner, gone)
+
+    return delete
 
 
 def delete_tree(owner: Identity, path: str) -> None:

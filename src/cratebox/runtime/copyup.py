@@ -28,18 +28,23 @@ def copy_directory(source: int, target: int, keep_top: bool) -> None:
 
 
 def _copy(source: int, target: int, seen: dict[tuple[int, int], str], top: int, path: str = "") -> None:
-    if path.count("/") > _DEEPEST:  # each level costs descriptors, and an image may have any number of them
-        raise OSError(_ENAMETOOLONG, f"more than {_DEEPEST} directories in each other")
+    check_depth(path)
     reading = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)
     writing = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target)
     try:
         for name in os.listdir(reading):
             _entry(reading, writing, name, seen, top, path + name)
-        _attributes(reading, writing)
-        _identity(writing, os.fstat(reading))
+        attributes(reading, writing)
+        identity(writing, os.fstat(reading))
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def check_depth(path: str) -> None:
+    """Raise OSError for a path too deep: each level costs descriptors, and an image may have any number of them."""
+    if path.count("/") > _DEEPEST:
+        raise OSError(_ENAMETOOLONG, f"more than {_DEEPEST} directories in each other")
 
 
 def _entry(reading: int, writing: int, name: str, seen: dict[tuple[int, int], str], top: int, path: str) -> None:
@@ -74,14 +79,19 @@ def _file(held: int, writing: int, name: str, info: os.stat_result) -> None:
     reading = os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_CLOEXEC)
     made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=writing)
     try:
-        while part := os.read(reading, _CHUNK):
-            while part:
-                part = part[os.write(made, part) :]
-        _identity(made, info)
-        _attributes(reading, made)
+        content(reading, made)
+        identity(made, info)
+        attributes(reading, made)
     finally:
         os.close(reading)
         os.close(made)
+
+
+def content(reading: int, made: int) -> None:
+    """Copy what one descriptor gives to another. Raises OSError."""
+    while part := os.read(reading, _CHUNK):
+        while part:
+            part = part[os.write(made, part) :]
 
 
 def _node(held: int, writing: int, name: str, info: os.stat_result) -> None:
@@ -96,14 +106,15 @@ def _node(held: int, writing: int, name: str, info: os.stat_result) -> None:
     os.utime(name, ns=(info.st_atime_ns, info.st_mtime_ns), dir_fd=writing, follow_symlinks=False)
 
 
-def _identity(fd: int, info: os.stat_result) -> None:
+def identity(fd: int, info: os.stat_result) -> None:
+    """Give what `fd` refers to the owner, mode and times of `info`. Raises OSError."""
     os.fchown(fd, info.st_uid, info.st_gid)
     os.fchmod(fd, stat.S_IMODE(info.st_mode))
     os.utime(fd, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
-def _attributes(reading: int, made: int) -> None:
-    """A tmpfs takes user.* since Linux 6.6, and trusted.* of root alone: those that it does not take stay behind."""
+def attributes(reading: int, made: int) -> None:
+    """Copy extended attributes. A tmpfs takes user.* since Linux 6.6, and trusted.* of root alone: those that it does not take stay behind. Raises OSError."""
     for name in os.listxattr(reading):
         try:
             os.setxattr(made, name, os.getxattr(reading, name))

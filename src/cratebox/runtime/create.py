@@ -110,15 +110,18 @@ def _fork(wish: Wish, ours: _socket.socket, theirs: _socket.socket) -> tuple[int
     label = program.labelling(wish.spec.process)
     stub_fd, hook_stub, trees = stub.sealed(stub.build(report, *late_filter, label=label)), -1, {}
     given = {n: wish.trees[one.destination] for n, one in enumerate(wish.spec.mounts) if one.destination in wish.trees}
+    binds = {n: wish.binds[one.destination] for n, one in enumerate(wish.spec.mounts) if one.destination in wish.binds}
+    if binds:
+        from cratebox.runtime import filling  # noqa: F401  init cannot import any more
     try:
         if wish.spec.hooks and wish.spec.hooks.start_container:
             hook_stub = stub.sealed(stub.build(-1, *late_filter, label=label))
         if mount_options.need_sources(wish.spec, os.geteuid() == 0):
             from cratebox.runtime import sources
 
-            trees = sources.open_sources(wish.spec)
+            trees = sources.open_sources(wish.spec, binds)
         order = _order(wish, theirs, report, (stub_fd, hook_stub), trees)
-        order = order.replace(given=given, root=wish.trees.get("/", -1))
+        order = order.replace(given=given, root=wish.trees.get("/", -1), binds=binds)
         order = order.replace(program=order.program.replace(label=label)) if label else order
         if wish.spec.linux and wish.spec.linux.sysctl:
             from cratebox.runtime import sysctl
@@ -164,7 +167,6 @@ def _order(wish: Wish, sock: _socket.socket, report: int, stubs: tuple[int, int]
         cgroup=wish.cgroup.directories if wish.cgroup else {},
         cgroup_comes=wish.make_cgroup is not None,
         mount_cgroup=mount_cgroup,
-        directories=wish.directories,
         trees=trees,
         tell_namespaces=wish.tell_namespaces,
         no_pivot=wish.no_pivot,

@@ -15,7 +15,7 @@ from cratebox.record import Record
 from cratebox.runtime import devices, masks, program, rootfs, sync, terminal
 from cratebox.runtime.mounts import Mounter
 from cratebox.runtime.spec import Hooks, Linux, Mount, Process, Spec
-from cratebox.runtime.wish import Overlay
+from cratebox.runtime.wish import Bind, Overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ class RootOrder(Record):
     cgroup: dict[str, str]  # its directories, by hierarchy
     cgroup_comes: bool  # it is being made, and the parent will send where it is and what to join it by
     mount_cgroup: Callable[[int, Mount, dict[str, str], bool, str], None]
-    directories: tuple[str, ...] = ()  # to be made in the root where they are missing
     trees: dict[int, int] = {}  # noqa: RUF012  mounts opened before the fork, see sources.py; never changed
     root: int = -1  # the root, mounted already
     given: dict[int, int] = {}  # noqa: RUF012  mounts that whoever wishes has made; never changed
     tell_namespaces: bool = False
+    binds: dict[int, Bind] = {}  # noqa: RUF012  what the mounts of these numbers are beyond the spec; never changed
     no_pivot: bool = False
     new_userns: bool = False
     hook_state: dict[str, Any] | None = None
@@ -116,9 +116,10 @@ def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tu
     """Mount all, then pivot; return the console's slave and the container's own /dev/null, or -1 for each."""
     root = rootfs.mount_root(spec, order.bundle, order.overlay, order.root)
     null = devices.open_null()
-    mounter = Mounter(root, spec, order.trees, order.given)
+    mounter = Mounter(root, spec, order.trees, order.given, order.binds)
     # The cgroup is being made while we mount; only what shows cgroups has to wait for it, and what fills memory that counts there.
-    first = next((n for n, one in enumerate(spec.mounts) if _needs_cgroup(one)), len(spec.mounts))
+    late = (n for n, one in enumerate(spec.mounts) if _needs_cgroup(one) or n in order.binds)
+    first = next(late, len(spec.mounts))
     mounter.mount(0, first)
     directories = _enter_cgroup(order, linux)
     own = any(namespace.type == "cgroup" for namespace in linux.namespaces)
@@ -128,8 +129,6 @@ def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tu
         devices.make(root, linux.devices)
     own_null = devices.open_own_null(root)
     console = terminal.make(order.program.sock, root, who, bind=True) if who.terminal else -1
-    for path in order.directories:
-        os.close(_make_directory(root, path, "a volume of the image"))
     os.close(_make_directory(root, who.cwd, "working directory"))
     if spec.hooks:
         _run_hooks_of_create(order, spec.hooks)

@@ -10,7 +10,7 @@ import stat
 
 from cratebox.errors import RuntimeFailure
 from cratebox.linux import const, mount
-from cratebox.linux.beneath import open_beneath, open_in_root
+from cratebox.linux.beneath import open_beneath, open_in_root, openat2
 from cratebox.runtime.mount_options import PROPAGATION, SHARED, SLAVE, Options, is_mapped, is_new, place_of, split, words_of_all
 from cratebox.runtime.spec import Mount, Spec
 from cratebox.runtime.targets import check_place, check_proc, open_kernel_place, open_target, path_below, shown
@@ -18,6 +18,8 @@ from cratebox.runtime.targets import check_place, check_proc, open_kernel_place,
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from cratebox.runtime.wish import Bind
 
 # Their place decides what they hide or show, so it must be a directory of that very name.
 _KERNEL_TYPES = ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue")
@@ -29,22 +31,30 @@ _OWN = ("tmpfs", "ramfs", "proc", "devpts")
 _UNLABELLED = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue")
 _HEARING = SLAVE | SHARED
 _MOST_OF_OPTION = 255  # bytes that fsconfig(2) takes for a value
-_EPERM, _EACCES, _ENODEV, _EINVAL, _ENOTDIR, _ELOOP = 1, 13, 19, 22, 20, 40
+_EPERM, _ENOENT, _EACCES, _EXDEV, _ENODEV, _EINVAL, _ENOTDIR, _ELOOP = 1, 2, 13, 18, 19, 22, 20, 40
 
 
 class Mounter:
     """Mounts what `spec` lists, in its order, below the descriptor `root`.
 
     `trees` are mounts that had to be opened before the fork, by their number in the list (sources.py), `given` those that are to be
-    attached as they are.
+    attached as they are, `binds` what some bind mounts are beyond the spec.
     """
 
-    def __init__(self, root: int, spec: Spec, trees: dict[int, int], given: dict[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        root: int,
+        spec: Spec,
+        trees: dict[int, int],
+        given: dict[int, int] | None = None,
+        binds: dict[int, Bind] | None = None,
+    ) -> None:
         self.root = root
         self._mounts = spec.mounts
         self._label = spec.linux.mount_label if spec.linux else ""
         self._trees = trees
         self._given = given or {}
+        self._binds = binds or {}
         self._quiet = not root_hears(spec)
         self._heard = kind_of_all(spec)
         self._changes = "remount" in words_of_all(spec.mounts)
@@ -67,7 +77,7 @@ class Mounter:
                 elif is_new(one):
                     self._new(one)
                 else:
-                    self._bind(one, self._tree(one, number))
+                    self._bind(one, self._tree(one, number), self._binds.get(number))
             except OSError as error:
                 raise _failed(one, error) from None
 
@@ -133,15 +143,19 @@ class Mounter:
         if self._label and one.type == "mqueue":
             os.setxattr(f"/proc/self/fd/{tree}", "security.selinux", os.fsencode(self._label))
 
-    def _bind(self, one: Mount, tree: int) -> None:
+    def _bind(self, one: Mount, tree: int, bind: Bind | None) -> None:
         options, path = split(one), place_of(one)
         try:
             directory = stat.S_ISDIR(os.fstat(tree).st_mode)
-            target, inside, _found = open_target(self.root, path, directory)
+            target, inside, found = open_target(self.root, path, directory)
             try:
                 if stat.S_ISDIR(os.fstat(target).st_mode) != directory:
                     raise _mismatch(one, directory)
                 check_proc(inside, tree, path)
+                if bind and bind.fill and found and directory:
+                    from cratebox.runtime import filling  # create.py has loaded it before the fork
+
+                    filling.fill(target, tree, bind.resume)
                 self._put(tree, one, options, target, inside)
             finally:
                 os.close(target)
@@ -158,7 +172,7 @@ class Mounter:
             tree, kind = os.dup(opened), const.MS_SHARED
         else:
             try:
-                tree, kind = mount.clone_tree(one.source, recursive="rbind" in one.options), self._heard
+                tree, kind = tree_of(one, self._binds.get(number)), self._heard
             except PermissionError as error:
                 # Only the host's root reaches the source. What it has opened comes second, for the flags of a mount that is
                 # copied in a user namespace are locked.
@@ -212,6 +226,36 @@ class Mounter:
             _propagate(tree, options)
         finally:
             os.close(tree)
+
+
+def tree_of(one: Mount, bind: Bind | None) -> int:
+    """Return a copy of the mount at the source of a bind mount, or at a path below that. Raises OSError, RuntimeFailure."""
+    deep = "rbind" in one.options
+    if not bind or not bind.subpath:
+        return mount.clone_tree(one.source, recursive=deep)
+    base = os.open(one.source, const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        place = open_subpath(base, bind.subpath, one)
+    finally:
+        os.close(base)
+    try:
+        return mount.clone_tree("", recursive=deep, directory=place)
+    finally:
+        os.close(place)
+
+
+def open_subpath(base: int, path: str, one: Mount) -> int:
+    """Open `path` below the directory `base`; a symlink may lead anywhere in it, but not out of it. Raises OSError, RuntimeFailure."""
+    try:
+        return openat2(base, path, const.O_PATH, resolve=const.RESOLVE_BENEATH | const.RESOLVE_NO_MAGICLINKS)
+    except OSError as error:
+        if error.errno not in (_ENOENT, _EXDEV, _ENOTDIR, _ELOOP):
+            raise
+        why = "it leads out of it" if error.errno == _EXDEV else str(error.strerror)
+    raise RuntimeFailure(
+        f"cannot mount {shown(path)} of {shown(one.source)} at {shown(one.destination)}: {why}",
+        "a path in a volume must be there before it is mounted",
+    )
 
 
 def _staged(one: Mount, data: tuple[str, ...], target: int) -> int:

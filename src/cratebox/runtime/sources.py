@@ -13,18 +13,25 @@ from cratebox.errors import InvalidValue, RuntimeFailure, Unsupported
 from cratebox.linux import const, mount, userns
 from cratebox.linux.procfs import read_text
 from cratebox.runtime.mount_options import SHARED, is_mapped, is_new
+from cratebox.runtime.mounts import tree_of
 from cratebox.runtime.spec import IDMapping, Linux, Mount, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cratebox.runtime.wish import Bind
 
 _EINVAL, _EPERM = 22, 1
 _Maps = tuple[tuple[IDMapping, ...], tuple[IDMapping, ...]]
 
 
-def open_sources(spec: Spec) -> dict[int, int]:
+def open_sources(spec: Spec, binds: Mapping[int, Bind] | None = None) -> dict[int, int]:
     """Return a descriptor of each bind mount that init could not make, by its number in the spec; nothing is mounted yet.
 
-    Raises RuntimeFailure, Unsupported, InvalidValue; nothing is left open then.
+    `binds` is what some of them are beyond the spec. Raises RuntimeFailure, Unsupported, InvalidValue; nothing is left open then.
     """
-    linux = spec.linux
+    linux, binds = spec.linux, binds or {}
     assert linux
     if linux.mount_label:
         _check_label(linux.mount_label)
@@ -39,9 +46,9 @@ def open_sources(spec: Spec) -> dict[int, int]:
             if is_new(one) or "remount" in one.options:
                 continue
             if is_mapped(one):
-                trees[number] = _mapped(one, linux, spaces, privileged)
+                trees[number] = _mapped(one, linux, spaces, privileged, binds.get(number))
             elif privileged and confined != _is_shared(one):  # in a user namespace nothing of the host's can be shared
-                _open(trees, number, one)
+                _open(trees, number, one, binds.get(number))
     except BaseException:
         for fd in trees.values():
             os.close(fd)
@@ -56,19 +63,15 @@ def _is_shared(one: Mount) -> bool:
     return not SHARED.isdisjoint(one.options)
 
 
-def _open(trees: dict[int, int], number: int, one: Mount) -> None:
+def _open(trees: dict[int, int], number: int, one: Mount, bind: Bind | None) -> None:
     """What is not to be had here init will try again, and say so."""
     try:
-        trees[number] = _tree(one)
+        trees[number] = tree_of(one, bind)
     except OSError:
         pass
 
 
-def _tree(one: Mount) -> int:
-    return mount.clone_tree(one.source, recursive="rbind" in one.options)
-
-
-def _mapped(one: Mount, linux: Linux, spaces: dict[_Maps | str, int], privileged: bool) -> int:
+def _mapped(one: Mount, linux: Linux, spaces: dict[_Maps | str, int], privileged: bool, bind: Bind | None) -> int:
     shown = f"{ascii(one.source)[1:-1]} at {ascii(one.destination)[1:-1]}"
     if not privileged:
         raise Unsupported(
@@ -76,7 +79,7 @@ def _mapped(one: Mount, linux: Linux, spaces: dict[_Maps | str, int], privileged
             "the kernel lets an ordinary user map no file system of the host",
         )
     try:
-        tree = _tree(one)
+        tree = tree_of(one, bind)
     except OSError as error:
         raise RuntimeFailure(f"cannot mount {shown}: {error.strerror}") from None
     try:

@@ -28,6 +28,17 @@ class Overlay(Record):
     options: tuple[str, ...] = ()
 
 
+class Bind(Record):
+    """What a bind mount is beyond what a spec can say. `subpath`: not its source is meant but this path below it, out of which no
+    symlink leads. `fill`: a directory that is empty begins with what the root has at the place; `resume`: it is filled by halves, and
+    what is missing is to be added.
+    """
+
+    subpath: str = ""
+    fill: bool = False
+    resume: bool = False
+
+
 class Wish(Record):
     """What to create: a validated spec and what of its surroundings the specification leaves to the caller."""
 
@@ -42,8 +53,8 @@ class Wish(Record):
     # Mounts that are made already and attached nowhere, by their destination among the spec's bind mounts, whose source is not
     # looked at, and the root as "/"; init has them once it has begun, and they are closed here.
     trees: dict[str, int] = {}  # noqa: RUF012  never changed
+    binds: dict[str, Bind] = {}  # noqa: RUF012  by destination, of those that are more than a spec says; never changed
     held: tuple[int, ...] = ()  # descriptors that the spec's /proc/self/fd/N mean
-    directories: tuple[str, ...] = ()  # to be made in the root where they are missing
     also: str = ""  # a second program that must be there, since the first one (a reaper) will execute it
     gate: int = -1  # descriptors of the FIFOs, where another process will start the container
     report: int = -1

@@ -32,10 +32,10 @@ CREATE_FLAGS = (
     Flag("init", help="put a small reaper (catatonit or tini of this machine) before the command", group=PROCESS),
     Flag("stop-signal", metavar="SIGNAL", help="what `crate stop` sends first", group=PROCESS),
     Flag("stop-timeout", metavar="SECONDS", help="how long `crate stop` waits before it kills", group=PROCESS),
-    Flag("volume", "v", "SOURCE:TARGET[:ro]", "mount a directory of this machine; a missing one is made", repeat=True,
-         completes="directory", group=FILES),
-    Flag("mount", metavar="type=bind|tmpfs,...", help="mount with source=, target= and readonly; a missing source is an error",
-         repeat=True, group=FILES),
+    Flag("volume", "v", "[SOURCE:]TARGET[:ro]", "mount a volume by its name, or a directory of this machine; a missing one is made",
+         repeat=True, completes="directory", group=FILES),
+    Flag("mount", metavar="type=volume|bind|tmpfs,...",
+         help="mount with source=, target= and readonly; a missing directory is an error", repeat=True, group=FILES),
     Flag("tmpfs", metavar="TARGET[:OPTIONS]", help="an empty file system in memory, as /run:size=64m,mode=1777", repeat=True,
          group=FILES),
     Flag("read-only", help="let nothing be written to the image's files", group=FILES),
@@ -67,7 +67,6 @@ LATER_FLAGS = (
     "cpu-rt-period", "cpu-rt-runtime", "uidmap", "gidmap", "subuidname", "subgidname",
     "link", "link-local-ip", "pidfile", "runtime", "storage-opt",
     "a/attach",
-    "volume-driver",
 )  # fmt: skip
 
 STORED = """IMAGE is a name in a registry (alpine, ghcr.io/owner/name:tag, name@sha256:...), or oci:DIR[:TAG], oci-archive:FILE,

@@ -21,7 +21,7 @@ COMMAND = Command(
     flags=(
         Flag("since", metavar="TIME", help="also what has happened from then on: a time, or how long ago (10m)"),
         Flag("until", metavar="TIME", help="up to then, and end"),
-        Flag("filter", "f", "NAME=VALUE", "only those: type, event, container, image or label", repeat=True),
+        Flag("filter", "f", "NAME=VALUE", "only those: type, event, container, image, volume or label", repeat=True),
         Flag("format", metavar="TEMPLATE", help="json, or a template as {{.Type}} {{.Action}} {{.Actor.ID}}"),
     ),
     most=0,

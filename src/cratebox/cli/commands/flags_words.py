@@ -21,6 +21,7 @@ FLAGS = (
     Flag("init-path", metavar="FILE", help="the program that --init puts before the command", completes="file", group=PROCESS),
     Flag("volumes-from", metavar="CONTAINER[:ro|rw]", help="have the mounts of another container, at the same places", repeat=True,
          completes="container", group=FILES),
+    Flag("volume-driver", metavar="local", help="the driver of volumes: there is one", group=FILES),
 )  # fmt: skip
 
 
@@ -28,6 +29,10 @@ def wished(words: Words, config: ContainerConfig) -> ContainerConfig:
     """Return the config with what the flags say. Raises InvalidValue."""
     files = [read_env_file(path, {}, keep_bare=True, kind="label") for path in words.all("label-file")]
     umask = words.text("umask")
+    if words.given("volume-driver"):
+        from cratebox.engine.mount_words import check_driver
+
+        check_driver(words.text("volume-driver") or "", "--volume-driver")
     return config.replace(
         labels={**dict(parse_label(line) for lines in files for line in lines), **config.labels},
         annotations=dict(map(_annotation, words.all("annotation"))),

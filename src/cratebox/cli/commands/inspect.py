@@ -1,4 +1,4 @@
-"""crate inspect: all that is known of a container or an image."""
+"""crate inspect: all that is known of a container, an image or a volume."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from cratebox.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from cratebox.engine.engine import Engine
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
 COMMAND = Command(
     name="inspect",
     arguments="NAME|ID [NAME|ID...]",
-    summary="Show all that is known of containers and images",
+    summary="Show all that is known of containers, images and volumes",
     flags=(
         Flag("format", "f", "FORMAT", "json, or a template as '{{.State.Status}}'"),
-        Flag("type", metavar="container|image", help="look among these alone", words=("container", "image")),
+        Flag("type", metavar="container|image|volume", help="look among these alone", words=("container", "image", "volume")),
         Flag("size", "s", help="measure what containers have written: SizeRw and SizeRootFs, in bytes"),
     ),
     least=1,
     most=None,
     completes="container",
     description="""Print what is known as a JSON array, with Docker's names of fields. A name is looked for among the containers
-first, then among the images. With --format a line for each, from a template of Go: fields, range, if, with, variables, pipes,
+first, then among the images, then the volumes. With --format a line for each, from a template of Go: fields, range, if, with, variables, pipes,
 index, len, eq, printf and the like, and Docker's json, join, split, title, lower, upper, pad and truncate.""",
     examples=(
         ("crate inspect -f '{{.State.ExitCode}}' web", "one field"),
@@ -38,22 +39,23 @@ index, len, eq, printf and the like, and Docker's json, join, split, title, lowe
 
 def main(words: Words) -> int:
     """Print what there is."""
-    engine = open_engine(words)
-    return documents(words, lambda name: _look(engine, name, words.text("type"), words.yes("size")))
+    engine, kind, size = open_engine(words), words.text("type"), words.yes("size")
+    return documents(words, lambda name: _look(engine, name, kind, size))
 
 
 def _look(engine: Engine, name: str, kind: str | None, size: bool) -> dict[str, Any]:
-    hint: str | None = "`crate ps -a` and `crate images` list them"
-    if kind != "image":
+    kinds: dict[str, Callable[[], dict[str, Any]]] = {
+        "container": lambda: engine.containers.inspect(name, size),
+        "image": lambda: engine.images.inspect(name),
+        "volume": lambda: engine.volumes.inspect(name),
+    }
+    if kind:
+        return kinds[kind]()
+    hint: str | None = "`crate ps -a`, `crate images` and `crate volume ls` list them"
+    for what, look in kinds.items():
         try:
-            return engine.containers.inspect(name, size)
+            return look()
         except NotFound as error:
-            if kind == "container":
-                raise
-            hint = f"{error.hint}, `crate images` the images" if error.hint else hint
-    try:
-        return engine.images.inspect(name)
-    except NotFound:
-        if kind == "image":
-            raise
-        raise NotFound(f"there is no container and no image {shown(name)}", hint) from None
+            if what == "container" and error.hint:
+                hint = f"{error.hint}, `crate images` the images, `crate volume ls` the volumes"
+    raise NotFound(f"there is no container, image or volume {shown(name)}", hint)

@@ -123,7 +123,7 @@ _FIELDS: dict[str, Callable[[ContainerStatus], Any]] = {
     "ImageID": lambda one: one.image_id,
     "Label": _label,
     "Labels": lambda one: ",".join(f"{key}={value}" for key, value in sorted(one.labels.items())),
-    "LocalVolumes": lambda _: "0",
+    "LocalVolumes": lambda one: str(sum(mount.kind == "volume" for mount in one.mounts)),
     "Mounts": lambda one: ",".join(render.ellipsis(source, 15) for source in _mounts(one)),
     "Names": lambda one: one.name,
     "Networks": lambda one: ",".join(one.networks) if one.networks else one.network.partition(":")[0],

@@ -13,13 +13,14 @@ COMMAND = Command(
     summary="Remove containers",
     flags=(
         Flag("force", "f", help="kill it first where it runs"),
-        Flag("volumes", "v", help="also remove its volumes without a name (there are none yet)"),
+        Flag("volumes", "v", help="also remove its volumes that have no name"),
     ),
     least=1,
     most=None,
     completes="container",
     later=("l/link",),
-    description="Remove containers with all that they wrote. One that runs is refused, save with -f.",
+    description="""Remove containers with all that they wrote. One that runs is refused, save with -f. Volumes stay; those without a name go
+with -v, or where the container was made with --rm, unless another container has them.""",
     examples=(("crate rm -f $(crate ps -aq)", "remove them all"),),
     exit_codes=(
         ("0", "all are gone; with -f also where one was not there"),
@@ -30,11 +31,11 @@ COMMAND = Command(
 
 def main(words: Words) -> int:
     """Remove each container."""
-    containers, force = open_engine(words).containers, words.yes("force")
+    containers, force, volumes = open_engine(words).containers, words.yes("force"), words.yes("volumes")
 
     def remove(reference: str) -> tuple[str, ...]:
         try:
-            containers.remove(reference, force=force)
+            containers.remove(reference, force=force, volumes=volumes)
         except NotFound as error:
             if not force or not reference:
                 raise

@@ -17,19 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from cratebox.engine.usage import ContainerUsage, ImageUsage, Usage
+    from cratebox.engine.usage import ContainerUsage, ImageUsage, Usage, VolumeUsage
 
 COMMAND = Command(
     name="df",
     arguments="",
     summary="Show what takes the disk's space",
     flags=(
-        Flag("verbose", "v", help="each image and each container"),
+        Flag("verbose", "v", help="each image, container and volume"),
         Flag("format", metavar="FORMAT", help="table, json, TEMPLATE or 'table TEMPLATE', as '{{.Type}}: {{.Size}}'"),
     ),
     description="""Show how much images, containers and logs need, and how much of that goes with what nobody uses (crate system prune).
 Sizes are those of the files, as Docker counts them; layers that images share count once. Image Blobs are the layers as they
-were pulled, compressed, which crate keeps beside the unpacked ones. There are no volumes and no build cache yet.""",
+were pulled, compressed, which crate keeps beside the unpacked ones. Of a volume only what
+is in crate's own store counts. There is no build cache yet.""",
     examples=(("crate system df -v", "what each one needs"),),
     exit_codes=(("0", "it was shown"), ("125", "the store cannot be read: crate system check")),
 )
@@ -80,7 +81,7 @@ def _print_all(usage: Usage) -> None:
     for title, rows, headers in (
         ("Images space usage:", list(_images(usage.images)), _IMAGES),
         ("Containers space usage:", list(map(_container, usage.containers)), _CONTAINERS),
-        ("Local Volumes space usage:", [], _VOLUMES),
+        ("Local Volumes space usage:", [_volume(one) for one in usage.volumes], _VOLUMES),
         ("Build cache usage: 0B", [], _BUILDS),
     ):
         render.line(title + "\n", keep="\n")
@@ -92,7 +93,7 @@ def _document(usage: Usage) -> dict[str, Any]:
     return {
         "Images": list(_images(usage.images)),
         "Containers": list(map(_container, usage.containers)),
-        "Volumes": [],
+        "Volumes": [_volume(one) for one in usage.volumes],
         "BuildCache": [],
     }
 
@@ -114,13 +115,17 @@ def _images(images: Sequence[ImageUsage]) -> Iterator[dict[str, Any]]:
             }
 
 
+def _volume(one: VolumeUsage) -> dict[str, Any]:
+    return {"Name": one.volume.name, "Links": one.links, "Size": render.size(one.size)}
+
+
 def _container(one: ContainerUsage) -> dict[str, Any]:
     now, status = time.time(), one.status
     return {
         "ID": render.short_id(status.id),
         "Image": status.image,
         "Command": f'"{render.ellipsis(safe(" ".join(status.command)), 20)}"',
-        "LocalVolumes": 0,
+        "LocalVolumes": sum(mount.kind == "volume" for mount in status.mounts),
         "Size": render.size(one.size.written),
         "RunningFor": f"{render.duration(now - status.created)} ago",
         "Status": status_text(status, now),

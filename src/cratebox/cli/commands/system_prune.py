@@ -5,7 +5,6 @@ from __future__ import annotations
 from cratebox.cli import pruning
 from cratebox.cli.commands import open_engine
 from cratebox.cli.options import Command, Flag, Words
-from cratebox.errors import Unsupported
 
 COMMAND = Command(
     name="prune",
@@ -15,7 +14,7 @@ COMMAND = Command(
         Flag("all", "a", help="all images that no container is made of, not only those without a name"),
         pruning.FILTER,
         pruning.FORCE,
-        Flag("volumes", help="volumes that no container uses: refused, there are none yet"),
+        Flag("volumes", help="also volumes without a name that no container has"),
     ),
     description="""Remove stopped containers, networks that no container is made for, images without a name, and what commands that were killed
 have left behind: containers half made or half removed, cgroups, names, state, unfinished downloads. It asks first. What another
@@ -30,16 +29,16 @@ command uses stays.""",
 
 def main(words: Words) -> int:
     """Ask, remove, tell."""
-    if words.yes("volumes"):
-        raise Unsupported("--volumes: there are no volumes yet, so there is none to remove", "leave it away")
     filters, every = pruning.filters(words), words.yes("all")
     images = "all images without at least one container associated to them" if every else "all dangling images"
+    volumes = ("all anonymous volumes not used by at least one container",) if words.yes("volumes") else ()
     items = (
         "all stopped containers",
         "all networks not used by at least one container",
+        *volumes,
         images,
         "all that killed commands have left behind",
     )
     if not pruning.agreed(words, "This will remove:", items):
         return 0
-    return pruning.tell(words, open_engine(words).prune(filters, every))
+    return pruning.tell(words, open_engine(words).prune(filters, every, words.yes("volumes")))
