@@ -11,6 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from support.ready import Stock, pulled
+
+
+@pytest.fixture
+def stock() -> Stock:
+    """Stores as pulls make them: the names of files are counted."""
+    return pulled
+
 
 def _rewrite(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
     return lambda path: path.write_bytes(change(path.read_bytes())) and None

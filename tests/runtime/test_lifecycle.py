@@ -482,6 +482,26 @@ def test_a_create_that_is_killed_leaves_nothing_that_delete_does_not_remove(oci,
     assert _cgroups(word) == []
 
 
+@pytest.mark.parametrize("marked", [0, 1, -1])
+def test_a_create_that_was_killed_while_it_marked_its_cgroup_leaves_nothing_behind_a_delete(root_oci, word, marked):
+    """Whichever hierarchies it had come to by then: the process is dead, and neither state nor identity tell of a cgroup."""
+    bundle = root_oci.bundle("/bin/sleep", "60")
+    name = root_oci.create(bundle)
+    directory = root_oci.root / name
+    state = json.loads((directory / "state.json").read_text())
+    if len(state["cgroup"]) < 2:
+        pytest.skip("one hierarchy is marked at once")
+    os.kill(state["pid"], signal.SIGKILL)
+    places = list(state["cgroup"].values())
+    for place in places[marked:] if marked >= 0 else places[-1:]:
+        os.removexattr(place, "trusted.crate")
+    (directory / "identity.json").unlink()
+    (directory / "state.json").write_text(json.dumps({**state, "pid": 0, "started": 0, "cgroup": {}}))
+    root_oci.ok("delete", "--force", name)
+    assert root_oci.left() == []
+    assert _cgroups(word) == []
+
+
 def test_an_id_whose_create_was_killed_can_be_created_again(oci):
     bundle = oci.bundle("/bin/sleep", "60")
     name = oci.name()

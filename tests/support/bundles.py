@@ -17,6 +17,7 @@ import pytest
 
 from support import commands, people
 from support.people import Person
+from support.trees import copy_tree
 
 BUSYBOX = Path("/bin/busybox")
 DIRECTORIES = ("bin", "etc", "root", "tmp", "dev", "proc", "sys", "run", "var", "home", "usr/bin")
@@ -174,7 +175,7 @@ class Oci:
         self.bundles += 1
         directory = self.directory / f"bundle{self.bundles}"
         directory.mkdir()
-        shutil.copytree(self.template, directory / "rootfs", symlinks=True)
+        copy_tree(self.template, directory / "rootfs")
         document = copy.deepcopy(spec(*(("/bin/sh", "-c", script) if script is not None else args)))
         if self.kind != "root":
             maps = self._maps()

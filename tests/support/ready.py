@@ -16,6 +16,7 @@ import pytest
 
 from support.commands import Crate
 from support.images import Image
+from support.trees import copy_tree
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,27 @@ def stock(scratch: Path) -> Stock:
     def bring(crate: Crate, built: object) -> Ready:
         kept = scratch / "stock" / crate.person.name / built.layout.name  # type: ignore[attr-defined]
         if kept.exists():
-            subprocess.run(["cp", "-a", kept, crate.root], check=True)
-        else:
-            crate.ok("pull", "--quiet", str(built))
-            if os.geteuid() == 0:  # else files of subordinate IDs cannot be copied
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                subprocess.run(["cp", "-a", crate.root, kept], check=True)
-        return Ready(crate, built.image.id.removeprefix("sha256:"))  # type: ignore[attr-defined]
+            copy_tree(kept, crate.root)
+            return _ready(crate, built)
+        found = pulled(crate, built)
+        if os.geteuid() == 0:  # else files of subordinate IDs cannot be copied
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            copy_tree(crate.root, kept)
+        return found
 
     return bring
+
+
+def pulled(crate: Crate, built: object) -> Ready:
+    """Pull an image into a crate's store, beside what is there. Of a copy, `crate system check` would say that files have too
+    many names: modules that ask it have this for their `stock`.
+    """
+    crate.ok("pull", "--quiet", str(built))
+    return _ready(crate, built)
+
+
+def _ready(crate: Crate, built: object) -> Ready:
+    return Ready(crate, built.image.id.removeprefix("sha256:"))  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -109,8 +122,6 @@ def put(build: Callable[[str, Image], object]) -> Callable[[Crate, Image], Ready
     """A function that brings an image of the test's own into a crate's store, beside what is there."""
 
     def bring(crate: Crate, image: Image) -> Ready:
-        built = build("made", image)
-        crate.ok("pull", "--quiet", str(built))
-        return Ready(crate, image.id.removeprefix("sha256:"))
+        return pulled(crate, build("made", image))
 
     return bring

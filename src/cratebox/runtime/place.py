@@ -176,12 +176,13 @@ def remove_cgroup(state: saved.State, directory: str) -> None:
     group = cgroup_of(state, directory)
     group.kill()
     group.remove()
-    if not state.cgroup and not group.directories and state.cgroups_path and state.boot_id in {"", process.boot_id()}:
+    whole = group.directories.keys() == {"unified"}  # else its create may have died when some hierarchies were marked, not all
+    if not state.cgroup and not whole and state.cgroups_path and state.boot_id in {"", process.boot_id()}:
         _remove_unmarked(state)
 
 
 def _remove_unmarked(state: saved.State) -> None:
-    """Remove the cgroup of a container whose create died before it could mark what it had made.
+    """Remove what is left of the cgroup of a container whose create died before it could mark all that it had made.
 
     Making the directories again finds them. Its process is dying, if there is one, and nobody is killed here: a process that
     stays may as well be another container's, which had that path before. Raises RuntimeFailure then.
