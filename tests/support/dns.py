@@ -121,13 +121,13 @@ class Upstream:
     `reply` makes of a query what is sent back: any number of messages; called with the query, and whether it came by a stream.
     """
 
-    def __init__(self, reply: Callable[[bytes, bool], list[bytes]]) -> None:
+    def __init__(self, reply: Callable[[bytes, bool], list[bytes]], address: str = "") -> None:
         self._reply = reply
         self.heard: list[bytes] = []
         self.senders: list[tuple[str, int]] = []
         self._udp, self._tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
-        self._udp.bind((f"127.{random.randrange(64, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}", 53))
-        self.address = self._udp.getsockname()[0]
+        self.address = address or f"127.{random.randrange(64, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
+        self._udp.bind((self.address, 53))
         self._tcp.bind((self.address, 53))
         self._tcp.listen(64)
         self._end, self._told = os.pipe()
