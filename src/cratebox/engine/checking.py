@@ -76,7 +76,13 @@ def _mended(damage: Damage) -> str:
 
 
 def _damages(paths: Paths, images: Images, wish: Wish) -> Iterator[Damage]:
-    for each in (_places(paths), _containers(paths, images, wish), _names(paths), _store(paths, images, wish)):
+    for each in (
+        _places(paths),
+        _containers(paths, images, wish),
+        _names(paths),
+        _volumes(paths, images),
+        _store(paths, images, wish),
+    ):
         try:
             yield from each
         except CrateError as error:
@@ -286,6 +292,12 @@ def _names(paths: Paths) -> Iterator[Damage]:
         path = f"{where}/{name}"
         if not stat.S_ISLNK(mode_of(path)) and os.path.lexists(path):
             yield Damage(f"name {name}", f"{path} is not a symlink", _REPAIR, partial(_delete_file, path))
+
+
+def _volumes(paths: Paths, images: Images) -> Iterator[Damage]:
+    from cratebox.engine import checking_volumes
+
+    yield from checking_volumes.damages(paths, images.identity)
 
 
 # The store

@@ -157,6 +157,11 @@ def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | No
 
         identity = id_ranges.of_container(identity, container)
     facts = host.facts(identity, container, config, start.attach, joined)
+    if not facts.confined and any(one.idmap == "container" for one in config.mounts):
+        raise InvalidValue(
+            "idmap: the container has no IDs of its own that others could be mapped to",
+            "--userns auto, or idmap=uids=0-1000-10;gids=0-1000-10",
+        )
     spec = _spec(start, config, where, facts)
     assert spec.process
     if not spec.process.args[0]:

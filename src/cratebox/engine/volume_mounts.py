@@ -15,7 +15,7 @@ from cratebox.engine.mounts import MountWish, anonymous_volumes, target_of
 from cratebox.engine.vanishing import Removal, vanish
 from cratebox.engine.volume_filling import Starting
 from cratebox.engine.volumes import ANONYMOUS, Volumes, new_name
-from cratebox.errors import InvalidValue, StorageError, Unsupported
+from cratebox.errors import InvalidValue, NotFound, StorageError, Unsupported
 from cratebox.runtime.wish import Bind
 
 TYPE_CHECKING = False
@@ -109,7 +109,7 @@ def located(paths: Paths, identity: Identity, container: Container, config: Cont
     `identity` has the maps of the container. Raises NotFound, InvalidValue, Unsupported, StorageError.
     """
     volumes = Volumes(paths, identity)
-    begins = not _has_run(records.directory(paths, container.id))
+    begins = not has_run(records.directory(paths, container.id))
     mounts: list[MountWish] = []
     binds: dict[str, Bind] = {}
     starting: list[Starting] = []
@@ -117,7 +117,7 @@ def located(paths: Paths, identity: Identity, container: Container, config: Cont
         if one.kind != "volume":
             mounts.append(one)
             continue
-        volume = _there(volumes, one)
+        volume = _there(volumes, one, begins)
         origin = _checked(volume, one, identity)
         found = _bound(volumes, volume, origin, one, identity)
         mounts.append(found)
@@ -143,7 +143,8 @@ def located(paths: Paths, identity: Identity, container: Container, config: Cont
     return Located(config.replace(mounts=tuple(mounts)), binds, tuple(starting))
 
 
-def _has_run(where: str) -> bool:
+def has_run(where: str) -> bool:
+    """Tell whether the container whose directory is `where` has been running before."""
     try:
         ended = record_file.read(where + "/exit.json", Exit)
     except StorageError:
@@ -151,8 +152,14 @@ def _has_run(where: str) -> bool:
     return bool(ended and ended.started_at)
 
 
-def _there(volumes: Volumes, one: MountWish) -> Volume:
-    if volumes.find(one.source) is None:
+def _there(volumes: Volumes, one: MountWish, begins: bool) -> Volume:
+    """One that is not there was not made yet, or is lost, once the container has run: an empty one in its place would be a lie."""
+    found = volumes.find(one.source)
+    if found is None and not begins:
+        raise NotFound(
+            f"the volume {one.source}, for {one.target}, is gone", f"crate volume create {one.source} makes an empty one"
+        )
+    if found is None:
         with volumes.held():
             _ensure(volumes, one)
     return volumes.get(one.source)

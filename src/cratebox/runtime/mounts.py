@@ -251,7 +251,7 @@ def open_subpath(base: int, path: str, one: Mount) -> int:
     except OSError as error:
         if error.errno not in (_ENOENT, _EXDEV, _ENOTDIR, _ELOOP):
             raise
-        why = "it leads out of it" if error.errno == _EXDEV else str(error.strerror)
+        why = "it leads out of it" if error.errno == _EXDEV else os.strerror(error.errno).lower()
     raise RuntimeFailure(
         f"cannot mount {shown(path)} of {shown(one.source)} at {shown(one.destination)}: {why}",
         "a path in a volume must be there before it is mounted",
