@@ -139,7 +139,7 @@ while True:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve in the container's network namespace")
 def test_udp_is_passed_on_and_answered(out_box: Ready, until: Until) -> None:
-    # Not by loopback: slirp4netns answers there only containers that may reach it, old releases of pasta only from the same port.
+    # Not by loopback: slirp4netns does not answer there, and old releases of pasta only from a port of the same number.
     port, address = free_port(socket.SOCK_DGRAM), own_address()
     out_box.detached("--name", "echo", "--network", "bridge", "-p", f"{port}:53/udp", "@", "sleep", "100")
     pid = out_box.crate.ok("inspect", "-f", "{{.State.Pid}}", "echo")
