@@ -94,11 +94,29 @@ def host_address() -> str:
 
 
 def _program() -> tuple[str, str]:
-    for name in ("pasta", "slirp4netns"):
-        for directory in os.environ.get("PATH", _PATH).split(":"):
-            if directory.startswith("/") and os.access(f"{directory}/{name}", os.X_OK):
-                return name, f"{directory}/{name}"
-    raise Unsupported("there is no way outside for containers: neither pasta nor slirp4netns is installed", _INSTALL)
+    """Return which program is the way outside, and its path. pasta may refuse to work on a machine that has none itself."""
+    found = {name: path for name in ("pasta", "slirp4netns") if (path := _path_of(name))}
+    if not found:
+        raise Unsupported("there is no way outside for containers: neither pasta nor slirp4netns is installed", _INSTALL)
+    if len(found) == 2 and not _has_route():
+        del found["pasta"]
+    return next(iter(found.items()))
+
+
+def _path_of(name: str) -> str:
+    for directory in os.environ.get("PATH", _PATH).split(":"):
+        if directory.startswith("/") and os.access(f"{directory}/{name}", os.X_OK):
+            return f"{directory}/{name}"
+    return ""
+
+
+def _has_route() -> bool:
+    """Tell whether the machine has a default route for IPv4 (proc(5), net/route: interface, destination, ..., mask)."""
+    try:
+        routes = [line.split() for line in read_text("/proc/net/route").splitlines()[1:]]
+    except OSError:
+        return True  # it will be seen
+    return any(one[1] == one[7] == "00000000" for one in routes)
 
 
 def _check_tun(kind: str) -> None:
@@ -239,13 +257,16 @@ def _streams(said: int, *inherited: int) -> list[Any]:
     ]
 
 
-def _failure(way: Way) -> RuntimeFailure:
+def _failure(way: Way) -> CrateError:
     lines = os.pread(way.said, 4096, 0).decode(errors="replace").split("\n")
     words = [one.strip() for one in lines if one.strip() and "syslog" not in one]
     said = words[-1] if words else "it does not say why"
-    if "address already in use" in said.lower():
-        return Conflict(f"cannot publish a port: {said}")  # type: ignore[return-value]
-    return RuntimeFailure(f"{way.kind}, the way outside of the container, has failed: {said}")
+    if "bind" in said.lower():
+        return Conflict(f"a port cannot be published: {way.kind} cannot listen on it: {said}", "see ss -lntup")
+    hint = None
+    if "interface" in said.lower() and not _has_route():
+        hint = "this machine has no default route: slirp4netns does without, an internal network or --network none as well"
+    return RuntimeFailure(f"{way.kind}, the way outside of the container, has failed: {said}", hint)
 
 
 # pasta
