@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +67,22 @@ def test_an_ordinary_users_run_imports_nothing_dear(rootless: Crate, busybox_ima
     image = rootless.ok("images", "-q")
     rootless.ok("run", "--rm", "--network", "none", image, "true")
     assert not dear(imported(rootless, "run", "--rm", "--network", "none", image, "true"))
+
+
+def test_an_ordinary_users_run_on_a_bridge_imports_nothing_dear(outward: Crate, busybox_image: Built) -> None:
+    if not any(Path(f"/usr/bin/{name}").exists() for name in ("pasta", "slirp4netns")):
+        pytest.skip("neither pasta nor slirp4netns is installed")
+    outward.ok("pull", "--quiet", str(busybox_image))
+    image = outward.ok("images", "-q")
+    words = ("run", "--rm", "--network", "bridge", "-p", "127.0.0.1::80", image, "true")
+    outward.ok(*words)
+    python, *flags, entry, name = commands.words_of(outward.executable)
+    argv = [*outward.prefix, python, *flags, "-X", "importtime", entry, name, *words]
+    done = replace(outward.person, uid=os.geteuid()).run(argv, env=outward.environment)
+    assert done.returncode == 0, done.stderr
+    found = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "cratebox.network.usermode" in found
+    assert not dear(found)
 
 
 def imported_by_oci(oci: Oci, *args: str | Path) -> set[str]:
