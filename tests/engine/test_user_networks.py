@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -333,3 +335,53 @@ def test_ten_at_once_have_an_address_each(pasta_box: Ready) -> None:
     assert [one.returncode for one in started] == [0] * 10
     addresses = {text.split("inet ")[1].split("/")[0] for text in said}
     assert len(addresses) == 10
+
+
+def test_info_tells_what_keeps_containers_from_the_outside(user_box: Ready, outward: Crate) -> None:
+    warnings = json.loads(_without_programs(user_box.crate).ok("info", "--format", "{{json .Warnings}}"))
+    assert [one for one in warnings if one.startswith("only internal networks: ") and "apt-get install passt" in one]
+    if shutil.which("pasta") or shutil.which("slirp4netns"):
+        assert "only internal networks" not in outward.ok("info", "--format", "{{json .Warnings}}")
+
+
+def _offline(crate: Crate) -> Crate:
+    """On a machine that has its loopback alone."""
+    lo = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+    return crate.within((*lo, *crate.prefix))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to take the machine's network away")
+def test_on_a_machine_without_a_way_out_slirp4netns_works_and_pasta_tells_why_not(out_box: Ready, until: Until) -> None:
+    done = replace(out_box, crate=_offline(out_box.crate))("--network", "bridge", "@", "ip", "route")
+    if "pasta" in os.listdir(out_box.crate.directory.parent / "programs") and done.returncode:  # new releases work
+        assert done.returncode == 125
+        assert "this machine has no default route: slirp4netns does without" in done.stderr
+    else:
+        assert "default via 10.0.2.2" in done.stdout, done.stderr
+    until(lambda: not left_of(out_box.crate))
+
+
+def test_bridges_that_were_lost_are_there_again_for_the_next_container(pasta_box: Ready, until: Until) -> None:
+    pasta_box.crate.ok("network", "create", "--internal", "lan")
+    pasta_box.detached("--name", "old", "--network", "lan", "@", "sleep", "100")
+    holder = int((pasta_box.crate.state / "networks" / "holder").read_text().split()[0])
+    os.kill(holder, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{holder}/ns/net").exists())
+    pasta_box.detached("--name", "web", "--network", "lan", "@", "sh", "-c", SERVE)
+    address = pasta_box.crate.ok("inspect", "-f", "{{.NetworkSettings.Networks.lan.IPAddress}}", "web")
+    assert pasta_box.run("--network", "lan", "@", "sh", "-c", fetching(address, 80)) == "hello"
+
+
+def test_a_way_outside_whose_start_was_killed_is_ended_though_others_have_leases(pasta_box: Ready, until: Until) -> None:
+    pasta_box.detached("--name", "web", "--network", "bridge", "@", "sleep", "100")
+    way, there = outside_pid(pasta_box.crate), pasta_box.crate.state / "networks" / "outside"
+    strange = f"{'f' * 64}.pid"
+    stray = pasta_box.crate.person.start(["sh", "-c", "exec sleep 100", f"{there}/{strange}"])
+    try:
+        (there / strange).write_text(str(stray.pid))
+        pasta_box.run("--network", "bridge", "@", "true")
+        assert not (there / strange).exists()
+        assert Path(f"/proc/{way}/ns/net").exists()
+    finally:
+        stray.kill()
+        stray.wait()

@@ -10,6 +10,7 @@ from cratebox.cgroup import detect
 from cratebox.engine import capacity, default_network
 from cratebox.engine.config import NETWORKS
 from cratebox.engine.log_options import DRIVERS as LOG_DRIVERS
+from cratebox.errors import CrateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def collect(engine: Engine) -> dict[str, Any]:
         "CrateStateDir": engine.paths.state,
         "Notice": engine.identity.notice,
         "Hint": engine.identity.hint,
-        "Warnings": _warnings(here, lacking, engine.identity),
+        "Warnings": [*_warnings(here, lacking, engine.identity), *_way_outside(engine.identity)],
     }
 
 
@@ -150,6 +151,19 @@ def _warnings(here: Capacity, lacking: Mapping[str, str], identity: Identity) ->
     hint = f" ({here.hint})" if here.hint else ""
     found = [f"no {', '.join(flags)}: {why}{hint}" for why, flags in reasons.items()]
     return found + ([identity.notice + (f" ({identity.hint})" if identity.hint else "")] if identity.notice else [])
+
+
+def _way_outside(identity: Identity) -> list[str]:
+    """What keeps an ordinary user's containers from networks that lead anywhere."""
+    if not identity.rootless:
+        return []
+    from cratebox.network import usermode
+
+    try:
+        usermode.check(())
+    except CrateError as error:
+        return [f"only internal networks: {error.message}" + (f" ({error.hint})" if error.hint else "")]
+    return []
 
 
 def _file_system(path: str) -> str:

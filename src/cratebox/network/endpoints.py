@@ -285,6 +285,8 @@ def _sweep(place: Place, ledger: Ledger, spare: str = "") -> bool:
     found = ledger.dead(spare)
     if found:
         _give_up(place, ledger, found)
+    elif place.rootless:
+        _end_unleased(place, ledger)
     return bool(found)
 
 
@@ -293,16 +295,19 @@ def _give_up(place: Place, ledger: Ledger, found: list[Lease]) -> None:
     for one in found:
         _cut_off(place, one.reservation)
         ledger.drop(one.reservation.owner)
-    _end_if_alone(place, ledger)
+    _end_unleased(place, ledger)
 
 
-def _end_if_alone(place: Place, ledger: Ledger) -> None:
-    """End the user's namespace where nobody is in it any more."""
-    if place.rootless and not ledger.by_owner:
-        from cratebox.network import usermode, usernet
+def _end_unleased(place: Place, ledger: Ledger) -> None:
+    """End ways outside of whom the leases do not know (their start was killed), and the user's namespace where nobody is in it."""
+    if not place.rootless:
+        return
+    from cratebox.network import usermode, usernet
 
-        for owner in usermode.owners(place):  # of a start that was killed before it knew of it
+    for owner in usermode.owners(place):
+        if owner not in ledger.by_owner:
             usermode.end(place, owner)
+    if not ledger.by_owner:
         usernet.end(place)
 
 
@@ -313,7 +318,7 @@ def _ready(place: Place, networks: list[Network], ledger: Ledger) -> None:
         for one in networks:
             bridge.ready(place, one, sock)
     except BaseException:
-        _end_if_alone(place, ledger)
+        _end_unleased(place, ledger)
         raise
     finally:
         sock.close()
