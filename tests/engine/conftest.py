@@ -13,6 +13,16 @@ from support.commands import Crate
 from support.ready import box, put, root_box, stock, user_box  # noqa: F401
 from support.screen import Screen
 
+GRANT = """printf 'containers:2000000:150000\\n' > /run/crate-test-subids-$$
+mount --bind /run/crate-test-subids-$$ /etc/subuid; mount --bind /run/crate-test-subids-$$ /etc/subgid
+rm /run/crate-test-subids-$$; exec "$@" """
+
+
+@pytest.fixture
+def granted(root_box: Ready) -> Crate:
+    """root's crate on a machine that grants 150000 IDs to the user "containers"."""
+    return root_box.crate.within(("unshare", "--mount", "sh", "-c", GRANT, "sh"))
+
 
 @pytest.fixture
 def until() -> Callable[..., object]:

@@ -138,6 +138,11 @@ CASES = {
     "update": (("create", "--name", "web", "@", "true"), ("update", "--restart", "always", "web")),
     "commit": (("create", "--name", "web", "@", "true"), ("commit", "web", "made")),
     "pull": ((), ("pull", "-q", "ARCHIVE")),
+    "run -v": ((), ("run", "--name", "web", "-v", "data:/etc", "-v", "/anonymous", "@", "true")),
+    "run --rm -v": ((), ("run", "--rm", "--name", "web", "-v", "/etc", "@", "true")),
+    "rm -v": (("create", "--name", "web", "-v", "/anonymous", "@", "true"), ("rm", "-v", "web")),
+    "volume create": ((), ("volume", "create", "--label", "a=b", "data")),
+    "volume rm": (("volume", "create", "data"), ("volume", "rm", "data")),
 }
 
 
@@ -161,6 +166,7 @@ def test_whoever_is_killed_at_whatever_call_leaves_nothing_and_hinders_nobody(sw
             moments = list(sweep.moments(command))
             _clear(sweep, "the count")
             _clear_images(sweep, "the count")
+            _clear_volumes(sweep, "the count")
             continue
         moment = moments.pop(0)
         told = sweep.stepped(moment, command)
@@ -173,6 +179,8 @@ def test_whoever_is_killed_at_whatever_call_leaves_nothing_and_hinders_nobody(sw
         _clear(sweep, what)
         if case in {"commit", "pull"}:
             _clear_images(sweep, what)
+        if "-v" in case or "volume" in case:
+            _clear_volumes(sweep, what)
         tried += told["killed"] is not None
     assert tried
 
@@ -195,10 +203,23 @@ def _clear(sweep: Sweep, what: str) -> None:
     listed = sweep.listed()
     assert settled(lambda: sweep.left(listed)) == [], what
     if listed:
-        removed = sweep.crate("rm", "-f", *listed)
+        removed = sweep.crate("rm", "-f", "-v", *listed)
         assert removed.returncode == 0, f"{what}: rm said {removed.stderr}"
     assert settled(lambda: sweep.left([])) == [], what
     sweep.seen.clear()  # each is looked for in every process: with all that ever were, the sweep would take ever longer
+
+
+def _clear_volumes(sweep: Sweep, what: str) -> None:
+    """What has no name went with its container. What was filled by halves is filled further, and nothing is half made."""
+    listed = sweep.crate("volume", "ls", "-q")
+    assert listed.stdout.split() in ([], ["data"]), what
+    directory = sweep.box.crate.root / "volumes"  # type: ignore[attr-defined]
+    assert not directory.exists() or [path.name for path in directory.iterdir() if path.name[0] == "."] == [], what
+    whole = sweep.crate("run", "--rm", "-v", "data:/etc", "base", "cat", "/etc/group", "/etc/passwd")
+    assert whole.stdout == sweep.crate("run", "--rm", "base", "cat", "/etc/group", "/etc/passwd").stdout, what
+    assert not (directory / "data/filling").exists(), what
+    removed = sweep.crate("volume", "rm", "data")
+    assert removed.returncode == 0, f"{what}: volume rm said {removed.stderr}"
 
 
 def _clear_images(sweep: Sweep, what: str) -> None:

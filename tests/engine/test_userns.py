@@ -11,16 +11,6 @@ from cratebox.engine.config import ContainerConfig, Namespaces
 from cratebox.engine.id_ranges import kept, shifts
 from cratebox.linux.userns import IDMap
 
-GRANT = """printf 'containers:2000000:150000\\n' > /run/crate-test-subids-$$
-mount --bind /run/crate-test-subids-$$ /etc/subuid; mount --bind /run/crate-test-subids-$$ /etc/subgid
-rm /run/crate-test-subids-$$; exec "$@" """
-
-
-@pytest.fixture
-def granted(root_box):
-    """root's crate on a machine that grants 150000 IDs to the user "containers"."""
-    return root_box.crate.within(("unshare", "--mount", "sh", "-c", GRANT, "sh"))
-
 
 def test_a_container_has_a_range_of_its_own(root_box, granted) -> None:
     script = (
