@@ -79,6 +79,14 @@ class Engine:
 
     def about(self, container: str, verb: str) -> Command:
         """Return the command `verb` (wait, logs), which all engines have alike, for a container."""
+        return self.verb(verb, container)
+
+    def verb(self, *argv: str) -> Command:
+        """Return the command of these words, which all engines have alike."""
+        raise NotImplementedError
+
+    def image(self, name: str) -> str:
+        """Return how the image that was loaded as `name` is called in such a command."""
         raise NotImplementedError
 
     def create(self, name: str, container: str, *argv: str) -> Command:
@@ -151,8 +159,11 @@ class Crate(Engine):
     def run_logged(self, driver: str, name: str, container: str, *argv: str) -> Command:
         return self._crate("run", "run", "-d", *_logged(driver), "--name", container, "--network", "none", self._image, *argv)
 
-    def about(self, container: str, verb: str) -> Command:
-        return self._crate("run", verb, container)
+    def verb(self, *argv: str) -> Command:
+        return self._crate("run", *argv)
+
+    def image(self, name: str) -> str:
+        return self._image
 
     def create(self, name: str, container: str, *argv: str) -> Command:
         return self._crate("run", "create", "--name", container, "--network", "none", self._image, *argv)
@@ -323,8 +334,11 @@ class Podman(Engine):
         image = f"localhost/{name}:latest"
         return self._podman("run", "run", "-d", *_logged(driver), "--name", container, *_WITHOUT, image, *argv)
 
-    def about(self, container: str, verb: str) -> Command:
-        return self._podman("run", verb, container)
+    def verb(self, *argv: str) -> Command:
+        return self._podman("run", *argv)
+
+    def image(self, name: str) -> str:
+        return f"localhost/{name}:latest"
 
     def create(self, name: str, container: str, *argv: str) -> Command:
         return self._podman("run", "create", "--name", container, *_WITHOUT, f"localhost/{name}:latest", *argv)
@@ -458,8 +472,11 @@ class Docker(Engine):
     def run_logged(self, driver: str, name: str, container: str, *argv: str) -> Command:
         return self._docker("run", "-d", *_logged(driver), "--name", container, *_WITHOUT, f"{name}:latest", *argv)
 
-    def about(self, container: str, verb: str) -> Command:
-        return self._docker(verb, container)
+    def verb(self, *argv: str) -> Command:
+        return self._docker(*argv)
+
+    def image(self, name: str) -> str:
+        return f"{name}:latest"
 
     def create(self, name: str, container: str, *argv: str) -> Command:
         return self._docker("create", "--name", container, *_WITHOUT, f"{name}:latest", *argv)

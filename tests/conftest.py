@@ -185,11 +185,10 @@ def no_command_image(build: object, busybox_base: Image) -> Built:
 @pytest.fixture(scope="session")
 def alpine_base() -> Image:
     """The real alpine, before it is laid down: from an Alpine root file system beside the checkout, or CRATE_TEST_ALPINE."""
-    named = os.environ.get("CRATE_TEST_ALPINE")
-    found = [Path(named)] if named else sorted((CHECKOUT.parent / "shared/images").glob("alpine-minirootfs-*.tar.gz"))
-    if not found or not found[-1].is_file():
+    found = images.find_alpine()
+    if not found:
         pytest.skip("no Alpine root file system beside the checkout: set CRATE_TEST_ALPINE to an alpine-minirootfs-*.tar.gz")
-    return images.alpine_image(found[-1])
+    return images.alpine_image(found)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from pathlib import Path
 from support import clock
 from support.commands import CHECKOUT
 from support.debian import CACHE, CannotBuild
+from support.images import find_alpine
 from support.machine import Machine, make_disk
 from support.people import ORDINARY
 
@@ -96,6 +97,8 @@ def _make_work_disk(parts: list[Part], tree: Path, image: Path) -> None:
     shutil.copytree(CHECKOUT, tree / "checkout", symlinks=True, ignore=hidden)
     shutil.copy(Path(__file__).with_name("guest.py"), tree / "guest.py")
     shutil.copytree(_wheels(), tree / WHEELS.name)
+    if alpine := find_alpine():
+        shutil.copy(alpine, tree / "alpine.tar.gz")
     job = {
         "places": {"environment": str(environment), "checkout": str(CHECKOUT)},
         "python": sys.executable,

@@ -75,6 +75,7 @@ def environment(job: dict[str, Any], part: dict[str, Any], port: int) -> dict[st
         "CRATE_TEST_USER": job["ordinary"],
         "CRATE_TELL_FD": str(port),
         "CRATE_TELL_AS": part["person"],
+        "CRATE_TEST_ALPINE": str(HERE / "alpine.tar.gz"),
         "CRATE_TELL_CHOSEN": json.dumps(part["chosen"]),
     }
 

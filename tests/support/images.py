@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -318,6 +319,14 @@ APPLETS = [
 def busybox_image(**config: object) -> Image:
     """Return an image of one layer: busybox, Env PATH, Cmd sh; `config` sets further keys (User, Entrypoint, ...)."""
     return Image((busybox_tree().layer(),), {"Env": [PATH], "Cmd": ["sh"]} | config)
+
+
+def find_alpine() -> Path | None:
+    """Return an Alpine root file system: CRATE_TEST_ALPINE, or the newest beside the checkout."""
+    named = os.environ.get("CRATE_TEST_ALPINE")
+    beside = Path(__file__).resolve().parents[3] / "shared/images"
+    found = [Path(named)] if named else sorted(beside.glob("alpine-minirootfs-*.tar.gz"))
+    return found[-1] if found and found[-1].is_file() else None
 
 
 def alpine_image(minirootfs: Path) -> Image:
