@@ -133,7 +133,7 @@ class Asker:
         if len(records) > 1:
             records = self._resolver.turned(records)
         answer = dns.answer(query, dns.NOERROR, records, most=most)
-        if len(records) <= 1 and not stream:
+        if len(records) <= 1 and len(message) <= dns.PLAIN and not stream:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[message[2:]] = answer[2:]
