@@ -12,6 +12,8 @@ import sysconfig
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cratebox.network import endpoints
+from cratebox.network.model import Place
 from support.people import Person
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -115,6 +117,11 @@ class Crate:
         """Return the same crate behind `prefix` (a program that enters namespaces), with more variables."""
         return replace(self, prefix=prefix, variables=(*self.variables, *variables.items()))
 
+    def _take_networks_away(self) -> None:
+        """Bridges and rules of root's are there until a reboot: those of this crate have no other end."""
+        if self.person.is_root and (self.root / "networks").is_dir():
+            endpoints.shut_down(Place(str(self.root), str(self.state)))
+
     def _person(self) -> Person:
         # A prefix enters namespaces, which only root may do, and steps down to the person itself.
         return replace(self.person, uid=os.geteuid()) if self.prefix else self.person
@@ -134,6 +141,7 @@ class Crate:
             left = self("ps", "-aq", "--no-trunc")
             if left.returncode == 0 and (ids := left.stdout.split()):
                 self("rm", "-f", *ids)
+        self._take_networks_away()
         shutil.rmtree(self.directory, ignore_errors=True)
         if self.directory.exists() and os.geteuid():
             self.person.run(["unshare", "--user", "--map-auto", "--map-root-user", "rm", "-rf", str(self.directory)])
