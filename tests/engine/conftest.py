@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.commands import Crate
-from support.ready import box, put, root_box, stock, user_box  # noqa: F401
+from support.ready import Ready, box, put, root_box, stock, user_box  # noqa: F401
 from support.screen import Screen
 
 GRANT = """printf 'containers:2000000:150000\\n' > /run/crate-test-subids-$$
@@ -19,7 +19,7 @@ rm /run/crate-test-subids-$$; exec "$@" """
 
 
 @pytest.fixture
-def granted(root_box: Ready) -> Crate:
+def granted(root_box: Ready) -> Crate:  # noqa: F811  the fixture
     """root's crate on a machine that grants 150000 IDs to the user "containers"."""
     return root_box.crate.within(("unshare", "--mount", "sh", "-c", GRANT, "sh"))
 

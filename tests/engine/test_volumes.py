@@ -96,7 +96,7 @@ def test_a_name_that_cannot_be_one_is_refused(root_box, name: str) -> None:
         (("type=ext4",), "needs a device"),
         (("o=size=1m",), "type of the volume is missing"),
         (("type=none", "o=bind", "device=relative"), "not an absolute path"),
-        (("type=none", "o=bind,loud", "device=/srv"), "no such option of a bind mount"),
+        (("type=none", "o=bind,shout", "device=/srv"), "no such option of a bind mount"),
         (("type=proc", "device=proc"), "no file system for a volume"),
         (("type=../x", "device=x"), "no file system for a volume"),
     ],
@@ -137,9 +137,8 @@ def test_the_list_is_filtered_by_dockers_words(box) -> None:
         flags = [word for text in given for word in ("-f", text)]
         assert box.crate.ok("volume", "ls", "-q", *flags).split() == names, given
     assert "no such filter" in box.crate.fails("volume", "ls", "-f", "colour=red")
-    assert (
-        box.crate.ok("volume", "ls", "-f", "name=data-1", "--format", '{{.Name}} {{.Label "a"}} {{.Scope}}') == "data-1 1 local"
-    )
+    shape = '{{.Name}} {{.Label "a"}} {{.Scope}}'
+    assert box.crate.ok("volume", "ls", "-f", "name=data-1", "--format", shape) == "data-1 1 local"
 
 
 def test_removing_what_is_not_there_is_an_error_save_with_force(box) -> None:
@@ -314,10 +313,7 @@ def test_cp_sees_volumes_of_containers_that_do_not_run(full, tmp_path) -> None:
     word.chmod(0o644)
     full.crate.ok("cp", word, f"{name}:/data/new")
     assert full.crate.ok("start", "-a", name) == "new1"
-    assert (
-        "one"
-        in subprocess.run(["tar", "-t"], input=full.crate.ok("cp", f"{name}:/data", "-"), capture_output=True, text=True).stdout
-    )
+    assert "data/one" in full.crate.ok("cp", f"{name}:/data", "-")
 
 
 def test_commit_export_and_diff_are_without_what_is_in_volumes(full, tmp_path) -> None:
@@ -401,9 +397,7 @@ def test_memory_is_shared_by_those_who_run_and_gone_with_them(box) -> None:
     finally:
         box.crate.ok("rm", "-f", "first")
     assert box.run("-v", "memory:/n", "@", "ls", "/n") == ""
-    assert not any(
-        "memory" in line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(box.crate.root) in line
-    )
+    assert str(box.crate.root) not in Path("/proc/self/mountinfo").read_text()
 
 
 def test_a_volume_without_files_of_its_own_is_not_exported(box) -> None:
