@@ -29,6 +29,10 @@ class OOMWatch:
         """Return how many processes were killed since the last call (v1: how often). Raises nothing: 0 for a cgroup that is gone."""
         raise NotImplementedError
 
+    def killed(self) -> int:
+        """Return how many processes were killed since the cgroup was made, also while nobody watched. Raises nothing, as `seen`."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Close the descriptor."""
         if self.fd >= 0:
@@ -51,26 +55,37 @@ class _EventFD(OOMWatch):
         # Removing the cgroup writes to it as well.
         return count if os.path.exists(self.directory + "/cgroup.event_control") else 0
 
+    def killed(self) -> int:
+        try:
+            with open(self.directory + "/memory.oom_control", encoding="ascii") as file:
+                return _count(file.read())
+        except OSError:
+            return 0
+
 
 class _Events(OOMWatch):
     events = _POLLPRI
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._before = self._killed()
+        self._before = self.killed()
 
     def seen(self) -> int:
-        killed = self._killed()
+        killed = self.killed()
         fresh, self._before = max(killed - self._before, 0), max(killed, self._before)
         return fresh
 
-    def _killed(self) -> int:
+    def killed(self) -> int:
         """Reading is also what makes poll(2) wait again."""
         try:
-            text = os.pread(self.fd, 4096, 0).decode()
+            return _count(os.pread(self.fd, 4096, 0).decode())
         except OSError:
             return 0
-        return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill "))
+
+
+def _count(text: str) -> int:
+    """Return the kernel's oom_kill, of memory.oom_control (v1) and memory.events (v2)."""
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill "))
 
 
 def watch_v1(directory: str) -> OOMWatch:

@@ -19,6 +19,10 @@ Whoever comes later finds the supervisor at a socket (control.py):
          <------------------------------ STARTED (+ the terminal's master, or the write end of its standard input)
     ... the rest is as above
 
+    crate update                        supervisor
+    ------------                        ----------
+    CHANGED ---------------------------> reads again what goes along with its runs
+
     crate healthcheck run               supervisor
     ---------------------               ----------
     PROBE -----------------------------> runs the health command once, out of turn
@@ -43,7 +47,7 @@ if TYPE_CHECKING:
     from cratebox.network.model import Reservation
 
 STARTED, EXITED, ERROR, BROKEN = b"S", b"X", b"E", b"P"
-DETACH, SIGNAL, ATTACH, PROBE = b"D", b"K", b"A", b"H"
+DETACH, SIGNAL, ATTACH, PROBE, CHANGED = b"D", b"K", b"A", b"H", b"U"
 
 
 class Watch(Record):

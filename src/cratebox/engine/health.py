@@ -8,12 +8,15 @@ once; so many failures in a row make it unhealthy, those in the start period do 
 from __future__ import annotations
 
 import os
+import select
 import time
 
+from cratebox.engine import guardian
 from cratebox.engine.healthcheck import SECOND, words_of
 from cratebox.engine.watching import HEALTHY, STARTING, UNHEALTHY, Health, Probe
 from cratebox.errors import CrateError
 from cratebox.linux import process
+from cratebox.linux.procfs import read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from cratebox.engine.config import HealthCheck
     from cratebox.paths import Paths
 
+_NAME = "crate-health"
 _MOST_OUTPUT = 4096  # bytes of a probe's output that are kept, as Docker's
 _MOST_PROBES = 5
 _TIMED_OUT = -1  # Docker's exit code of a probe that took too long
@@ -72,6 +76,7 @@ class Running:
         finally:
             os.close(write_end)
         self.pidfd = os.pidfd_open(self.pid)
+        self._started = process.start_time(self.pid)
         os.set_blocking(self.output, False)
 
     def read(self) -> bool:
@@ -83,27 +88,60 @@ class Running:
         self._said = (self._said + data)[:_MOST_OUTPUT]
         return bool(data)
 
-    def finish(self) -> Probe:
-        """Return the result of a probe whose process has ended, or whose time is over: all that it started is killed then."""
-        over = os.waitpid(self.pid, os.WNOHANG)
-        if over[0]:
-            code = process.waited_status(over[1])
+    def finish(self) -> Probe | None:
+        """Return the result of a probe whose process has ended, or whose time is over: all that it started is killed then.
+
+        None where nobody knows it: this process has divided since, and the kernel does not tell.
+        """
+        over = self._is_over()
+        status = self._waited(os.WNOHANG) if over else None
+        code, text = _TIMED_OUT, f"Health check exceeded timeout ({self.check.timeout / SECOND:g}s)"
+        if status is not None:
+            code = process.waited_status(status)
             self.read()
             text = self._said.decode(errors="replace")
-        else:
-            code, text = _TIMED_OUT, f"Health check exceeded timeout ({self.check.timeout / SECOND:g}s)"
-            _kill_tree(self.pid)
-            os.waitpid(self.pid, 0)
+        elif not over:
+            _kill_tree(self.pid, process.parent(self.pid))
+            self._waited(0)
+        self._close()
+        return None if over and status is None else Probe(self.begun, time.time(), code, text)
+
+    def _is_over(self) -> bool:
+        return bool(select.select([self.pidfd], [], [], 0)[0])
+
+    def _waited(self, options: int) -> int | None:
+        """Return the wait status of its process. Where this one has divided since, that is a child of the guardian."""
+        try:
+            return os.waitpid(self.pid, options)[1]
+        except ChildProcessError:
+            status = process.zombie_status(self.pid, self._started)
+            return process.reaped_status(self.pidfd) if status is None else status
+
+    def _close(self) -> None:
         os.close(self.pidfd)
         os.close(self.output)
-        return Probe(self.begun, time.time(), code, text)
 
     def drop(self) -> None:
         """End a probe whose result nobody asks for any more: the container has ended, and the command with it."""
-        os.kill(self.pid, _SIGKILL)
-        os.waitpid(self.pid, 0)
-        os.close(self.pidfd)
-        os.close(self.output)
+        try:
+            process.send_signal(self.pidfd, _SIGKILL)
+        except ProcessLookupError:
+            pass  # the guardian has reaped it
+        self._waited(0)
+        self._close()
+
+
+def end_left() -> None:
+    """End a probe that a supervisor which was killed has left to its guardian: nobody would see to it that it ends in time."""
+    parent = os.getppid()
+    if not guardian.is_one(parent):
+        return
+    for pid in _children(parent):
+        try:
+            if read_text(f"/proc/{pid}/comm") == _NAME + "\n":
+                _kill_tree(pid, parent)
+        except OSError:
+            continue  # it has ended
 
 
 def _become(paths: Paths, identity: str, check: HealthCheck, output: int) -> NoReturn:
@@ -114,7 +152,7 @@ def _become(paths: Paths, identity: str, check: HealthCheck, output: int) -> NoR
         for source, number in ((null, 0), (output, 1), (output, 2)):
             os.dup2(source, number)
         process.close_from(3)  # the container's lock above all, which must not outlive the supervisor
-        process.set_name("crate-health")
+        process.set_name(_NAME)
         code = _run(paths, identity, words_of(check))
     except CrateError as error:
         os.write(1, error.message.encode(errors="replace"))
@@ -134,21 +172,21 @@ def _run(paths: Paths, identity: str, words: tuple[str, ...]) -> int:
     return process.waited_status(os.waitpid(joined.pid, 0)[1])
 
 
-def _kill_tree(pid: int) -> None:
-    """Kill process `pid`, a child of ours, and all that it started.
+def _kill_tree(pid: int, parent: int) -> None:
+    """Kill process `pid`, a child of ours or of our guardian, the `parent`, and all that it started.
 
     The command is the reaper of what it starts (PR_SET_CHILD_SUBREAPER), so whoever loses his parent becomes its child and is
     found again below it. So it goes last, when nobody is left; or after so many turns that somebody forks on purpose.
     """
     for _ in range(100):
         found = [one for command in _children(pid) for one in _below(command)]
-        for one, parent in reversed(found):  # the deepest first: as long as its parent is there, its number is its own
-            _kill(one, parent)
+        for one, above in reversed(found):  # the deepest first: as long as its parent is there, its number is its own
+            _kill(one, above)
         if not found:
             break
     for command in _children(pid):
         _kill(command, pid)
-    os.kill(pid, _SIGKILL)
+    _kill(pid, parent)
 
 
 def _children(pid: int) -> list[int]:

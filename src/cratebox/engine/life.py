@@ -93,6 +93,19 @@ class Life:
             part.followed(ended)
         self._go_on(self._next(ended, self._delay(ended, ended.finished_at - ended.started_at)))
 
+    def recall(self) -> None:
+        """Know what the supervisor has told that was killed while it began a run again: before its state is forgotten."""
+        for part in self.parts:
+            part.recalled()
+
+    def retry(self, error: CrateError, started_at: float) -> None:
+        """Go on, once it was recalled, with a run that another supervisor was killed while it began, and that was not the first. Raises as `live`.
+
+        It counts as one that failed with `error`, and is said to have begun at `started_at` (seconds since 1970).
+        """
+        ended, delay = self._failed(error, exits.Exit(0, started_at, started_at))
+        self._go_on(self._next(ended, delay))
+
     def _go_on(self, run: Run | None) -> None:
         while run:
             ended = run.stay()
@@ -194,6 +207,8 @@ class Life:
 
     def _meet(self, sock: _socket.socket, message: bytes, fds: tuple[int, ...]) -> None:
         """Do what somebody at the door wants; one who is attached is a client like the first."""
+        if message == dialogue.CHANGED:
+            self._catch_up()
         if message == dialogue.PROBE and True in [part.asked(sock) for part in self.parts]:
             streams.close(*fds)
             return  # answered later
@@ -226,11 +241,26 @@ class Life:
         return self._write_down(ended), delay
 
     def _delay(self, ended: exits.Exit, took: float) -> float | None:
-        if not self.watch.accompanied and records.version(self.watch.directory) != self.watch.record:
-            self.watch = self.watch.replace(accompanied=True)  # the user may have given it a restart policy while it ran
-            self.parts = parts_of(self.watch)
+        self._catch_up()
         wanted = [part.after(ended, took) for part in self.parts]
         return next((delay for delay in wanted if delay is not None), None)
+
+    def _catch_up(self) -> None:
+        """Have what goes along with it as its record says now: the user may have given it a restart policy, or a limit, while it ran."""
+        version = records.version(self.watch.directory)
+        if version == self.watch.record or version == (0, 0):
+            return
+        self.watch = self.watch.replace(accompanied=True, record=version)
+        known = {type(part) for part in self.parts}
+        try:
+            found = parts_of(self.watch)
+        except CrateError:
+            return  # its record is damaged: what was known of it counts
+        for part in found:
+            if type(part) not in known:
+                self.parts += (part,)
+                if self._run:
+                    part.resumed(self._run)
 
     def _write_down(self, ended: exits.Exit) -> exits.Exit:
         for part in self.parts:

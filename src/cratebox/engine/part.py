@@ -28,6 +28,9 @@ class Part:
     def followed(self, ended: Exit) -> None:
         """The supervisor before this one was killed when a run was over; what `after` says is asked once more."""
 
+    def recalled(self) -> None:
+        """The supervisor before this one was killed while it began a run again, which is over with it: `after` is asked next."""
+
     def asked(self, sock: _socket.socket) -> bool:  # noqa: ARG002
         """Somebody wants to know now how the container is. Return whether he will get an answer here, and his socket be closed."""
         return False

@@ -9,7 +9,7 @@ import time
 
 from cratebox.engine import events, healthcheck, records, restarts, stopped
 from cratebox.engine.part import Part
-from cratebox.engine.watching import RESTARTING, RUNNING, Teller
+from cratebox.engine.watching import RESTARTING, RUNNING, Teller, teller
 from cratebox.errors import CrateError, StorageError
 from cratebox.paths import private_directory
 
@@ -29,19 +29,19 @@ _SIGKILL = 9
 def of(watch: Watch) -> tuple[Part, ...]:
     """Return the parts of a container, as its record says now. Raises NotFound, StorageError."""
     container = records.load(watch.container.paths, watch.container.id)
-    teller = Teller(watch.state_directory)
+    voice = teller(watch.state_directory)
     found: list[Part] = []
     if not watch.remove:
-        found.append(Restarting(watch, teller))
+        found.append(Restarting(watch, voice))
     if container.config.timeout:
         found.append(TimeLimit(container.config.timeout))
     if container.config.limits and container.config.limits.memory:
-        found.append(Memory(watch, teller))
+        found.append(Memory(watch, voice))
     check = healthcheck.of(container)
     if check:
         from cratebox.engine.probing import Probing
 
-        found.append(Probing(watch, teller, container, check))
+        found.append(Probing(watch, voice, container, check))
     return tuple(found)
 
 
@@ -59,11 +59,17 @@ class Restarting(Part):
 
     def begun(self, run: Run) -> None:  # noqa: ARG002
         """Say that it runs again; the state of a first run says so by itself."""
-        if self._restarts.count:
+        if self._restarts.count or self._teller.told.next_try:
             self._teller.tell(phase=RUNNING, next_try=0.0, oom_killed=False)
 
-    def resumed(self, run: Run) -> None:  # noqa: ARG002
+    def resumed(self, run: Run) -> None:
         """Go on counting where the supervisor that was killed stopped."""
+        self.recalled()
+        if self._teller.told.next_try:
+            self.begun(run)
+
+    def recalled(self) -> None:
+        """Go on counting."""
         self._teller.recall()
         self._restarts = restarts.Restarts(self._teller.told.restart_count, self._teller.told.delay)
 
@@ -102,12 +108,14 @@ class Restarting(Part):
         self._teller.tell(restart_count=now.count, delay=now.delay, **known)
 
     def rested(self, loop: Loop) -> bool:
-        """Say that it waits no longer, and only then look whether it is to run: see `stopping.process_of`."""
+        """Say that it waits no longer, and only then look whether it is to run: see `stopping.process_of`. That a try was due is said
+        until it runs: who takes over goes on with it.
+        """
         if self._wake >= 0:
             loop.unwatch(self._wake)
             os.close(self._wake)
             self._wake = -1
-        self._teller.tell(phase=RUNNING, next_try=0.0)
+        self._teller.tell(phase=RUNNING)
         if not stopped.is_marked(self._watch.directory, self._watch.state_directory):
             return True
         self._due = False
@@ -139,7 +147,7 @@ class TimeLimit(Part):
 
     def begun(self, run: Run) -> None:
         """Let the time begin, with the run, which a supervisor before this one may have begun."""
-        left = max(0.0, self._seconds - (time.time() - run.started_at))
+        left = max(0.0, self._seconds - run.age)
         self._timer = run.loop.after(left, lambda: run.signal(_SIGKILL))
 
     def ended(self, run: Run, ended: Exit) -> None:  # noqa: ARG002
@@ -158,6 +166,17 @@ class Memory(Part):
     def begun(self, run: Run) -> None:
         """Listen to the cgroup of this run."""
         self._killed = False
+        self._listen(run)
+
+    def resumed(self, run: Run) -> None:
+        """Go on listening. The kernel has counted meanwhile, and its cgroup is this run's alone."""
+        self._teller.recall()
+        self._killed = self._teller.told.oom_killed
+        self._listen(run)
+        if self._oom and not self._killed and self._oom.killed():
+            self._tell()
+
+    def _listen(self, run: Run) -> None:
         try:
             self._oom = run.cgroup.watch_oom() if run.cgroup else None
         except CrateError:
@@ -167,10 +186,13 @@ class Memory(Part):
 
     def _look(self) -> None:
         if self._oom and self._oom.seen():
-            self._killed = True
-            self._teller.tell(oom_killed=True)
-            who = self._watch.container
-            events.emit(who.paths, "container", "oom", who.id, who.attributes)
+            self._tell()
+
+    def _tell(self) -> None:
+        self._killed = True
+        self._teller.tell(oom_killed=True)
+        who = self._watch.container
+        events.emit(who.paths, "container", "oom", who.id, who.attributes)
 
     def known(self, ended: Exit) -> Exit:
         """Add whether it happened in this run; the last word of the kernel may not have been heard yet."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cratebox.paths import Paths
 
 _SECONDS_TO_STOP = 10
+_SECONDS_TO_TRY_AGAIN = 1.0  # where a run that is to take the place of an unhealthy one could not even begin
 
 
 class Probing(Part):
@@ -49,7 +50,14 @@ class Probing(Part):
         """Its health is what the supervisor that was killed has told; a probe of that one's does not count."""
         self._teller.recall()
         self._health = self._teller.told.health or Health()
-        self._watch_run(run, time.monotonic() - max(0.0, time.time() - run.started_at))
+        health.end_left()
+        self._watch_run(run, time.monotonic() - run.age)
+
+    def recalled(self) -> None:
+        """Where it is to be restarted when it is unhealthy, that was what the supervisor was about to do."""
+        self._teller.recall()
+        self._health = self._teller.told.health or Health()
+        self._restart = self._container.config.health_on_failure == "restart"
 
     def _watch_run(self, run: Run, begun: float) -> None:
         self._run, self._begun, self._restart = run, begun, False
@@ -59,11 +67,13 @@ class Probing(Part):
     def after(self, ended: Exit, took: float) -> float | None:  # noqa: ARG002
         """Run it again at once where it was ended for that."""
         wanted = self._restart and not stopped.is_marked(self._watch.directory, self._watch.state_directory)
-        return 0.0 if wanted else None
+        if not wanted:
+            return None
+        return 0.0 if took else _SECONDS_TO_TRY_AGAIN
 
     def known(self, ended: Exit) -> Exit:
         """Add that it is about to run again."""
-        return ended.replace(restarting=ended.restarting or self.after(ended, 0.0) is not None)
+        return ended.replace(restarting=ended.restarting or self.after(ended, 1.0) is not None)
 
     def ended(self, run: Run, ended: Exit) -> None:  # noqa: ARG002
         """Its processes are gone, and those of a probe with them."""
@@ -123,6 +133,10 @@ class Probing(Part):
         self._unwatch()
         result = self._probe.finish()
         self._probe = None
+        if result is None:
+            self._answer(1)
+            self._plan()
+            return
         before = self._health.status
         self._health = health.judged(self._health, self._check, result, result.start - self._run.started_at)
         self._teller.tell(health=self._health)

@@ -59,6 +59,11 @@ class Run:
         linux = self.watch.wish.spec.linux
         return linux is None or any(one.type == "pid" and not one.path for one in linux.namespaces)
 
+    @property
+    def age(self) -> float:
+        """How many seconds ago it began, whatever was done to the clock."""
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - self._started / os.sysconf("SC_CLK_TCK"))
+
     # Beginning
 
     def begin(self, meanwhile: Callable[[], None], before: Callable[[], None]) -> None:

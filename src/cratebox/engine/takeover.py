@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import _socket
 import os
+import time
 
 from cratebox import record_file
-from cratebox.engine import events, exits, guardian, idmaps, logs, lost, records, streams, succession, supervisor
+from cratebox.engine import events, exits, guardian, idmaps, logs, lost, records, streams, succession, supervisor, watching
 from cratebox.engine.client import Client
 from cratebox.engine.config import is_on_networks
 from cratebox.engine.dialogue import Watch
@@ -91,7 +92,7 @@ def _go_on(ward: Ward, held: Custody, woken: Sleep | None) -> int:
         lost.remove_cgroup(where, ward.id, life.watch.container.owner.rootless)
         runtime_state.forget(life.watch.state_directory)
         return supervisor.keep(life, lambda: life.follow(ended))
-    return supervisor.keep(life, lambda: _was_starting(life.watch))
+    return supervisor.keep(life, lambda: _was_starting(life))
 
 
 def _watch(ward: Ward) -> Watch:
@@ -166,12 +167,21 @@ def _state(watch: Watch, woken: Sleep | None) -> runtime_state.State | None:
     return state if state and state.pid and state.boot_id == process.boot_id() else None
 
 
-def _was_starting(watch: Watch) -> None:
-    """End what was being made: the first process and the cgroup."""
+def _was_starting(life: Life) -> None:
+    """End what was being made: the first process and the cgroup. A start has failed with that; one by the restart policy is tried again."""
+    told = watching.read(life.watch.state_directory)
+    life.recall()
     end_what_was_made()
-    lost.remove_cgroup(watch.directory, watch.container.id, watch.container.owner.rootless)
-    runtime_state.forget(watch.state_directory)
-    raise RuntimeFailure("the container's supervisor was killed while it started")
+    lost.remove_cgroup(life.watch.directory, life.watch.container.id, life.watch.container.owner.rootless)
+    runtime_state.forget(life.watch.state_directory)
+    error = RuntimeFailure("the container's supervisor was killed while it started")
+    if not told or not told.next_try:
+        raise error
+    try:
+        begun = os.stat(life.watch.directory + "/config.json").st_mtime
+    except OSError:
+        begun = time.time()
+    life.retry(error, begun)
 
 
 def end_what_was_made() -> None:

@@ -64,6 +64,14 @@ def read(state_directory: str) -> Watching | None:
     return found if found and found.boot_id == process.boot_id() else None
 
 
+_tellers: dict[str, Teller] = {}
+
+
+def teller(state_directory: str) -> Teller:
+    """Return the one teller of a container: whatever part tells something must not take back what another has told."""
+    return _tellers.setdefault(state_directory, Teller(state_directory))
+
+
 class Teller:
     """The writer of a container's watch.json: the supervisor has one, its parts tell through it what they know."""
 
