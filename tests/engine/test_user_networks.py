@@ -116,9 +116,10 @@ def outside_pid(crate: Crate) -> int:
 
 def test_a_published_port_is_reached_from_loopback_and_by_the_machines_address(out_box: Ready, until: Until) -> None:
     port, address = free_port(), own_address()
-    out_box.detached("--network", "bridge", "-p", f"{port}:80", "@", "sh", "-c", SERVE)
+    name = out_box.detached("--network", "bridge", "-p", f"{port}:80", "@", "sh", "-c", SERVE)
     assert patiently(until, "127.0.0.1", port) == "hello"
     assert fetch(address, port) == "hello"
+    assert out_box.crate.ok("port", name) == f"80/tcp -> 0.0.0.0:{port}"  # the network has no IPv6
 
 
 def test_a_port_at_one_address_is_at_no_other(out_box: Ready, until: Until) -> None:

@@ -59,6 +59,8 @@ def reserve(
         endpoints = tuple(allocation.endpoint(ledger, one, before.reservation if before else None) for one in wishes)
         # Without root it is the way outside that listens on them.
         chosen = ports.choose(wanted, _ports_of(ledger), None if place.rootless else hold) if wanted else ()
+        if chosen and place.rootless:
+            chosen = usermode.listened(chosen, any(one.ip6 for one in endpoints))
         _ready(place, networks, ledger)  # last: nothing is made for who cannot have what he wishes
         made = Reservation(
             owner=owner,

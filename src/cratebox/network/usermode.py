@@ -79,6 +79,15 @@ def check(ports: tuple[Port, ...]) -> None:
             )
 
 
+def listened(ports: tuple[Port, ...], ipv6: bool) -> tuple[Port, ...]:
+    """Return `ports` with the addresses that they are listened on where none is given: IPv4's alone, unless the container has IPv6
+    (`ipv6`) and pasta passes it on.
+    """
+    if ipv6 and _has_ipv6() and _program()[0] == "pasta":
+        return ports
+    return tuple(one if one.host_ip else one.replace(host_ip="0.0.0.0") for one in ports)  # noqa: S104  what was wished
+
+
 def host_address() -> str:
     """Return the machine's own address on its way out, by which containers reach it; "" where it has none."""
     import _socket
