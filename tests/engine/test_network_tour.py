@@ -6,17 +6,18 @@ The machine is a namespace of the test's own with a neighbour, so that nothing h
 from __future__ import annotations
 
 import os
+import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from subprocess import PIPE
 
 import pytest
 
-from support import dns, tun
+from support import dns, leaks, tun
 from support.commands import Crate
 from support.netspaces import Machine, Netspace
 from support.ready import Ready, Stock
@@ -232,17 +233,24 @@ def test_names_are_there_again_after_the_resolver_was_killed(tour: Tour, until: 
     tour.serve("web", back)
     tour.serve("db", back)
 
-    def resolvers() -> list[int]:
-        found = subprocess.run(["pgrep", "-f", f"crate-resolver.*{tour.crate.state}"], capture_output=True, text=True).stdout
-        return [int(pid) for pid in found.split()]
+    def resolvers() -> dict[str, int]:
+        """It and its guardian, by their names."""
+        found = {}
+        for pid in leaks.processes_with(str(tour.crate.state)):
+            process = Path(f"/proc/{pid}")
+            if b"crate-resolver" in process.joinpath("cmdline").read_bytes():
+                found[process.joinpath("comm").read_text().strip()] = pid
+        return found
 
     before = resolvers()
-    assert len(before) == 2  # it and its guardian
-    resolver = max(before, key=lambda pid: int(subprocess.run(["ps", "-o", "rss=", str(pid)], capture_output=True).stdout))
-    subprocess.run(["kill", "-9", str(resolver)], check=True)
-    until(lambda: resolver not in resolvers() and tour.crate("exec", "web", "nslookup", "db").returncode == 0, 30.0)
-    for pid in resolvers():
-        subprocess.run(["kill", "-9", str(pid)], check=True)
+    assert sorted(before) == ["crate-guardian", "crate-resolver"]
+    os.kill(before["crate-resolver"], signal.SIGKILL)
+    until(lambda: tour.crate("exec", "web", "nslookup", "db").returncode == 0, 30.0)
+    after = resolvers()
+    assert after["crate-guardian"] == before["crate-guardian"]
+    assert after["crate-resolver"] != before["crate-resolver"]
+    for pid in (after["crate-guardian"], after["crate-resolver"]):
+        os.kill(pid, signal.SIGKILL)
     until(lambda: not resolvers())
     tour.serve("next", back)  # whoever comes next starts another one
     until(lambda: tour.crate("exec", "web", "nslookup", "next").returncode == 0, 30.0)
