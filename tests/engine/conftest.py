@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.commands import Crate
-from support.ready import Ready, box, put, root_box, stock, user_box  # noqa: F401
+from support.ready import Ready, box, net_box, put, root_box, stock, user_box  # noqa: F401
 from support.screen import Screen
 
 GRANT = """printf 'containers:2000000:150000\\n' > /run/crate-test-subids-$$

@@ -111,6 +111,12 @@ def root_box(rootful: Crate, busybox_image: object, stock: Stock) -> Ready:
     return stock(rootful, busybox_image)
 
 
+@pytest.fixture(params=["root", "user"])
+def net_box(request: pytest.FixtureRequest, busybox_image: object, stock: Stock) -> Ready:
+    """busybox in the store of somebody whose containers can be on networks: root, and an ordinary user with /dev/net/tun."""
+    return stock(request.getfixturevalue("rootful" if request.param == "root" else "outward"), busybox_image)
+
+
 @pytest.fixture
 def user_box(rootless: Crate, busybox_image: object, stock: Stock) -> Ready:
     """busybox in an ordinary user's store."""
