@@ -77,16 +77,26 @@ def test_a_command_that_hangs_is_killed_with_all_that_it_started(box, until) -> 
 
 def test_a_command_that_nests_processes_without_end_is_killed_with_them_all(box, until) -> None:
     """Deeper than Python may call itself: the supervisor must not fail over that, and take the container along."""
-    word = f"1{time.time_ns() % 10**8}"
+    # Whether all are there before the time is over is the machine's to say: a busy one gets more.
+    assert any(_nested_and_killed(box, until, seconds) for seconds in (4, 12, 40))
+
+
+def _nested_and_killed(box, until, seconds: int) -> bool:
+    """Say whether all of the processes were there when the time was over; in any case they must all be gone then."""
+    name, word, nested = f"web{seconds}", f"1{time.time_ns() % 10**8}", False
     nest = f"printf '#!/bin/sh\\n[ $1 -ge 1100 ] && exec sleep {word}\\n$0 $(($1+1))\\n' > /nest; chmod 755 /nest"
-    box.detached("--name", "web", "--health-interval", "1h", "--health-retries", "1", "--health-timeout", "20s",
+    box.detached("--name", name, "--health-interval", "1h", "--health-retries", "1", "--health-timeout", f"{seconds}s",
                  "--health-cmd", "/nest 0", "@", "sh", "-c", f"{nest}; exec sleep 1000")  # fmt: skip
-    asked = box.crate.start("healthcheck", "run", "web")
-    until(lambda: processes(word), seconds=60)
-    assert asked.wait(timeout=60) == 1
+    until(lambda: box.crate("exec", name, "test", "-x", "/nest").returncode == 0)
+    asked = box.crate.start("healthcheck", "run", name)
+    while asked.poll() is None:
+        nested = nested or bool(processes(word))
+        time.sleep(0.1)
+    assert asked.returncode == 1
     until(lambda: not processes(word))
-    assert "/nest" not in box.crate.ok("exec", "web", "ps")
-    assert box.status("web") == "running"
+    assert "/nest" not in box.crate.ok("exec", name, "ps")
+    assert box.status(name) == "running"
+    return nested
 
 
 def test_a_lot_of_output_is_cut_and_does_not_stop_the_command(box, until) -> None:
