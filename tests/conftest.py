@@ -20,6 +20,8 @@ from support.registry import Hub, Registry, why_no_hub, why_not
 # A shell that runs this in the background ignores SIGINT for it, and so for every program under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+pytest_plugins = ("support.ready",)  # box, root_box, user_box: a crate with an image in its store
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 WATCHED = ("startup", "kernel", "runtime", "engine", "cli", "peers", "vm")
 

@@ -15,7 +15,6 @@ import pytest
 from support import engines
 from support.engines import Containerd, Docker, Engine, House, Podman, RootlessPodman
 from support.images import Image
-from support.ready import root_box, stock  # noqa: F401
 
 _E = TypeVar("_E", bound=Engine)
 
