@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import struct
 
@@ -201,6 +202,23 @@ def test_where_nobody_is_left_there_is_no_resolver_and_none_is_started(two: Rig)
     assert two.attach(OWNER).call(ask, "www").values == ["10.1.0.2"]
 
 
+def test_a_resolver_whose_directory_was_deleted_does_not_shut_the_door_of_the_next_one(two: Rig) -> None:
+    first = two.resolvers.pop()
+    shutil.rmtree(dns_place.directory(two.place))
+    back = two.reservations[OWNER].endpoints[0].network
+    two.lease("new", "new", endpoint(back, "back", "10.1.0.9"))
+    new = two.attach("new")
+    assert len(two.resolvers) == 1
+    assert two.namespaces[OWNER].call(ask, "new").values == ["10.1.0.9"]  # of the first
+    assert new.call(ask, "db").values == ["10.1.0.3"]  # of the second
+    for owner in (OWNER, "db-owner"):
+        two.end(owner)
+    wait_for(lambda: os.waitpid(first, os.WNOHANG) == (first, 0))
+    two.attach("db-owner")
+    assert len(two.resolvers) == 1
+    assert new.call(ask, "db").values == ["10.1.0.3"]
+
+
 def test_who_comes_while_the_last_one_goes_is_answered(two: Rig) -> None:
     back = two.reservations[OWNER].endpoints[0].network
     two.end("db-owner")
@@ -247,8 +265,8 @@ def test_streams_are_bounded(two: Rig) -> None:
                 alive += bool(received(sock))
             except OSError:
                 pass
-            finally:
-                sock.close()
+        for sock in opened:  # not before: another one would be let in
+            sock.close()
         return alive, values
 
     alive, values = two.namespaces[OWNER].call(streams)

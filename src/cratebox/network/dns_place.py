@@ -48,12 +48,19 @@ def connect(place: Place) -> _socket.socket | None:
         return None
 
 
-def remove_door(place: Place) -> None:
-    """Nobody is to come any more."""
+def door_file(place: Place) -> tuple[int, int]:
+    """Return what tells this door from a later one at the same place; zeros where there is none."""
     try:
-        os.unlink(f"{directory(place)}/{_DOOR}")
+        found = os.lstat(f"{directory(place)}/{_DOOR}")
     except FileNotFoundError:
-        pass
+        return 0, 0
+    return found.st_dev, found.st_ino
+
+
+def remove_door(place: Place, which: tuple[int, int]) -> None:
+    """Nobody is to come any more; where there is another door by now (the directory was deleted), it stays. The caller has the lock."""
+    if door_file(place) == which != (0, 0):
+        os.unlink(f"{directory(place)}/{_DOOR}")
 
 
 def write_down(place: Place, owner: str, pid: int) -> None:

@@ -37,6 +37,7 @@ class Resolver:
         self._askers = self._surroundings.askers
         self._pids: dict[int, int] = {}
         self._is_over = False
+        self._door_file = dns_place.door_file(place)
         self._loop.watch(listening.fileno(), self._let_in)
 
     def run(self) -> None:
@@ -156,7 +157,7 @@ class Resolver:
         if self._askers:
             lock.release(held)
             return
-        dns_place.remove_door(self._place)
+        dns_place.remove_door(self._place, self._door_file)
         self._is_over = True  # the lock is free with our end
 
 
