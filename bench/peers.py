@@ -400,6 +400,7 @@ class Containerd(Engine):
 
 class Docker(Engine):
     name = "docker"
+    network = ("--bridge", "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false")  # of the daemon
 
     def __init__(self, person: Person, directory: Path) -> None:
         super().__init__(person, directory)
@@ -429,11 +430,7 @@ class Docker(Engine):
             f"unix://{socket}",
             "--containerd",
             below,
-            "--bridge",
-            "none",
-            "--iptables=false",
-            "--ip-forward=false",
-            "--ip-masq=false",
+            *self.network,
         ]
         self._daemon = Daemon(argv, place / "log", socket)
         self._socket = socket
