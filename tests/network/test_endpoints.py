@@ -177,6 +177,23 @@ def test_the_same_port_at_two_addresses_is_no_conflict(net: Net) -> None:
         net.reserve("web", network, ports=(Port(80, host=8080, host_ip="192.0.2.99"),))
 
 
+@pytest.mark.parametrize(
+    ("port", "error", "text"),
+    [
+        (Port(80, "icmp"), Unsupported, "ports of icmp cannot be published"),
+        (Port(0, host=80), InvalidValue, "port 80:0 is none"),
+        (Port(80, host=65536), InvalidValue, "port 65536:80 is none"),
+        (Port(80, host=80, host_ip="::1"), Unsupported, "ports cannot be published at ::1"),
+        (Port(80, host=80, host_ip="localhost"), InvalidValue, "'localhost' is not an IP address"),
+    ],
+)
+def test_what_is_no_port_is_refused(net: Net, port: Port, error: type[Exception], text: str) -> None:
+    network = net.create("front")
+    with pytest.raises(error) as caught:
+        net.reserve("web", network, ports=(port,))
+    assert str(caught.value).startswith(text)
+
+
 def test_nobody_else_can_have_a_port_that_is_held(net: Net) -> None:
     held: list[int] = []
     net.reserve("web", net.create("front"), ports=(Port(80, host=8080), Port(53, "udp", host=8080)), hold=held)

@@ -42,7 +42,7 @@ def reserve(
     Raises InvalidValue, Conflict, Unsupported, RuntimeFailure, StorageError.
     """
     for port in wanted:
-        ports.check(port)
+        ports.check(port, place.rootless)
     if wanted and all(one.network.internal for one in wishes):
         raise Conflict(f"{label}: a port cannot be published where all networks are internal", "add a network that is not")
     networks = [one.network for one in wishes]

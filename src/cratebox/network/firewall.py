@@ -60,6 +60,8 @@ _CHAINS = """
     }
     chain output {
         type nat hook output priority -100; policy accept
+        # the kernel takes no answer to ::1 in from a bridge, whatever its name was on the way: who asks there is refused, not left waiting
+        ip6 daddr ::1 return
         meta l4proto { tcp, udp, sctp } fib daddr type local jump published
     }
     chain postrouting {

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     Taken = dict[tuple[str, int], list[tuple[str, str]]]
 
+_LOOPBACK6 = bytes(15) + b"\1"
 _TRIES = 64  # for a port that the kernel says is free and another owner has
 _TYPES = {
     "tcp": (_socket.SOCK_STREAM, _socket.IPPROTO_TCP),
@@ -149,8 +150,12 @@ def _in_use(port: Port, number: int, why: str) -> Conflict:
     return Conflict(f"port {number}/{port.protocol} {why}", "publish another one, or 0 for any that is free")
 
 
-def check(port: Port) -> None:
-    """Raise InvalidValue where a port is none, Unsupported for a protocol that cannot be published."""
+def check(port: Port, rootless: bool) -> None:
+    """Raise InvalidValue where a port is none, Unsupported for what cannot be published."""
+    if port.host_ip and not rootless and packed(port.host_ip) == _LOOPBACK6:
+        raise Unsupported(
+            "ports cannot be published at ::1: the kernel leads nothing from there to a bridge", "publish at 127.0.0.1"
+        )
     if port.protocol not in _TYPES:
         raise Unsupported(f"ports of {port.protocol} cannot be published", "tcp, udp and sctp can")
     if not 0 < port.container < 65536 or not 0 <= port.host < 65536 or not 0 <= port.host_last < 65536:
