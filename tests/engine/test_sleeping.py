@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import time
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,45 @@ def test_it_stays_awake_where_somebody_is_attached(box, until) -> None:
     assert not sleeps(box, "web")
     box.crate.ok("kill", "-s", "KILL", "web")
     assert client.wait(20) == 128 + signal.SIGKILL
+
+
+def test_one_with_a_longest_time_wakes_for_it(box, until, asleep) -> None:
+    asleep("--timeout", "20", "@", "sleep", "1000")
+    assert exit_of(box, "web")[0] == "running"
+    until(lambda: exit_of(box, "web")[0] == "exited", 60)
+    assert exit_of(box, "web")[1] == 137
+
+
+def test_one_with_a_limit_of_memory_wakes_when_that_runs_out(root_box, until) -> None:
+    root_box.detached("--name", "web", "--memory", "32m", "--memory-swap", "32m", "@", "sleep", "1000")
+    until(lambda: sleeps(root_box, "web"), 20)
+    assert root_box.crate("exec", "web", "sh", "-c", "x=$(head -c 100000000 /dev/zero | tr '\\0' a)").returncode == 137
+    until(lambda: root_box.crate.json("inspect", "web")[0]["State"]["OOMKilled"])
+    until(lambda: sleeps(root_box, "web"), 40)
+    root_box.crate.ok("rm", "-f", "web")
+
+
+def test_one_with_a_health_command_wakes_for_it_and_sleeps_again(box, until, asleep) -> None:
+    asleep("--health-cmd", "echo x >> /probed", "--health-interval", "14s", "@", "sleep", "1000")
+
+    def probed() -> int:
+        return box.crate("exec", "web", "cat", "/probed").stdout.count("x")
+
+    before = probed()
+    for count in (1, 2):
+        until(lambda count=count: probed() == before + count, 60)
+        until(lambda: sleeps(box, "web"), 30)
+    health = box.crate.json("inspect", "web")[0]["State"]["Health"]
+    assert health["Status"] == "healthy"
+    begun = [datetime.fromisoformat(one["Start"].rstrip("Z")[:26]) for one in health["Log"]]
+    assert all((later - earlier).total_seconds() > 13.5 for earlier, later in pairwise(begun))  # not once more because it woke
+    box.crate.ok("rm", "-f", "web")
+
+
+def test_one_that_is_asked_often_how_it_is_stays_awake(box, until) -> None:
+    box.detached("--name", "web", "--health-cmd", "true", "--health-interval", "2s", "@", "sleep", "1000")
+    until(lambda: box.crate.json("inspect", "web")[0]["State"]["Health"]["Status"] == "healthy")
+    supervisor = kin(box, "web")["crate-superviso"]
+    time.sleep(3)
+    assert Path(f"/proc/{supervisor}/exe").resolve().name.startswith("python")
+    box.crate.ok("rm", "-f", "web")

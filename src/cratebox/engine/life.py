@@ -7,7 +7,7 @@ import time
 
 from cratebox.engine import dialogue, events, exits, guardian, records, streams
 from cratebox.engine.client import Client
-from cratebox.engine.loop import Loop
+from cratebox.engine.loop import READ, Loop
 from cratebox.engine.running import Run
 from cratebox.engine.vanishing import vanish
 from cratebox.errors import CrateError
@@ -64,7 +64,7 @@ class Life:
         self._guardian: GuardianWatch | None = None
         self._door = door_of(slept, self.loop)
         self._settling: Timer | None = None
-        self._wakes = slept.wakes if slept else 0
+        self._wakes = slept.wakes - slept.is_over if slept else 0
         self._drowsiness: Drowsiness | None = None
         for client in clients:
             client.left = self._left
@@ -172,14 +172,20 @@ class Life:
         if not run or self.clients or not run.can_be_left:
             return
         console = run.console if run.pump.streams and run.pump.streams[0].source >= 0 else -1
-        known = {self.custody.ours.fileno(), door, above, run.pidfd, *(one.source for one in run.pump.streams)}
-        if self.loop.watched <= known:
+        usual = (self.custody.ours.fileno(), door, above, run.pidfd, *(one.source for one in run.pump.streams))
+        known = dict.fromkeys((fd for fd in usual if fd >= 0), READ)
+        for part in self.parts:
+            known |= part.watched
+        timers = self.loop.timers
+        if self.loop.watched <= known.keys() and timers.issubset(timer for part in self.parts for timer in part.timers):
             from cratebox.engine import sleeping
 
+            if not sleeping.worth_it(timers):
+                return
             run.pump.flush()
             run.keep_state()
-            how = sleeping.Sleep(wakes, console, door, run.state_fd)
-            sleeping.sleep(self._ward(), self.custody, how, [fd for fd in known if fd >= 0])
+            due = int(min(timer.due for timer in timers) * 1000) if timers else -1
+            sleeping.sleep(self._ward(), self.custody, sleeping.Sleep(wakes, console, door, run.state_fd, due), known)
 
     # Those who come later
 

@@ -60,8 +60,8 @@ class Loop:
         return frozenset(self._acts)
 
     @property
-    def has_timers(self) -> bool:
-        return bool(self._timers)
+    def timers(self) -> frozenset[Timer]:
+        return frozenset(self._timers)
 
     def turn(self) -> None:
         """Wait until something is ready or due, and do what is to be done."""

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cratebox.engine.exits import Exit
-    from cratebox.engine.loop import Loop
+    from cratebox.engine.loop import Loop, Timer
     from cratebox.engine.running import Run
 
 
@@ -27,6 +27,16 @@ class Part:
 
     def followed(self, ended: Exit) -> None:
         """The supervisor before this one was killed when a run was over; what `after` says is asked once more."""
+
+    @property
+    def watched(self) -> dict[int, int]:
+        """Its descriptors in the loop, with their events, of which each may wake a supervisor that sleeps."""
+        return {}
+
+    @property
+    def timers(self) -> tuple[Timer, ...]:
+        """Its timers in the loop that `resumed` sets again, with what is left of their time."""
+        return ()
 
     def recalled(self) -> None:
         """The supervisor before this one was killed while it began a run again, which is over with it: `after` is asked next."""

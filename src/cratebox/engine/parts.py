@@ -150,6 +150,11 @@ class TimeLimit(Part):
         left = max(0.0, self._seconds - run.age)
         self._timer = run.loop.after(left, lambda: run.signal(_SIGKILL))
 
+    @property
+    def timers(self) -> tuple[Timer, ...]:
+        """The one for its end."""
+        return (self._timer,) if self._timer else ()
+
     def ended(self, run: Run, ended: Exit) -> None:  # noqa: ARG002
         """Let it go."""
         run.loop.cancel(self._timer)
@@ -175,6 +180,11 @@ class Memory(Part):
         self._listen(run)
         if self._oom and not self._killed and self._oom.killed():
             self._tell()
+
+    @property
+    def watched(self) -> dict[int, int]:
+        """What the kernel tells it by."""
+        return {self._oom.fd: self._oom.events} if self._oom else {}
 
     def _listen(self, run: Run) -> None:
         try:

@@ -45,6 +45,7 @@ class Probing(Part):
         """It is starting, as far as anybody knows."""
         self._health = health.started(self._health)
         self._watch_run(run, time.monotonic())
+        self._plan()
 
     def resumed(self, run: Run) -> None:
         """Its health is what the supervisor that was killed has told; a probe of that one's does not count."""
@@ -52,6 +53,15 @@ class Probing(Part):
         self._health = self._teller.told.health or Health()
         health.end_left()
         self._watch_run(run, time.monotonic() - run.age)
+        if self._teller.told.next_probe:
+            self._timer = run.loop.after(max(0.0, self._teller.told.next_probe - time.monotonic()), self._begin)
+        else:
+            self._plan()
+
+    @property
+    def timers(self) -> tuple[Timer, ...]:
+        """The one for the next probe. That of a probe which runs is nobody else's."""
+        return (self._timer,) if self._timer and not self._probe else ()
 
     def recalled(self) -> None:
         """Where it is to be restarted when it is unhealthy, that was what the supervisor was about to do."""
@@ -61,8 +71,6 @@ class Probing(Part):
 
     def _watch_run(self, run: Run, begun: float) -> None:
         self._run, self._begun, self._restart = run, begun, False
-        self._teller.tell(health=self._health)
-        self._plan()
 
     def after(self, ended: Exit, took: float) -> float | None:  # noqa: ARG002
         """Run it again at once where it was ended for that."""
@@ -89,7 +97,9 @@ class Probing(Part):
 
     def _plan(self) -> None:
         assert self._run
-        seconds = health.pause(self._health, self._check, time.monotonic() - self._begun)
+        now = time.monotonic()
+        seconds = health.pause(self._health, self._check, now - self._begun)
+        self._teller.tell(health=self._health, next_probe=0.0 if seconds is None else now + seconds)
         if seconds is not None:
             self._timer = self._run.loop.after(seconds, self._begin)
 
@@ -139,14 +149,13 @@ class Probing(Part):
             return
         before = self._health.status
         self._health = health.judged(self._health, self._check, result, result.start - self._run.started_at)
-        self._teller.tell(health=self._health)
+        self._plan()  # which tells it
         self._answer(result.exit_code)
         if self._health.status != before:
             who = self._watch.container
             events.emit(who.paths, "container", f"health_status: {self._health.status}", who.id, who.attributes)
             if self._health.status == UNHEALTHY:
                 self._act()
-        self._plan()
 
     def _unwatch(self) -> None:
         assert self._run

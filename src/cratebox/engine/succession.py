@@ -44,5 +44,5 @@ def read(words: list[str]) -> tuple[Ward, Custody, Sleep | None]:
         (fd("out-read"), fd("out-write"), fd("err-read"), fd("err-write")),
         fd("stdin"),
     )
-    woken = Sleep(named["wakes"], fd("console"), fd("door"), fd("state")) if "wakes" in named else None
+    woken = Sleep(named["wakes"], fd("console"), fd("door"), fd("state"), fd("due")) if "wakes" in named else None
     return ward, Custody.of(fd("ours"), fd("kept")), woken

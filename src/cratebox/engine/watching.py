@@ -41,6 +41,7 @@ class Health(Record):
 class Watching(Record):
     """`phase` is running or restarting: then `next_try` says when, in seconds since 1970. `restart_count` counts since the
     user started it, `delay` is how many seconds the last restart was waited for; `boot_id` is that of the machine's start in which this is true.
+    `next_probe` is when the health command is run again, in seconds of time.monotonic().
     """
 
     boot_id: str
@@ -50,6 +51,7 @@ class Watching(Record):
     next_try: float = 0.0
     oom_killed: bool = False
     health: Health | None = None
+    next_probe: float = 0.0
 
 
 def read(state_directory: str) -> Watching | None:

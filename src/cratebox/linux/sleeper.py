@@ -1,10 +1,10 @@
-"""A process of a few kilobytes that sleeps until one of its descriptors has something to say, and then executes a program.
+"""A process of a few kilobytes that sleeps until one of its descriptors has something to say, or for so long, and then executes a program.
 
 It is a program in sealed memory, as stub.py is: what has nothing to do needs no interpreter to do it. In C:
 
     // argv: a name, then the program to execute and its arguments
     rt_sigprocmask(SIG_BLOCK, all); prctl(PR_SET_NAME, argv[0]);
-    poll(fds, n, -1);
+    poll(fds, n, milliseconds);
     execve(argv[1], &argv[1], envp); exit_group(126);
 """
 
@@ -17,16 +17,19 @@ from cratebox.linux._libc import failure, path_bytes, string_array, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
-_POLLIN = 1
+_LONGEST = (1 << 31) - 1  # milliseconds: 24 days
 
 
-def build(fds: Sequence[int], machine: str = const.MACHINE) -> bytes:
-    """Return the program as an ELF image for `machine` ("x86_64" or "aarch64"); it sleeps until one of `fds` is readable."""
-    polled = [fd | _POLLIN << 32 for fd in fds]  # struct pollfd: int fd, short events, short revents
-    return stub.elf(_x86_64(polled) if machine == "x86_64" else _aarch64(polled), machine)
+def build(fds: Mapping[int, int], milliseconds: int = -1, machine: str = const.MACHINE) -> bytes:
+    """Return the program as an ELF image for `machine` ("x86_64" or "aarch64"); it sleeps until one of `fds` has one of its events as
+    of poll(2), at most for so long, and 24 days (negative: for ever).
+    """
+    polled = [fd | events << 32 for fd, events in fds.items()]  # struct pollfd: int fd, short events, short revents
+    most = min(milliseconds, _LONGEST)
+    return stub.elf(_x86_64(polled, most) if machine == "x86_64" else _aarch64(polled, most), machine)
 
 
 def execute(program_fd: int, name: str, argv: Sequence[str], env: Sequence[str]) -> NoReturn:
@@ -37,7 +40,7 @@ def execute(program_fd: int, name: str, argv: Sequence[str], env: Sequence[str])
     raise failure(f"execveat({name})")
 
 
-def _x86_64(polled: list[int]) -> bytes:
+def _x86_64(polled: list[int], milliseconds: int) -> bytes:
     """Call number in eax, arguments in edi, esi, edx, r10; rbx keeps the first rsp."""
 
     def load(opcode: int, value: int) -> bytes:
@@ -51,7 +54,7 @@ def _x86_64(polled: list[int]) -> bytes:
         load(edi, 0), load(edx, 0), b"\x41\xba\x08\0\0\0", load(eax, 14), call,  # mov r10d, 8; rt_sigprocmask
         b"\x48\x8b\x73\x08", load(edi, const.PR_SET_NAME), load(eax, 157), call,  # mov rsi, [rbx+8]; prctl
         *(b"\x48\xb8" + struct.pack("<Q", one) + b"\x50" for one in polled),  # mov rax, imm64; push rax
-        b"\x48\x89\xe7", load(esi, len(polled)), load(edx, -1), load(eax, 7), call,  # mov rdi, rsp; poll
+        b"\x48\x89\xe7", load(esi, len(polled)), load(edx, milliseconds), load(eax, 7), call,  # mov rdi, rsp; poll
         b"\x48\x8b\x7b\x10",  # mov rdi, [rbx+16]      argv[1]
         b"\x48\x8d\x73\x10",  # lea rsi, [rbx+16]      &argv[1]
         b"\x48\x8b\x03",  # mov rax, [rbx]             argc
@@ -61,7 +64,7 @@ def _x86_64(polled: list[int]) -> bytes:
     ))  # fmt: skip
 
 
-def _aarch64(polled: list[int]) -> bytes:
+def _aarch64(polled: list[int], milliseconds: int) -> bytes:
     """Call number in w8, arguments in x0 to x4; x19 keeps the first sp."""
 
     def load(register: int, value: int) -> list[int]:
@@ -77,6 +80,14 @@ def _aarch64(polled: list[int]) -> bytes:
 
     call, x1_is_sp = [0xD4000001], [0x910003E1]  # svc #0; mov x1, sp
     room = (8 * len(polled) + 15) & ~15
+    timespec: list[int] = load(2, 0)
+    if milliseconds >= 0:
+        seconds, rest = divmod(milliseconds, 1000)
+        timespec = [
+            *put(room // 8, seconds),
+            *put(room // 8 + 1, rest * 1_000_000),
+            0x910003E2 | room << 10,
+        ]  # add x2, sp, #room
     words = [
         0x910003F3,  # mov x19, sp
         0xD10003FF | room + 16 << 10,  # sub sp, sp, #room + 16
@@ -86,8 +97,9 @@ def _aarch64(polled: list[int]) -> bytes:
         0xF9400661,  # ldr x1, [x19, #8]
         *load(0, const.PR_SET_NAME), *load(8, 167), *call,  # prctl
         *(word for at, value in enumerate(polled) for word in put(at, value)),
+        *timespec,
         0x910003E0,  # mov x0, sp
-        *load(1, len(polled)), *load(2, 0), *load(3, 0), *load(4, 0), *load(8, 73), *call,  # ppoll
+        *load(1, len(polled)), *load(3, 0), *load(4, 0), *load(8, 73), *call,  # ppoll
         0xF9400A60,  # ldr x0, [x19, #16]          argv[1]
         0x91004261,  # add x1, x19, #16            &argv[1]
         0xF9400262,  # ldr x2, [x19]               argc

@@ -91,7 +91,7 @@ def _make(word: str) -> tuple[int, int]:
 
     Its parent is a child of ours that ends at once, so that whoever becomes a parent of orphans here reaps it.
     """
-    program = stub.sealed(sleeper.build(()))
+    program = stub.sealed(sleeper.build({}))
     reading, writing = os.pipe()
     try:
         between, between_pidfd = namespaces.clone(0)
