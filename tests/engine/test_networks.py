@@ -55,6 +55,13 @@ ASK = "i=0; until wget -qO- http://{0}/; do i=$((i+1)); [ $i -lt 50 ] || exit 1;
 # --- the default network ---------------------------------------------------------------------------------------------
 
 
+def test_without_a_word_a_container_is_on_the_bridge(net_box) -> None:
+    identity = net_box.crate.ok("create", net_box.image, "true", env={"CRATE_NETWORK": ""})
+    assert inspected(net_box, identity)["HostConfig"]["NetworkMode"] == "bridge"
+    script = "ls /sys/class/net | grep -c eth0"
+    assert net_box.run("@", "sh", "-c", script, env={"CRATE_NETWORK": ""}) == "1"
+
+
 def test_on_the_bridge_a_container_has_an_address_which_its_name_stands_for(net_box) -> None:
     script = "hostname -i; ip -4 addr show eth0"
     said = net_box.run("--network", "bridge", "--hostname", "inside", "@", "sh", "-c", script)
@@ -89,9 +96,9 @@ def test_the_default_is_what_the_settings_say(root_box, network: str, count: str
     before = settings.read_text() if settings.exists() else ""
     try:
         settings.write_text(before + '\n[networks]\ndefault = "none"\n')
-        assert root_box.run("@", "sh", "-c", script) == count
+        assert root_box.run("@", "sh", "-c", script, env={"CRATE_NETWORK": ""}) == count
         settings.write_text(before + "\n[networks]\ndefault = 3\n")
-        assert "[networks] is a table with one text" in root_box.fails("@", "true")
+        assert "[networks] is a table with one text" in root_box.fails("@", "true", env={"CRATE_NETWORK": ""})
     finally:
         settings.write_text(before)
 
@@ -207,11 +214,12 @@ def test_a_published_port_is_reached_and_shown_and_free_again(net_box) -> None:
     net_box.detached("--name", "web", "--network", "bridge", "-p", "80", "@", "sh", "-c", SERVER)
     port = host_port(net_box, "web")
     assert fetched(port) == "heard"
-    shown = f"0.0.0.0:{port}->80/tcp, [::]:{port}->80/tcp"
-    assert net_box.crate.ok("ps", "--format", "{{.Ports}}") == shown
-    assert net_box.crate.ok("port", "web") == f"80/tcp -> 0.0.0.0:{port}\n80/tcp -> [::]:{port}"
     places = inspected(net_box, "web")["NetworkSettings"]["Ports"]["80/tcp"]
-    assert places == [{"HostIp": "0.0.0.0", "HostPort": str(port)}, {"HostIp": "::", "HostPort": str(port)}]
+    assert places[0] == {"HostIp": "0.0.0.0", "HostPort": str(port)}
+    assert places[1:] in ([{"HostIp": "::", "HostPort": str(port)}], [])  # no IPv6 where the way outside has none
+    written = [f"[{one['HostIp']}]:{port}" if ":" in one["HostIp"] else f"{one['HostIp']}:{port}" for one in places]
+    assert net_box.crate.ok("ps", "--format", "{{.Ports}}") == ", ".join(f"{place}->80/tcp" for place in written)
+    assert net_box.crate.ok("port", "web").splitlines() == [f"80/tcp -> {place}" for place in written]
     assert net_box.crate.ok("ps", "-q", "--filter", "publish=80")
     assert not net_box.crate.ok("ps", "-q", "--filter", "publish=81")
     net_box.crate.ok("rm", "-f", "web")

@@ -79,6 +79,9 @@ class Crate:
     def environment(self) -> dict[str, str]:
         # The file of settings is written where the person is made: what goes on behind a pull's back would outlive its test.
         settings = {"CRATE_CONFIG": str(self.directory.parent / "settings.toml")}
+        # Most tests are of something else: a bridge for each of their stores takes time, and the ordinary user may have none.
+        # What a container is on of which nobody says so is tested in engine/test_networks.py.
+        settings["CRATE_NETWORK"] = "host"
         return {"CRATE_ROOT": str(self.root), "CRATE_STATE": str(self.state)} | settings | dict(self.variables)
 
     def argv(self, *args: str | Path) -> list[str]:

@@ -18,6 +18,7 @@ from cratebox.network.model import BRIDGE, Network, Place, Reservation, Wish
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.engine.records import Container
+    from cratebox.image.progress import Progress
     from cratebox.paths import Paths
 
 
@@ -89,6 +90,22 @@ def reserve(paths: Paths, rootless: bool, container: Container) -> tuple[Reserva
         hold=held,
     )
     return found, tuple(held)
+
+
+def tell_obstacles(paths: Paths, rootless: bool, progress: Progress, reservation: Reservation) -> None:
+    """Say once a boot what on this machine keeps packets of a network from being forwarded: no rule of crate's overrides another's."""
+    for one in () if rootless else reservation.endpoints:
+        if not one.gateway or os.path.exists(f"{paths.state}/said/looked-{one.network[:12]}"):
+            continue
+        from cratebox.engine import notices
+
+        place = place_of(paths, rootless)
+        found = endpoints.obstacle(place, definitions.load(place, one.name))
+        if found:
+            notices.once(
+                paths, progress, f"forward-{one.network[:12]}", f"network {one.name}: {found[0]}; to mend it: {found[1]}"
+            )
+        notices.remember(paths, f"looked-{one.network[:12]}")
 
 
 def attach(paths: Paths, rootless: bool, reservation: Reservation, pid: int, namespaces: tuple[int, int] | None = None) -> None:

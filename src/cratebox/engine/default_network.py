@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.paths import Paths
 
-DEFAULT = "host"
+DEFAULT = "bridge"
 _MOST = 1 << 20  # bytes
 
 

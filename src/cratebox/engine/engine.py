@@ -118,7 +118,9 @@ class Engine:
 
         filters = filters or pruning.Filters()
         pruned = pruning.everything(self.paths, self.images, filters, every, volumes)
-        return pruned.replace(networks=tuple(self.networks.prune(filters)))
+        pruned = pruned.replace(networks=tuple(self.networks.prune(filters)))
+        self.networks.rest()
+        return pruned
 
     def check(self, wish: checking.Wish | None = None) -> checking.Checked:
         """Look for damage in all that is kept, and repair what can be where that is wished.

@@ -38,6 +38,8 @@ def make(
     private_directory(paths.root)
     private_directory(paths.containers)
     config = _networked(paths, images.identity.rootless, _checked(config))
+    if config.network == "host" and (config.ports or config.publish_all) and progress is not None:
+        progress.message("WARNING: Published ports are discarded when using host network mode")
     if config.namespaces != Namespaces() or config.sysctl or config.network.startswith("container:"):
         config = _checked_namespaces(paths, config, images.identity)
     if config.secrets:

@@ -72,7 +72,7 @@ def _published(text: str) -> list[Port]:
     if ":" in host:
         raise InvalidValue(f"--publish: cannot read {shown(text)}", f"-p {_PORTS}; an IPv6 address stands in [ ]")
     first, last = _range(inside, text)
-    if not colon or not host:
+    if not colon or host in {"", "0"}:
         return [Port(port, protocol, 0, address) for port in range(first, last + 1)]
     host_first, host_last = _range(host, text)
     if last - first == host_last - host_first:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+
 from cratebox.engine import connections, records
 from cratebox.engine.config import NetworkWish
 from cratebox.engine.inspect_network import identity_of
@@ -123,6 +125,17 @@ class Networks:
                 continue  # somebody was faster
             gone.append(one.name)
         return gone
+
+    def rest(self) -> None:
+        """Where no container has anything of networks, take what they have left on this machine: bridges, rules, processes. All of it is
+        made again when it is needed.
+        """
+        try:
+            endpoints.sweep(self.place)
+            if not endpoints.all_of(self.place) and os.path.isdir(self.paths.root + "/networks"):
+                endpoints.shut_down(self.place)
+        except (CrateError, OSError):
+            pass  # what cannot be taken away stays for the next time
 
     def _used(self) -> set[str]:
         used = set()

@@ -115,7 +115,10 @@ def _reserved(start: Start) -> tuple[Reservation | None, tuple[int, ...]]:
         return None, ()
     from cratebox.engine import connections
 
-    return connections.reserve(start.paths, start.identity.rootless, start.container)
+    found = connections.reserve(start.paths, start.identity.rootless, start.container)
+    if start.progress is not None:
+        connections.tell_obstacles(start.paths, start.identity.rootless, start.progress, found[0])
+    return found
 
 
 def give_back(start: Start) -> None:

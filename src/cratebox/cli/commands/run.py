@@ -27,14 +27,14 @@ COMMAND = Command(
     later=LATER_FLAGS,
     more=MORE_FLAGS,
     description=f"""Run a command in a new container, fetching the image where it is missing, and end with its exit code.
-COMMAND stands in place of the image's CMD; flags after IMAGE belong to it. Without a network flag the container has this
-machine's network: networks of their own are not there yet.
+COMMAND stands in place of the image's CMD; flags after IMAGE belong to it. Without a network flag the container is on the network
+`bridge`, or on the one that CRATE_NETWORK or the settings name.
 
 {IMAGES}""",
     examples=(
         ("crate run --rm alpine echo hello", "one command, nothing left behind"),
         ("crate run --rm -it alpine sh", "a shell"),
-        ("crate run -d --name web -v ./site:/srv:ro alpine httpd -f -h /srv", "a server, left running"),
+        ("crate run -d --name web -p 8080:80 -v ./site:/srv:ro alpine httpd -f -h /srv", "a server, left running"),
         ("crate run --rm rootfs:/ ls /", "this machine's own files, throw-away changes, no registry"),
     ),
     exit_codes=EXIT_CODES,
