@@ -159,12 +159,12 @@ def sweep(box, word: str) -> Sweep:  # type: ignore[no-untyped-def]
 def test_whoever_is_killed_at_whatever_call_leaves_nothing_and_hinders_nobody(sweep: Sweep, case: str, busybox_image) -> None:  # type: ignore[no-untyped-def]
     before, command = (tuple(_filled(sweep, words, str(busybox_image))) for words in CASES[case])
     moments: list[str] | None = None
-    tried = 0
+    tried, keeps = 0, case in {"run -v", "rm -v"}
     while moments is None or moments:
         _prepare(sweep, before)
         if moments is None:
             moments = list(sweep.moments(command))
-            _clear(sweep, "the count")
+            _clear(sweep, "the count", keeps)
             _clear_images(sweep, "the count")
             _clear_volumes(sweep, "the count")
             continue
@@ -176,7 +176,7 @@ def test_whoever_is_killed_at_whatever_call_leaves_nothing_and_hinders_nobody(sw
         assert "internal error" not in str(told["said"]), what
         sweep.note()
         assert settled(sweep.lies) == [], what
-        _clear(sweep, what)
+        _clear(sweep, what, keeps)
         if case in {"commit", "pull"}:
             _clear_images(sweep, what)
         if "-v" in case or "volume" in case:
@@ -196,9 +196,11 @@ def _prepare(sweep: Sweep, words: tuple[str, ...]) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def _clear(sweep: Sweep, what: str) -> None:
-    """Prune, after which nothing is left but what is seen; remove that, and images but the one that is begun with."""
-    pruned = sweep.crate("system", "prune", "-f")
+def _clear(sweep: Sweep, what: str, keeps: bool = False) -> None:
+    """Prune, after which nothing is left but what is seen; remove that, and images but the one that is begun with. A container
+    that is pruned `keeps` its volumes without a name, unless these are meant as well.
+    """
+    pruned = sweep.crate("system", "prune", "-f", *(("--volumes",) if keeps and sweep.listed() else ()))
     assert pruned.returncode == 0, f"{what}: prune said {pruned.stderr}"
     listed = sweep.listed()
     assert settled(lambda: sweep.left(listed)) == [], what
