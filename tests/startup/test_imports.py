@@ -69,6 +69,19 @@ def test_an_ordinary_users_run_imports_nothing_dear(rootless: Crate, busybox_ima
     assert not dear(imported(rootless, "run", "--rm", "--network", "none", image, "true"))
 
 
+def test_what_attaches_a_namespace_with_names_is_not_dear_either(scratch: Path) -> None:
+    """It is imported by the supervisor, whose standard error is not the command's."""
+    executable = commands.command("crate", scratch)
+    imports = "from cratebox.network import dns, dns_redirect, plugging"
+    code = f"import sys; sys.path.insert(0, sys.argv[1]); {imports}; print(*sys.modules)"
+    python = (commands.words_of(executable)[0], "-I", "-S", "-c", code, str(commands.package_of(executable).parent))
+    done = subprocess.run(python, capture_output=True, text=True)
+    found = set(done.stdout.split())
+    assert "cratebox.network.dns_place" in found, done.stderr
+    assert "cratebox.network.dns_server" not in found  # of the resolver
+    assert not dear(found)
+
+
 def test_an_ordinary_users_run_on_a_bridge_imports_nothing_dear(outward: Crate, busybox_image: Built) -> None:
     if not any(Path(f"/usr/bin/{name}").exists() for name in ("pasta", "slirp4netns")):
         pytest.skip("neither pasta nor slirp4netns is installed")
