@@ -183,6 +183,23 @@ def test_names_are_resolved_without_root(pasta_box: Ready) -> None:
     assert address in pasta_box.run("--network", "lan", "@", "nslookup", "www")
 
 
+def test_the_end_of_a_container_in_the_machines_pid_namespace_leaves_the_resolver_alone(pasta_box: Ready) -> None:
+    """Its supervisor has started the resolver, and ends whatever the container has left behind."""
+    pasta_box.crate.ok("network", "create", "--internal", "lan")
+    first = pasta_box.detached("--pid", "host", "--network", "lan", "@", "sleep", "100")
+    pasta_box.detached("--name", "web", "--network", "lan", "@", "sleep", "100")
+    before = _resolver(pasta_box.crate)
+    assert before
+    pasta_box.crate.ok("rm", "-f", first)
+    assert _resolver(pasta_box.crate) == before
+    assert "web" in pasta_box.crate.ok("exec", "web", "nslookup", "web")
+
+
+def _resolver(crate: Crate) -> str:
+    """Return the pids of the resolver and of what is above it."""
+    return subprocess.run(["pgrep", "-f", f"crate-resolver {crate.root} "], capture_output=True, text=True).stdout
+
+
 def test_an_internal_network_has_no_way_outside_and_needs_no_program(user_box: Ready, scratch: Path) -> None:
     box = replace(user_box, crate=_without_programs(user_box.crate))
     box.crate.ok("network", "create", "--internal", "inner")

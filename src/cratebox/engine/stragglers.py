@@ -2,7 +2,8 @@
 
 They are ended with its cgroup. Without one (an ordinary user on cgroup v1) they are the guardian's children: it is the subreaper above
 the container (guardian.py), so whoever loses its parent becomes its child. In a PID namespace that is another container's they
-become that one's instead, and end with it.
+become that one's instead, and end with it. What a supervisor has left to serve all containers (the resolver of names) is a child of the
+guardian as well, but not in a user namespace of a container's, which nobody ever comes out of.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def end(cgroup: Cgroup | None) -> None:
     if not _is_guardian(guardian):
         return
     for _ in range(_MOST_ROUNDS):
-        living = [pid for pid in _children(guardian) if pid != os.getpid() and process.start_time(pid)]
+        living = [pid for pid in _children(guardian) if process.start_time(pid) and not _is_of_crate(pid)]
         if not living:
             return
         for pid in living:
@@ -40,6 +41,14 @@ def _is_guardian(pid: int) -> bool:
     """Nobody else's children are ours to kill."""
     try:
         return read_text(f"/proc/{pid}/comm").strip() == "crate-guardian"
+    except OSError:
+        return False
+
+
+def _is_of_crate(pid: int) -> bool:
+    """Tell whether a process is in our own user namespace."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/user") == os.readlink("/proc/self/ns/user")
     except OSError:
         return False
 

@@ -36,7 +36,7 @@ _PATH = "/usr/local/bin:/usr/bin:/bin"
 _INSTALL = (
     "install pasta (Debian and Ubuntu: apt-get install passt, Fedora: dnf install passt), or do without: --network host, none"
 )
-_SIGKILL, _SECONDS_TO_END = 9, 2.0
+_SIGKILL, _SECONDS_TO_BEGIN, _SECONDS_TO_END = 9, 30.0, 2.0
 _SIGNALS = (1, 2, 3, 13, 15, 17)  # SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGCHLD
 
 
@@ -194,7 +194,7 @@ def await_ready(way: Way) -> None:
     """Wait until the way outside is open. Raises RuntimeFailure with what the program said; nothing of it is left then."""
     try:
         if way.kind == "pasta":
-            if os.waitpid(way.pid, 0)[1]:  # what stays is its child
+            if _ended(way):  # what stays is its child
                 raise _failure(way)
         else:
             _await_slirp(way)
@@ -203,6 +203,17 @@ def await_ready(way: Way) -> None:
         raise
     finally:
         os.close(way.said)
+
+
+def _ended(way: Way) -> int:
+    """Wait for the end of a child and return its wait status."""
+    pidfd = os.pidfd_open(way.pid)
+    try:
+        if not select.select([pidfd], [], [], _SECONDS_TO_BEGIN)[0]:
+            process.send_signal(pidfd, _SIGKILL)
+    finally:
+        os.close(pidfd)
+    return os.waitpid(way.pid, 0)[1]
 
 
 def give_up(way: Way) -> None:
@@ -369,7 +380,7 @@ def _spawn_slirp(path: str, way: Way, target: tuple[int, int], ready: int, telli
 
 def _await_slirp(way: Way) -> None:
     with open(way.ready, "rb", buffering=0) as file:
-        if file.read(1) != b"1":
+        if not select.select([file], [], [], _SECONDS_TO_BEGIN)[0] or file.read(1) != b"1":
             raise _failure(way)
     there = os.open(_directory(way.place), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
