@@ -358,6 +358,19 @@ def test_shut_down_leaves_nothing_but_what_was_there_before(net: Net) -> None:
     assert (net.machine.ip("-br", "link", "show"), rules()) == before
 
 
+def test_what_nobody_uses_is_tidied_up_and_made_again(net: Net) -> None:
+    before = (net.machine.ip("-br", "link", "show"), rules())
+    network = net.create("front")
+    one = net.start("web", network)
+    assert endpoints.tidy(net.place) == ()
+    one.space.end()
+    assert endpoints.tidy(net.place) == (network.interface,)
+    until(lambda: not ends(net))
+    assert (net.machine.ip("-br", "link", "show"), rules()) == before
+    with net.start("web", network, ports=(Port(80, host=8080),)).space.listen(80):
+        net.machine.neighbour.talk(Machine.ADDRESS, 8080).close()
+
+
 def test_two_crates_on_one_machine_do_not_touch_each_other(net: Net, tmp_path: Path) -> None:
     other = Net(net.machine, net.place.__class__(f"{tmp_path}/root2", f"{tmp_path}/state2"), net.containers)
     one, two = net.start("web", net.default(), ports=(Port(80, host=8080),)), other.start("web", other.default())
@@ -417,11 +430,29 @@ def test_who_may_not_make_interfaces_is_told(net: Net, monkeypatch: pytest.Monke
          "the chain way of the nftables table mine drops", r"iifname crate0 accept"),
     ],
 )  # fmt: skip
-def test_what_keeps_packets_from_being_forwarded_is_told(net: Net, ruleset: str, text: str, hint: str) -> None:
+def test_what_keeps_packets_from_being_forwarded_is_told(
+    net: Net, monkeypatch: pytest.MonkeyPatch, ruleset: str, text: str, hint: str
+) -> None:
     network = net.create("front").replace(interface="crate0")
     assert endpoints.obstacle(net.place, network) is None
     subprocess.run(["nft", ruleset], check=True)
+    monkeypatch.setattr(firewall, "_says", lambda *_words: "")
     found = endpoints.obstacle(net.place, network)
     assert found
     assert found[0].startswith(text)
     assert hint in found[1]
+
+
+def test_who_was_allowed_to_forward_is_not_told(net: Net) -> None:
+    network = net.create("front")
+    iptables = ["iptables", "-w"]
+    subprocess.run([*iptables, "-P", "FORWARD", "DROP"], check=True)
+    found = endpoints.obstacle(net.place, network)
+    assert found
+    hint = found[1]
+    assert hint.startswith(f"iptables -I FORWARD -i {network.interface}")
+    subprocess.run(["sh", "-c", hint], check=True)  # what was said helps
+    assert endpoints.obstacle(net.place, network) == ("", "")
+    one = net.start("one", network)
+    with net.machine.neighbour.listen(80):
+        one.space.talk(Machine.NEIGHBOUR, 80).close()

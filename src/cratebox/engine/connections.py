@@ -101,7 +101,7 @@ def tell_obstacles(paths: Paths, rootless: bool, progress: Progress, reservation
 
         place = place_of(paths, rootless)
         found = endpoints.obstacle(place, definitions.load(place, one.name))
-        if found:
+        if found and found[0]:
             notices.once(
                 paths, progress, f"forward-{one.network[:12]}", f"network {one.name}: {found[0]}; to mend it: {found[1]}"
             )

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-
 from cratebox.engine import connections, records
 from cratebox.engine.config import NetworkWish
 from cratebox.engine.inspect_network import identity_of
@@ -127,13 +125,11 @@ class Networks:
         return gone
 
     def rest(self) -> None:
-        """Where no container has anything of networks, take what they have left on this machine: bridges, rules, processes. All of it is
-        made again when it is needed.
+        """Where no container has anything of networks, take what they have left on this machine: bridges and rules. All of it is made
+        again when it is needed.
         """
         try:
-            endpoints.sweep(self.place)
-            if not endpoints.all_of(self.place) and os.path.isdir(self.paths.root + "/networks"):
-                endpoints.shut_down(self.place)
+            endpoints.tidy(self.place)
         except (CrateError, OSError):
             pass  # what cannot be taken away stays for the next time
 

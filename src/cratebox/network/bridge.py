@@ -96,6 +96,15 @@ def bring_up(place: Place, network: Network, outside: _socket.socket | None = No
             sock.close()
 
 
+def exists(interface: str) -> bool:
+    """Whether there is an interface of that name on this machine."""
+    sock = netlink.open_socket()
+    try:
+        return netlink.link_index(sock, interface) > 0
+    finally:
+        sock.close()
+
+
 def take_away(place: Place, network: Network) -> None:
     """Delete the bridge where it is. Raises RuntimeFailure."""
     if place.rootless:

@@ -213,7 +213,7 @@ def leases_file(place: Place) -> str:
 
 
 def obstacle(place: Place, network: Network) -> tuple[str, str] | None:
-    """Return what keeps packets of the network from being forwarded, and what would allow them; None where nothing is known to."""
+    """Return what keeps packets of the network from being forwarded, and what would allow them, as firewall.py says it."""
     return None if network.internal or place.rootless else firewall.obstacle(network.interface)
 
 
@@ -249,6 +249,28 @@ def shut_down(place: Place) -> None:
             bridge.take_away(place, network)
         if not place.rootless:
             firewall.unload(place)
+
+
+def tidy(place: Place) -> tuple[str, ...]:
+    """Where nobody has a lease (any more): delete the bridges and the rules, which the next start makes again.
+
+    Return the interfaces that were deleted. Raises RuntimeFailure, StorageError.
+    """
+    from cratebox.network import definitions
+
+    if place.rootless or not os.path.exists(leases_file(place)):
+        return ()  # a user's went with the last lease
+    with Ledger(place) as ledger:
+        if _sweep(place, ledger):
+            ledger.save()
+        if ledger.by_owner:
+            return ()
+        networks = [one for one in definitions.all_of(place) if bridge.exists(one.interface)]
+        for network in networks:
+            bridge.take_away(place, network)
+        if networks:
+            firewall.unload(place)
+    return tuple(one.interface for one in networks)
 
 
 def _of_process(pid: int) -> dict[str, Any]:

@@ -185,51 +185,71 @@ def _nft(text: str) -> None:
 
 
 def _program() -> str:
+    found = _find("nft")
+    if not found:
+        raise Unsupported("networks need the program nft, which is not there", _NEEDS_NFT)
+    return found
+
+
+def _find(name: str) -> str:
     """Not by PATH alone: sbin is in root's, but not in that of everything which calls crate."""
     places = (*os.environ.get("PATH", "").split(":"), "/usr/sbin", "/sbin", "/usr/local/sbin")
-    for directory in places:
-        if directory.startswith("/") and os.access(directory + "/nft", os.X_OK):
-            return directory + "/nft"
-    raise Unsupported("networks need the program nft, which is not there", _NEEDS_NFT)
+    found = (f"{one}/{name}" for one in places if one.startswith("/"))
+    return next((path for path in found if os.access(path, os.X_OK)), "")
 
 
 def obstacle(interface: str) -> tuple[str, str] | None:
     """Return what keeps packets from being forwarded, and the command that would allow them; None where nothing is known to.
 
-    Another table that drops them has the last word, and is its owner's: nothing of it is changed.
+    Another table that drops them has the last word, and is its owner's: nothing of it is changed. Where he allows them the words are
+    empty. Raises OSError.
     """
     try:
         found = nftables.forward_chains(kept_socket())
     except OSError as error:
-        if error.errno in {errno.EPERM, errno.EOPNOTSUPP}:
+        if error.errno in {errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP}:
             return None
         raise
     for _family, name, chain, drops in found:
         if name == "firewalld":
-            return (
-                f"firewalld decides what is forwarded: it may keep containers on {interface} from the outside",
-                f"firewall-cmd --permanent --zone=trusted --add-interface={interface} && firewall-cmd --reload",
-            )
+            return _of_firewalld(interface)
         if drops and name == "filter" and chain == "FORWARD":
-            where = _iptables_chain()
-            return (
-                f"the policy of the chain FORWARD is to drop: containers on {interface} do not reach the outside",
-                f"iptables -I {where} -i {interface} -j ACCEPT && iptables -I {where} -o {interface} -j ACCEPT",
-            )
+            return _of_iptables(interface)
         if drops and not name.startswith("crate"):
             return (
-                f"the chain {chain} of the nftables table {name} drops what is forwarded: containers on {interface} do not reach the outside",
+                f"the chain {chain} of the nftables table {name} drops what is forwarded: containers on {interface} may not reach the outside",
                 f"add to it: iifname {interface} accept; oifname {interface} accept",
             )
     return None
 
 
-def _iptables_chain() -> str:
+def _of_firewalld(interface: str) -> tuple[str, str]:
+    if _says("firewall-cmd", f"--get-zone-of-interface={interface}").strip() == "trusted":
+        return "", ""
+    return (
+        f"firewalld decides what is forwarded: it may keep containers on {interface} from the outside",
+        f"firewall-cmd --permanent --zone=trusted --add-interface={interface} && firewall-cmd --reload",
+    )
+
+
+def _of_iptables(interface: str) -> tuple[str, str]:
     """Docker keeps a chain for the rules of others, which its own start does not flush."""
+    docker, usual = _says("iptables", "-w", "-S", "DOCKER-USER"), _says("iptables", "-w", "-S", "FORWARD")
+    if any(f"-A {chain} -i {interface} -j ACCEPT" in docker + usual for chain in ("DOCKER-USER", "FORWARD")):
+        return "", ""
+    where = "DOCKER-USER" if docker else "FORWARD"
+    return (
+        f"the policy of the chain FORWARD is to drop: containers on {interface} do not reach the outside",
+        f"iptables -I {where} -i {interface} -j ACCEPT && iptables -I {where} -o {interface} -j ACCEPT",
+    )
+
+
+def _says(name: str, *words: str) -> str:
+    """Return what a program prints where it is there and succeeds."""
     import subprocess
 
-    for program in ("/usr/sbin/iptables", "/sbin/iptables"):
-        if os.access(program, os.X_OK):
-            done = subprocess.run([program, "-w", "-n", "-L", "DOCKER-USER"], capture_output=True, check=False)
-            return "DOCKER-USER" if done.returncode == 0 else "FORWARD"
-    return "FORWARD"
+    path = _find(name)
+    if not path:
+        return ""
+    done = subprocess.run([path, *words], capture_output=True, text=True, check=False)
+    return "" if done.returncode else done.stdout
