@@ -114,51 +114,6 @@ DIFFERS = {
     "run": "CRATE_NETWORK and the settings can name another default network than bridge. An address and a hardware address "
     "can be asked for on every network, the default one too. --publish with --network none or container:NAME is an error. "
     "The exit codes are Docker's: 125, 126, 127, 128+N.",
-    "network prune": "filter force",
-    "network rm": "force",
-    "volume create": (
-        "availability driver group label limit-bytes opt required-bytes scope secret sharing topology-preferred "
-        "topology-required type"
-    ),
-    "volume ls": "cluster filter format quiet",
-    "volume inspect": "format",
-    "volume rm": "force",
-    "volume prune": "all filter force",
-}  # fmt: skip
-DOCKER["run"] = DOCKER["create"] + " detach detach-keys sig-proxy"
-
-_WINDOWS = "of Windows alone"
-WHY = {
-    "link": "networks have names: `--network-alias`, `network connect --alias`",
-    "link-local-ip": "an interface finds such an address by itself",
-    **dict.fromkeys(("attachable", "config-from", "config-only", "ingress", "scope"), "Swarm's"),
-    **dict.fromkeys(("ipam-driver", "ipam-opt"), "there are no plugins"),
-    "ipv4": "networks of IPv6 alone are not there",
-    "verbose": "Swarm's",
-    **dict.fromkeys(("cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops", "isolation"), _WINDOWS),
-    **dict.fromkeys(("cpu-rt-period", "cpu-rt-runtime"), "most kernels have no real-time groups"),
-    **dict.fromkeys(("checkpoint", "checkpoint-dir"), "checkpoints are not there yet"),
-    "disable-content-trust": "Docker gives up its signatures; digests are always checked",
-    "kernel-memory": "the kernel has given it up",
-    "runtime": "there is one, crate-oci",
-    "use-api-socket": "there is no daemon, and no socket of one",
-    "storage-opt": "there is one way to store, the overlay of the kernel",
-    **dict.fromkeys(
-        ("availability", "cluster", "group", "limit-bytes", "required-bytes", "scope", "secret", "sharing",
-         "topology-preferred", "topology-required", "type"),
-        "of Swarm's clusters alone",
-    ),
-}  # fmt: skip
-DIFFERS = {
-    "commit": "Without --pause a container is paused only where the machine has a freezer for it.",
-    "system df": "Rows of its own: Container Logs and Image Blobs.",
-    "system prune": "It also removes what killed commands have left.",
-    "volume create": "To ask for other labels or options than a volume has that is there already is an error "
-    "(Docker: none). Nothing is ever mounted on the machine: each container mounts a volume with options for itself.",
-    "volume rm": "-f makes no error of a volume that is not there, as with Docker; one that is in use stays.",
-    "run": "CRATE_NETWORK and the settings can name another default network than bridge. An address and a hardware address can be "
-    "asked for on every network, the default one too. --publish with --network none or container:NAME is an error. The exit codes "
-    "are Docker's: 125, 126, 127, 128+N.",
     "network prune": "A network that a stopped container is made for stays, too.",
     "network create": "Options of bridges: mtu, and Docker's name, enable_icc, enable_ip_masquerade, host_binding_ipv4; others "
     "are refused.",
