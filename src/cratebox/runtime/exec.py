@@ -151,10 +151,10 @@ def _join(target: Target, wanted: Process, chosen: Settings, stdio: tuple[int, i
     ours, theirs = fdpass.pair()
     joined = Joined(ours)
     try:
-        joiner = _fork(target, wanted, chosen, stdio, ours, theirs)
+        joiner, watch = _fork(target, wanted, chosen, stdio, ours, theirs)
         theirs.close()
         try:
-            _await_ready(joined)
+            _await_ready(joined, watch)
             if linux and linux.intel_rdt:
                 from cratebox.runtime import rdt
 
@@ -166,6 +166,7 @@ def _join(target: Target, wanted: Process, chosen: Settings, stdio: tuple[int, i
 
                 bundle.listener(state, "running", linux.seccomp)(joined.pid, joined.listener)
         finally:
+            os.close(watch)
             os.waitpid(joiner, 0)
     except BaseException:
         joined.close()
@@ -177,8 +178,8 @@ def _join(target: Target, wanted: Process, chosen: Settings, stdio: tuple[int, i
 
 def _fork(
     target: Target, wanted: Process, chosen: Settings, stdio: tuple[int, int, int], ours: _socket.socket, theirs: _socket.socket
-) -> int:
-    """Clone the joiner and return its pid."""
+) -> tuple[int, int]:
+    """Clone the joiner; return its pid and a pidfd of it."""
     state, profile = target.state, target.filter
     leader = _open(state)
     group = _cgroup(state, chosen.cgroup)
@@ -207,14 +208,13 @@ def _fork(
         if pid == 0:
             ours.close()
             enter.main(order)
-        os.close(pidfd)
     finally:
         group.close()
         os.close(stub_fd)
         if label:
             os.close(label.procfs)
         os.close(leader)
-    return pid
+    return pid, pidfd
 
 
 def _reaping(tune: Callable[[], None] | None) -> Callable[[], None]:
@@ -273,13 +273,16 @@ def _kinds(pid: int) -> int:
     return flags
 
 
-def _await_ready(joined: Joined) -> None:
-    """Listen until the process waits at its gate. Raises what kept it from there.
+def _await_ready(joined: Joined, joiner: int) -> None:
+    """Listen until the process waits at its gate. Raises what kept it from there. `joiner` is a pidfd.
 
-    Joiner and process speak through one socket: what the process says may come before what is said about it.
+    Joiner and process speak through one socket: what the process says may come before what is said about it. Where the joiner is
+    killed before it has said that, nobody will: the process keeps the socket open, and ends when we close ours.
     """
     ready, error = False, None
     while not joined.pid or not (ready or error):
+        if (ready or error) and not _will_tell(joiner, joined.sock):
+            break
         message, fds = fdpass.receive(joined.sock)
         if message == sync.READY:
             ready = True
@@ -293,8 +296,23 @@ def _await_ready(joined: Joined) -> None:
             error = sync.unpack_error(message)
         else:
             break
-    if not ready:
+    if not ready or not joined.pid:
         raise error or _died()
+
+
+def _will_tell(joiner: int, sock: _socket.socket) -> bool:
+    """Wait until the joiner has spoken or ended; say whether it has spoken."""
+    import select
+
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    heard = poll.poll(0)
+    if not heard:
+        poll.register(joiner, select.POLLIN)
+        poll.poll()
+        poll.unregister(joiner)
+        heard = poll.poll(0)  # its last word came before its end
+    return bool(heard)
 
 
 def _go(joined: Joined, command: str) -> CrateError | None:

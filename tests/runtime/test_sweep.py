@@ -1,4 +1,5 @@
-"""kill -9 of `crate-oci create` before each of its system calls: one `delete --force` takes away whatever is left.
+"""kill -9 before each system call of `crate-oci create`, after which one `delete --force` takes away whatever is left, and of
+what `crate-oci exec` makes on its way into a container, after which it says so and ends.
 
 Every moment is tried with CRATE_TEST_SWEEP=all; else some, evenly spread, another choice each time.
 """
@@ -43,6 +44,25 @@ def test_a_create_that_is_killed_at_whatever_call_is_deleted_whole(oci, word):
         assert oci.left() == [], what
         assert [where for where, _names, _files in os.walk("/sys/fs/cgroup") if word in where] == [], what
     assert killed
+
+
+def test_an_exec_ends_where_its_way_into_the_container_is_killed(oci):
+    """The first child joins the container and makes the process, of which it then tells: nobody waits for its word for ever."""
+    name = oci.create(oci.bundle("/bin/sleep", "600"))
+    oci.ok("start", name)
+    told = stepped(oci, "COUNT", "exec", name, "true")
+    assert told["status"] == 0, told["said"]
+    count, ends = told["calls"]["client/1"], set()
+    for moment in range(1, count + 1):
+        told = stepped(oci, f"client/1:{moment}", "exec", name, "true")
+        what = f"client/1:{moment}, killed {told['killed']}, it said {told['said']}"
+        assert told["status"] is not None, f"{what}: it did not end"
+        code = os.waitstatus_to_exitcode(told["status"])
+        assert code == 0 or "died on its way" in told["said"], what
+        ends.add(code)
+    assert ends >= {1} or ends >= {255}
+    oci.ok("exec", name, "true")
+    oci.ok("delete", "--force", name)
 
 
 def stepped(oci, moment: str, *words: str | Path) -> dict:
