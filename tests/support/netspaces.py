@@ -154,8 +154,8 @@ class Net:
 
     def create(self, name: str, *subnets: str, **words: object) -> Network:
         """Make a network; without names, which bring a process along, unless they are wished."""
-        words = {"names": False, **words}
-        return definitions.create(self.place, Network("", name, "", tuple(map(Subnet, subnets)), **words))
+        words = {"names": False, "interface": "", **words}
+        return definitions.create(self.place, Network(id="", name=name, subnets=tuple(map(Subnet, subnets)), **words))
 
     def default(self) -> Network:
         return definitions.default(self.place)
