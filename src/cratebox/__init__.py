@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cratebox.engine.execution import Wanted as _Wanted
     from cratebox.engine.records import Container as Container
     from cratebox.engine.records import ContainerStatus as ContainerStatus
+    from cratebox.engine.volumes import Volume as Volume
     from cratebox.errors import Conflict as Conflict
     from cratebox.errors import CrateError as CrateError
     from cratebox.errors import NotFound as NotFound
@@ -43,6 +44,7 @@ _PUBLIC = {
     },
     "Engine": ("cratebox.engine.engine", "Engine"),
     "ExecConfig": ("cratebox.engine.execution", "Wanted"),
+    "Volume": ("cratebox.engine.volumes", "Volume"),
     "Container": ("cratebox.engine.records", "Container"),
     "ContainerStatus": ("cratebox.engine.records", "ContainerStatus"),
     **{name: ("cratebox.errors", name) for name in ("Conflict", "CrateError", "NotFound")},

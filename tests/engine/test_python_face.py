@@ -16,9 +16,11 @@ LIFE = """
 
     said = {}
     engine = cratebox.Engine()
+    volume = engine.volumes.create("data", labels={"of": "tests"})
+    mount = cratebox.MountWish(kind="volume", source=volume.name, target="/data")
     limits = dict(limits=cratebox.Limits(pids=100)) if not engine.identity.rootless else {}
     config = cratebox.ContainerConfig(
-        image=sys.argv[1], command=("sleep", "100"), name="web", labels={"tier": "front"}, network="none", **limits
+        image=sys.argv[1], command=("sleep", "100"), name="web", labels={"tier": "front"}, network="none", mounts=(mount,), **limits
     )
     identity = engine.containers.run(config, detach=True)
     said["found"] = [one.id == identity for one in engine.containers.list(filters=["label=tier=front"])]
@@ -34,7 +36,9 @@ LIFE = """
     said["name"] = engine.containers.get(identity).name
     engine.containers.stop("site", timeout=0.1)
     said["ended"] = [engine.containers.status("site").status, engine.containers.wait("site")]
+    said["users"] = [one.name for one in engine.volumes.users()["data"]]
     engine.containers.remove("site")
+    said["volume"] = [engine.volumes.remove("data"), len(engine.volumes.list())]
     try:
         engine.containers.get("site")
     except cratebox.NotFound as missing:
@@ -56,12 +60,16 @@ def test_the_life_of_a_container_in_python(box) -> None:
         "conflict": ["web is running", 125],
         "name": "site",
         "ended": ["exited", 137],
+        "users": ["site"],
+        "volume": [True, 0],
         "missing": "no container site",
         "left": 0,
     }
 
 
-@pytest.mark.parametrize("name", ["Engine", "ContainerConfig", "Limits", "ExecConfig", "ContainerStatus", "NotFound", "locate"])
+@pytest.mark.parametrize(
+    "name", ["Engine", "ContainerConfig", "Limits", "ExecConfig", "ContainerStatus", "Volume", "NotFound", "locate"]
+)
 def test_a_public_name_is_there_and_documented(name: str) -> None:
     import cratebox
 

@@ -368,6 +368,20 @@ def test_a_volume_that_is_lost_is_not_made_anew_behind_a_containers_back(root_bo
     root_box.crate.ok("start", "-a", name)
 
 
+def test_nothing_is_removed_while_nobody_knows_who_has_what(root_box) -> None:
+    name = root_box.create("-v", "data:/x", "@", "true")
+    record = root_box.crate.root / "containers" / name / "container.json"
+    kept = record.read_bytes()
+    record.write_bytes(kept[: len(kept) // 2])
+    for words in (("volume", "rm", "data"), ("volume", "prune", "-af")):
+        said = root_box.crate(*words)
+        assert said.returncode in (1, 125)
+        assert "nobody knows which volumes it has" in said.stderr
+    record.write_bytes(kept)
+    assert root_box.crate.ok("start", "-a", name) == ""
+    assert volumes(root_box) == ["data"]
+
+
 # --- volumes that are no directories of crate's ----------------------------------------------------------------------
 
 

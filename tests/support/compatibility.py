@@ -86,7 +86,7 @@ _WINDOWS = "of Windows alone"
 WHY = {
     "link": "networks have names: `--network-alias`, `network connect --alias`",
     "link-local-ip": "an interface finds such an address by itself",
-    **dict.fromkeys(("attachable", "config-from", "config-only", "ingress", "scope"), "Swarm's"),
+    **dict.fromkeys(("attachable", "config-from", "config-only", "ingress"), "Swarm's"),
     **dict.fromkeys(("ipam-driver", "ipam-opt"), "there are no plugins"),
     "ipv4": "networks of IPv6 alone are not there",
     "verbose": "Swarm's",

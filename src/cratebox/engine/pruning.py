@@ -114,7 +114,7 @@ def images(paths: Paths, images: Images, filters: Filters, every: bool) -> Prune
 
 def volumes(store: Volumes, filters: Filters, every: bool) -> Pruned:
     """Remove the volumes that no container has and that nobody has named, or `every` one. Raises StorageError."""
-    users = store.users()
+    users = store.users(strict=True)
     found = [one for one in store.list() if one.name not in users and (every or one.anonymous)]
     found = [one for one in found if filters.take(one.created, one.labels)]
     gone, freed, failed = [], 0, []
@@ -165,7 +165,10 @@ def everything(paths: Paths, store: Images, filters: Filters, every: bool, with_
     if with_volumes:
         from cratebox.engine.volumes import Volumes
 
-        third = volumes(Volumes(paths, store.identity), filters, every=False)
+        try:
+            third = volumes(Volumes(paths, store.identity), filters, every=False)
+        except StorageError as error:
+            third = Pruned(failed=(error.message,))
     try:
         second = images(paths, store, filters, every)
     except StorageError as error:

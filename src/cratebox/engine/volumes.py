@@ -161,14 +161,23 @@ class Volumes:
             if found:
                 yield found
 
-    def users(self) -> Mapping[str, Sequence[Container]]:
-        """Return the containers that have each volume, by its name. Raises StorageError."""
+    def users(self, strict: bool = False) -> Mapping[str, Sequence[Container]]:
+        """Return the containers that have each volume, by its name. Raises StorageError; `strict`: also where the record of a
+        container is damaged, so that nobody knows which it has.
+        """
         found: dict[str, list[Container]] = {}
         for identity in records.identities(self.paths):
             try:
                 container = records.load(self.paths, identity)
-            except CrateError:
-                continue  # removed meanwhile, or damaged, which `system check` tells of
+            except NotFound:
+                continue  # removed meanwhile
+            except StorageError:
+                if not strict:
+                    continue
+                raise StorageError(
+                    f"the record of container {identity[:12]} is damaged: nobody knows which volumes it has",
+                    f"crate rm -f {identity[:12]}, or crate system check --repair",
+                ) from None
             for name in {one.source for one in container.config.mounts if one.kind == "volume"}:
                 found.setdefault(name, []).append(container)
         return found
@@ -209,7 +218,7 @@ class Volumes:
                 return False
             raise NotFound(f"no volume {ascii(name)[1:-1]}", "crate volume ls lists them")
         with self.held():
-            users = self.users().get(name)
+            users = self.users(strict=True).get(name)
             if users:
                 whose = ", ".join(one.name or one.id[:12] for one in users[:5]) + (", ..." if len(users) > 5 else "")
                 raise Conflict(
@@ -231,7 +240,7 @@ class Volumes:
         gone = []
         try:
             with self.held():
-                users = self.users()
+                users = self.users(strict=True)
                 gone = [hidden for name in names if name not in users and (hidden := self._hide(name))]
         except CrateError:
             pass
