@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -185,13 +186,41 @@ def test_a_renamed_container_is_found_by_its_new_name(root_box) -> None:
     assert root_box("--network", name, "@", "nslookup", "before").returncode == 1
 
 
-def test_a_restart_policy_brings_the_network_back(root_box, until: Callable[..., object]) -> None:
+def test_a_restart_policy_brings_the_network_back_with_address_and_port(net_box, until: Callable[..., object]) -> None:
+    name = word()
+    net_box.crate.ok("network", "create", name)
+    script = "hostname -i >> /index.html; [ -e /again ] && exec httpd -f -h /; touch /again; sleep 1; exit 1"
+    net_box.detached("--name", "web", "--restart", "on-failure", "--network", name, "-p", "80", "@", "sh", "-c", script)
+    port = host_port(net_box, "web")
+    until(lambda: inspected(net_box, "web")["RestartCount"] == 1)
+    before, after = net_box.run("--network", name, "@", "sh", "-c", ASK.format("web")).splitlines()
+    assert before == after
+    until(lambda: net_box.crate("port", "web").stdout)
+    assert host_port(net_box, "web") == port
+
+
+def test_a_supervisor_that_is_killed_keeps_the_ports(root_box, until: Callable[..., object]) -> None:
+    root_box.detached("--name", "web", "--network", "bridge", "-p", "80", "@", "sh", "-c", SERVER)
+    port, pid = host_port(root_box, "web"), int(inspected(root_box, "web")["State"]["Pid"])
+    supervisor = parent(pid)
+    assert Path(f"/proc/{supervisor}/comm").read_text().strip() == "crate-superviso"
+    guardian = parent(supervisor)
+    os.kill(supervisor, signal.SIGKILL)
+    until(lambda: parent(pid) == guardian)
+    with pytest.raises(OSError, match="in use"):
+        socket.create_server(("127.0.0.1", port)).close()
+    assert fetched(port) == "heard"
+    root_box.crate.ok("rm", "-f", "web")
+    socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_after_a_reboot_networks_are_made_again(root_box) -> None:
     name = word()
     root_box.crate.ok("network", "create", name)
-    script = "[ -e /again ] && exec httpd -f -h /; echo heard >/index.html; touch /again; exit 1"
-    root_box.detached("--name", "web", "--restart", "on-failure", "--network", name, "@", "sh", "-c", script)
-    until(lambda: inspected(root_box, "web")["RestartCount"] == 1)
-    assert root_box.run("--network", name, "@", "sh", "-c", ASK.format("web")) == "heard"
+    root_box.create("--name", "web", "--network", name, "-p", "80", "@", "hostname", "-i")
+    root_box.crate.ok("start", "-a", "web")
+    shutil.rmtree(root_box.crate.state)
+    assert root_box.crate.ok("start", "-a", "web")
 
 
 def test_the_network_of_another_container_is_shared_with_its_names(net_box) -> None:

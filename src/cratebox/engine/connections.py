@@ -11,9 +11,9 @@ import os
 from cratebox.engine import events, records
 from cratebox.engine.config import NETWORKS, ContainerConfig, NetworkWish
 from cratebox.engine.network_words import wanted
-from cratebox.errors import CrateError
+from cratebox.errors import Conflict, CrateError, InvalidValue
 from cratebox.network import definitions, endpoints
-from cratebox.network.model import BRIDGE, Network, Place, Reservation, Wish
+from cratebox.network.model import BRIDGE, Network, Place, Port, Reservation, Wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,10 +67,12 @@ def interfaces(config: ContainerConfig) -> tuple[str, ...]:
     return tuple(one.interface or next(free) for one in config.networks)
 
 
-def reserve(paths: Paths, rootless: bool, container: Container) -> tuple[Reservation, tuple[int, ...]]:
+def reserve(
+    paths: Paths, rootless: bool, container: Container, before: Reservation | None = None
+) -> tuple[Reservation, tuple[int, ...]]:
     """Take addresses and ports of this machine for a start; return them, with descriptors that keep other processes from the ports.
 
-    Raises NotFound, Conflict, InvalidValue, Unsupported, StorageError.
+    What it had `before`, it gets again where nobody else has that by now. Raises NotFound, Conflict, InvalidValue, Unsupported, StorageError.
     """
     place, config = place_of(paths, rootless), container.config
     named = zip(config.networks, interfaces(config), strict=True)
@@ -78,18 +80,39 @@ def reserve(paths: Paths, rootless: bool, container: Container) -> tuple[Reserva
     wishes.sort(key=lambda one: -one[0])  # the first is the way outside; of equal ones the one that was named first
     if not wishes:
         return Reservation(container.id, container.name), ()
-    held: list[int] = []
-    found = endpoints.reserve(
-        place,
-        container.id,
-        container.name,
-        tuple(wish for _, wish in wishes),
-        wanted(config, container.defaults.exposed),
-        lock=lock_of(paths, container.id),
-        upstreams=config.dns,
-        hold=held,
-    )
-    return found, tuple(held)
+    ports = wanted(config, container.defaults.exposed)
+
+    def take(wishes: tuple[Wish, ...], ports: tuple[Port, ...]) -> tuple[Reservation, tuple[int, ...]]:
+        held: list[int] = []
+        lock = lock_of(paths, container.id)
+        who = (place, container.id, container.name)
+        return endpoints.reserve(*who, wishes, ports, lock=lock, upstreams=config.dns, hold=held), tuple(held)
+
+    plain = tuple(wish for _, wish in wishes)
+    if before is not None and before.endpoints:
+        try:
+            return take(tuple(_again(one, before) for one in plain), tuple(_port_again(one, before) for one in ports))
+        except (Conflict, InvalidValue):
+            pass  # somebody else has it, or the network is another one
+    return take(plain, ports)
+
+
+def _again(wish: Wish, before: Reservation) -> Wish:
+    """Return the wish for the addresses that he had on that network, where none were wished."""
+    had = next((one for one in before.endpoints if one.network == wish.network.id), None)
+    return wish.replace(ip=wish.ip or had.ip, ip6=wish.ip6 or had.ip6) if had else wish
+
+
+def _port_again(port: Port, before: Reservation) -> Port:
+    """Return the port at the place that he had, where that is one of those which are wished."""
+    had = [
+        one
+        for one in before.ports
+        if (one.container, one.protocol, one.host_ip) == (port.container, port.protocol, port.host_ip)
+    ]
+    if len(had) != 1 or (port.host and not port.host <= had[0].host <= max(port.host, port.host_last)):
+        return port
+    return port.replace(host=had[0].host, host_last=0)
 
 
 def tell_obstacles(paths: Paths, rootless: bool, progress: Progress, reservation: Reservation) -> None:

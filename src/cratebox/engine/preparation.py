@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 
 class Start(Record):
-    """One start of a container. `layers` are directories, lowest first; `lock` is the container's, held."""
+    """One start of a container. `layers` are directories, lowest first; `lock` is the container's, held. `before`: what its last run
+    had of networks.
+    """
 
     paths: Paths
     identity: Identity
@@ -45,6 +47,7 @@ class Start(Record):
     forward_signals: bool = True
     detach_keys: bytes | None = None
     progress: Progress | None = None
+    before: Reservation | None = None
 
 
 class Prepared(Record):
@@ -115,7 +118,7 @@ def _reserved(start: Start) -> tuple[Reservation | None, tuple[int, ...]]:
         return None, ()
     from cratebox.engine import connections
 
-    found = connections.reserve(start.paths, start.identity.rootless, start.container)
+    found = connections.reserve(start.paths, start.identity.rootless, start.container, start.before)
     if start.progress is not None:
         connections.tell_obstacles(start.paths, start.identity.rootless, start.progress, found[0])
     return found

@@ -20,7 +20,7 @@ def renewed(watch: Watch) -> Watch:
     which = watch.container
     container = records.load(which.paths, which.id)
     images = Images(which.paths, which.owner)
-    start = Start(which.paths, which.owner, images, container, watch.lock)
+    start = Start(which.paths, which.owner, images, container, watch.lock, before=watch.network)
     prepared = prepare(
         start.replace(layers=images.layer_directories(container)), streams.same(watch.stdin, watch.output, watch.holds)
     )
