@@ -68,6 +68,14 @@ def test_stop_tells_the_code(box, until) -> None:
     box.crate.ok("rm", "web")
 
 
+def test_it_can_be_removed(box, until) -> None:
+    box.detached("--name", "web", "@", "sleep", "1000")
+    orphan(box, "web", until)
+    assert "web is running" in box.crate.fails("rm", "web", code=1)
+    box.crate.ok("rm", "-f", "web")
+    assert box.crate.ok("ps", "-aq") == ""
+
+
 def test_who_waits_when_both_are_killed_hears_the_code_and_the_policy_goes_on(box, until) -> None:
     box.detached("--name", "web", "--restart", "on-failure:1", "@", "sh", "-c", GO + "exit 5")
     waiting = box.crate.start("wait", "web", stdout=subprocess.PIPE)

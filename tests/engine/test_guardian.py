@@ -136,22 +136,6 @@ def test_a_client_that_is_killed_leaves_rm_to_the_supervisor(box, until) -> None
     until(lambda: os.listdir(box.crate.root / "containers") == [], 5)
 
 
-def test_a_container_that_has_lost_both_runs_on_and_can_be_removed(box, until) -> None:
-    box.detached("--name", "web", "@", "sleep", "1000")
-    for pid in kin(box, "web").values():
-        os.kill(pid, signal.SIGSTOP)
-    for pid in kin(box, "web").values():
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: not kin(box, "web"))
-    assert box.status("web") == "running"
-    waiting = box.crate.start("wait", "web", stdout=-1)
-    until((box.crate.root / "containers" / identity_of(box, "web") / "waited").exists)
-    box.crate.ok("stop", "-t", "0", "web")
-    assert exit_of(box, "web") == ("exited", 255)
-    assert waiting.communicate(timeout=20)[0].strip() == b"255"
-    box.crate.ok("rm", "web")
-
-
 def test_a_supervisor_that_is_killed_anywhere_leaves_what_it_says(box, until) -> None:
     """Killed a moment later each time: while it starts, while it runs, while it ends."""
     for milliseconds in range(0, 120, 6):
