@@ -8,13 +8,12 @@ import subprocess
 
 import pytest
 
-from support.kin import GO, ends, exit_of, go, identity_of, kill, kin
+from support.kin import GO, both, ends, exit_of, go, identity_of, kill, kin
 
 
 def orphan(box, reference: str, until) -> None:  # type: ignore[no-untyped-def]
     """Kill both at once: neither can make another."""
-    until(lambda: len(kin(box, reference)) == 2)
-    pids = kin(box, reference).values()
+    pids = both(box, reference, until).values()
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in pids:
             os.kill(pid, number)

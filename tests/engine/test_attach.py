@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.kin import GO, go, identity_of, kill, kin
+from support.kin import GO, both, go, identity_of, kill, kin
 
 EACH_SECOND = "i=0; while :; do i=$((i+1)); echo line-$i; sleep 0.1; done"
 
@@ -125,7 +125,7 @@ def test_a_dead_reader_is_let_go(box, until) -> None:
 def test_a_reader_that_does_not_read_holds_the_container_back_and_no_memory(box, until) -> None:
     box.detached("--name", "web", "--log-driver", "none", "@", "sh", "-c", "exec yes 0123456789012345678901234567890123456789")
     client = attached(box, "web")
-    pid = kin(box, "web")["crate-superviso"]
+    pid = both(box, "web", until)["crate-superviso"]
     time.sleep(0.5)
     rss = _rss(pid)
     time.sleep(1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cratebox.engine import lost
-from support.kin import GO, NAMES, ends, exit_of, go, identity_of, kill, kin
+from support.kin import GO, NAMES, both, ends, exit_of, go, identity_of, kill, kin
 
 
 @pytest.mark.parametrize("which", [NAMES[:1], NAMES[1:], NAMES[::-1], NAMES[:1] * 3])
@@ -45,7 +45,7 @@ def test_the_signal_that_killed_it_survives(box, until) -> None:
 
 def test_a_container_that_ends_while_nobody_looks_tells_its_code(box, until) -> None:
     box.detached("--name", "web", "@", "sh", "-c", GO + "exit 9")
-    guardian, supervisor = kin(box, "web")["crate-guardian"], kin(box, "web")["crate-superviso"]
+    supervisor, guardian = (both(box, "web", until)[name] for name in NAMES)
     os.kill(guardian, signal.SIGSTOP)
     os.kill(supervisor, signal.SIGKILL)
     pid = box.crate.json("inspect", "web")[0]["State"]["Pid"]

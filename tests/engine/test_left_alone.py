@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from test_sleeping import sleeps
 
-from support.kin import GO, ends, exit_of, go, identity_of, kin
+from support.kin import GO, both, ends, exit_of, go, identity_of, kin
 
 ENDS = "trap 'exit 9' TERM; while :; do sleep 0.05; done"
 
@@ -22,8 +22,7 @@ ENDS = "trap 'exit 9' TERM; while :; do sleep 0.05; done"
 def stopped(box, until):  # type: ignore[no-untyped-def]
     """A container whose supervisor and guardian are stopped, by SIGSTOP."""
     box.detached("--name", "web", "@", "sh", "-c", ENDS)
-    until(lambda: len(kin(box, "web")) == 2)
-    pids = kin(box, "web").values()
+    pids = both(box, "web", until).values()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     until(lambda: all(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T" for pid in pids))
@@ -52,11 +51,10 @@ def forgotten(box, until, request):  # type: ignore[no-untyped-def]
 
     def run(*words: str) -> None:
         box.detached("--name", "web", *words)
-        until(lambda: len(kin(box, "web")) == 2)
+        held = both(box, "web", until)["crate-superviso"]
         if request.param == "asleep":
             until(lambda: sleeps(box, "web"), 30)
         else:
-            held = kin(box, "web")["crate-superviso"]
             until(lambda: any("state.json" in os.readlink(fd) for fd in Path(f"/proc/{held}/fd").iterdir()))
         shutil.rmtree(box.crate.state)
 
@@ -93,9 +91,8 @@ def test_it_can_be_stopped_where_not_even_its_supervisor_knows(box, until) -> No
     """It has not opened the file yet, or could not."""
     box.detached("--name", "web", "@", "sh", "-c", ENDS)
     state = box.crate.state / "containers" / identity_of(box, "web")
-    until(
-        lambda: any("state.json" in os.readlink(fd) for fd in Path(f"/proc/{kin(box, 'web')['crate-superviso']}/fd").iterdir())
-    )
+    held = both(box, "web", until)["crate-superviso"]
+    until(lambda: any("state.json" in os.readlink(fd) for fd in Path(f"/proc/{held}/fd").iterdir()))
     (state / "state.json").write_text("")  # what it has open is empty
     shutil.rmtree(state)
     box.crate.ok("stop", "web")
@@ -159,7 +156,7 @@ def test_on_a_read_only_disk_a_supervisor_that_sleeps_wakes(box, until, read_onl
     until(lambda: sleeps(box, "web"), 30)
     read_only()
     pid = box.crate.json("inspect", "web")[0]["State"]["Pid"]
-    asleep = kin(box, "web")["crate-superviso"]
+    asleep = both(box, "web", until)["crate-superviso"]
     go(box, "web")
     until(lambda: os.path.basename(os.readlink(f"/proc/{asleep}/exe")).startswith("python"))
     assert not gone(pid)

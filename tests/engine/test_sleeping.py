@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.kin import GO, ends, exit_of, go, kill, kin
+from support.kin import GO, both, ends, exit_of, go, kill, kin
 
 
 def pss(pid: int) -> int:
@@ -130,7 +130,7 @@ def test_one_with_a_health_command_wakes_for_it_and_sleeps_again(box, until, asl
 def test_one_that_is_asked_often_how_it_is_stays_awake(box, until) -> None:
     box.detached("--name", "web", "--health-cmd", "true", "--health-interval", "2s", "@", "sleep", "1000")
     until(lambda: box.crate.json("inspect", "web")[0]["State"]["Health"]["Status"] == "healthy")
-    supervisor = kin(box, "web")["crate-superviso"]
+    supervisor = both(box, "web", until)["crate-superviso"]
     time.sleep(3)
     assert Path(f"/proc/{supervisor}/exe").resolve().name.startswith("python")
     box.crate.ok("rm", "-f", "web")

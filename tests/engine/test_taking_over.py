@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.kin import GO, go, kill, kin
+from support.kin import GO, both, go, kill, kin
 
 LIMITS = ("--memory", "32m", "--memory-swap", "32m")
 WAIT = "while :; do sleep 0.05; done"
@@ -38,8 +38,7 @@ def test_memory_that_ran_out_is_not_forgotten(root_box, until) -> None:
 
 def test_memory_that_ran_out_while_nobody_listened_is_told(root_box, until) -> None:
     root_box.detached("--name", "web", *LIMITS, "@", "sh", "-c", WAIT)
-    until(lambda: len(kin(root_box, "web")) == 2)
-    pids = kin(root_box, "web")
+    pids = both(root_box, "web", until)
     os.kill(pids["crate-guardian"], signal.SIGSTOP)
     os.kill(pids["crate-superviso"], signal.SIGKILL)
     eat(root_box)

@@ -23,14 +23,19 @@ def kin(box, reference: str) -> dict[str, int]:  # type: ignore[no-untyped-def]
     return found
 
 
+def both(box, reference: str, until) -> dict[str, int]:  # type: ignore[no-untyped-def]
+    """Return supervisor and guardian when there are both. One that falls asleep, or wakes, has another name for a moment."""
+    found: dict[str, int] = until(lambda: now if len(now := kin(box, reference)) == len(NAMES) else None)
+    return found
+
+
 def identity_of(box, reference: str) -> str:  # type: ignore[no-untyped-def]
     return str(box.crate.json("inspect", reference)[0]["Id"])
 
 
 def kill(box, reference: str, name: str, until) -> None:  # type: ignore[no-untyped-def]
     """Kill the supervisor or the guardian, once there are both, and wait until there are both again."""
-    until(lambda: len(kin(box, reference)) == 2)
-    before = kin(box, reference)
+    before = both(box, reference, until)
     os.kill(before[name], signal.SIGKILL)
     until(lambda: len(now := kin(box, reference)) == 2 and before[name] not in now.values())
 
