@@ -162,11 +162,17 @@ def test_the_first_free_port_of_a_range_is_taken(net: Net) -> None:
     wanted = (Port(80, host=8000, host_last=8002),)
     with net.machine.listen(8001):
         assert [net.reserve(name, network, ports=wanted).ports for name in ("one", "two")] == [
-            (Port(80, host=8000),),
-            (Port(80, host=8002),),
+            (Port(80, host=8000, host_ip="0.0.0.0"),),
+            (Port(80, host=8002, host_ip="0.0.0.0"),),
         ]
         with pytest.raises(Conflict, match="no tcp port from 8000 to 8002 is free"):
             net.reserve("three", network, ports=wanted)
+
+
+def test_a_port_is_published_over_ipv6_where_the_container_has_it(net: Net) -> None:
+    with_it, without = net.create("with", ipv6=True), net.create("without")
+    assert net.reserve("one", with_it, ports=(Port(80, host=8080),)).ports == (Port(80, host=8080),)
+    assert net.reserve("two", without, ports=(Port(80, host=8081),)).ports == (Port(80, host=8081, host_ip="0.0.0.0"),)
 
 
 def test_the_same_port_at_two_addresses_is_no_conflict(net: Net) -> None:
@@ -196,7 +202,8 @@ def test_what_is_no_port_is_refused(net: Net, port: Port, error: type[Exception]
 
 def test_nobody_else_can_have_a_port_that_is_held(net: Net) -> None:
     held: list[int] = []
-    net.reserve("web", net.create("front"), ports=(Port(80, host=8080), Port(53, "udp", host=8080)), hold=held)
+    wanted = (Port(80, host=8080), Port(53, "udp", host=8080))
+    net.reserve("web", net.create("front", ipv6=True), ports=wanted, hold=held)
     try:
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             for address in ("127.0.0.1", "0.0.0.0", "::1"):

@@ -57,6 +57,8 @@ def reserve(
             _cut_off(place, before.reservation)
             ledger.drop(owner)
         endpoints = tuple(allocation.endpoint(ledger, one, before.reservation if before else None) for one in wishes)
+        if not (place.rootless or any(one.gateway6 for one in endpoints)):
+            wanted = tuple(ports.of_ipv4(one) for one in wanted)
         # Without root it is the way outside that listens on them.
         chosen = ports.choose(wanted, _ports_of(ledger), None if place.rootless else hold) if wanted else ()
         if chosen and place.rootless:

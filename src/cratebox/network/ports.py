@@ -48,6 +48,11 @@ def choose(wanted: tuple[Port, ...], taken: Taken, hold: list[int] | None = None
     return tuple(chosen)
 
 
+def of_ipv4(port: Port) -> Port:
+    """Return what a port comes to where nobody listens that has IPv6."""
+    return port if port.host_ip else port.replace(host_ip="0.0.0.0")  # noqa: S104  what was wished
+
+
 def add(taken: Taken, label: str, ports: Iterable[dict[str, str | int]]) -> None:
     """Add to `taken` what `label` has, as a lease's document has it."""
     for one in ports:
