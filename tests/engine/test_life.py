@@ -80,18 +80,52 @@ def test_what_one_container_wrote_is_not_in_another(box) -> None:
     assert box("cat", "/kept").returncode == 1
 
 
-def test_a_second_start_of_a_running_container_is_refused(box) -> None:
-    box.crate.ok("run", "-d", "--name", "web", box.image, "sleep", "100")
-    assert "running already" in box.crate.fails("start", "web")
-    assert "running already" in box.crate.fails("start", "-a", "web")
+def test_a_second_start_of_a_running_container_is_no_error(box) -> None:
+    box.detached("--name", "web", "@", "sleep", "100")
+    pid = box.crate.ok("inspect", "-f", "{{.State.Pid}}", "web")
+    assert box.crate.ok("start", "web") == "web"
+    assert box.crate.ok("inspect", "-f", "{{.State.Pid}}", "web") == pid
+    assert "running already" in box.crate.fails("start", "web", "echo", "no")
 
 
-def test_of_two_starts_at_once_one_wins(box) -> None:
-    identity = box.create("sleep", "100")
+def test_start_attached_of_a_running_container_stays_with_it(box, until) -> None:
+    box.detached("--name", "web", "@", "sh", "-c", "trap 'echo told; exit 4' USR1; echo ready; while :; do sleep 0.05; done")
+    until(lambda: box.crate.ok("logs", "web") == "ready")
+    with box.crate.start("start", "-a", "web", stdout=subprocess.PIPE) as process:
+        until(lambda: " attach " in box.crate.ok("events", "--since", "1m", "--until", "0s"))
+        box.crate.ok("kill", "-s", "USR1", "web")
+        assert process.communicate(timeout=30)[0] == b"told\n"
+        assert process.returncode == 4
+
+
+def test_many_starts_at_once_start_it_once(box) -> None:
+    identity = box.create("sh", "-c", "echo run; exec sleep 100")
     with ThreadPoolExecutor(4) as pool:
-        codes = sorted(done.returncode for done in pool.map(lambda _: box.crate("start", identity), range(4)))
-    assert codes == [0, 125, 125, 125]
+        codes = [done.returncode for done in pool.map(lambda _: box.crate("start", identity), range(4))]
+    assert codes == [0, 0, 0, 0]
     assert box.status(identity) == "running"
+    assert box.crate.ok("events", "--since", "1m", "--until", "0s").count(" container start ") == 1
+
+
+def test_start_of_several_starts_all(box) -> None:
+    first, second = box.create("--name", "web", "@", "sleep", "100"), box.create("--name", "db", "@", "sleep", "100")
+    assert box.crate.ok("start", "web", "db") == "web\ndb"
+    assert [box.status(name) for name in (first, second)] == ["running", "running"]
+    box.crate.ok("stop", "-t", "0", "web", "db")
+    assert box.crate.ok("start", first, second[:12]) == f"{first}\n{second[:12]}"
+    box.crate.ok("stop", "-t", "0", "web", "db")
+    done = box.crate("start", "web", "db", "nobody")
+    assert (done.returncode, done.stdout) == (1, "web\ndb\n")
+    assert "no container nobody" in done.stderr
+    assert "not with several" in box.crate.fails("start", "-a", "web", "db")
+
+
+def test_a_command_that_is_called_as_a_container_follows_two_dashes(box) -> None:
+    box.create("--name", "web", "@", "true")
+    box.create("--name", "echo", "@", "true")
+    assert box.crate.ok("start", "web", "--", "echo", "said") == "said"
+    assert box.status("echo") == "created"
+    assert "wants a COMMAND" in box.crate.fails("start", "web", "--")
 
 
 def test_a_container_is_found_by_name_id_and_beginning(box) -> None:

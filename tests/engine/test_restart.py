@@ -91,9 +91,19 @@ def test_rm_by_force_removes_what_waits_for_its_next_run(box, until) -> None:
 
 def test_start_of_what_waits_for_its_next_run_is_refused(box, until) -> None:
     failing(box, "always")
-    until(lambda: runs(box) >= 4, seconds=30)
+    until(lambda: box.status("web") == "restarting" and runs(box) >= 5, seconds=30)  # it waits for seconds by then
     said = box.crate.fails("start", "web")
-    assert "web is restarting, not stopped\n  hint: crate stop web" in said or "running already" in said
+    assert "web is restarting, not stopped\n  hint: crate stop web" in said
+
+
+def test_the_command_of_a_start_is_repeated_and_is_not_that_of_the_next_start(box, until) -> None:
+    words = ("--restart", "on-failure:3", "--entrypoint", "sh", "@", "-c", "echo own; exit 0")
+    for flags in ((), ("--init",)):
+        name = box.create(*flags, *words)
+        assert box.crate("start", name, "-c", "echo other; exit 1").returncode == 1
+        until(lambda: box.crate.ok("logs", name).split() == ["other"] * 4 and box.status(name) == "exited", seconds=30)  # noqa: B023
+        box.crate.ok("start", "-a", name)
+        assert box.crate.ok("logs", name).split() == [*["other"] * 4, "own"]
 
 
 @pytest.mark.parametrize("policy", ["always", "unless-stopped", "on-failure"])

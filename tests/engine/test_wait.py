@@ -37,6 +37,18 @@ def test_wait_returns_with_the_end_and_its_code(box, flags) -> None:
     assert all(out == b"9\n" or b"removed" in err or b"no container" in err for out, err in said), said
 
 
+def test_several_are_waited_for_at_once_and_told_in_order(box, until) -> None:
+    """Also one that ends and is removed before the first."""
+    script = "trap 'exit $CODE' TERM; while :; do sleep 0.05; done"
+    first, second = (box.detached("--rm", "-e", f"CODE={code}", "@", "sh", "-c", script) for code in (3, 4))
+    with waiting(box, first, second) as process:
+        until(lambda: len(list((box.crate.root / "containers").glob("*/waited"))) == 2)
+        box.crate.ok("stop", second)
+        until(lambda: box.crate.ok("ps", "-aq", "--no-trunc") == first)
+        box.crate.ok("stop", first)
+        assert process.communicate(timeout=30) == (b"3\n4\n", b"")
+
+
 def test_wait_leaves_no_file_behind(box) -> None:
     box.crate("run", "--name", "web", box.image, "true")
     box.crate.ok("wait", "web")

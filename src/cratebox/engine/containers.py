@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import events, records, stopped
+from cratebox.engine import events, records
 from cratebox.engine.config import ContainerConfig, is_on_networks
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.records import Container, ContainerStatus
@@ -101,29 +101,29 @@ class Containers:
         interactive: bool = False,
         detach_keys: bytes | None = None,
     ) -> int | None:
-        """Start a container that is not running; with `command` in place of CMD for this time.
+        """Start a container; with `command` in place of CMD for this start, and the restarts that follow from it.
 
-        Attached: stay and return its exit code, None where the user detached. Raises NotFound, Conflict where it runs
-        already, CommandNotFound, CannotInvoke and other RuntimeFailures.
+        Attached: stay and return its exit code, None where the user detached; also where it runs already, which otherwise is
+        nothing to do. Raises NotFound, Conflict where it runs and has a `command`, is paused or waits for its next run,
+        CommandNotFound, CannotInvoke and other RuntimeFailures.
         """
+        from cratebox.engine import starting
+
         container = self.get(reference)
-        where = records.directory(self.paths, container.id)
-        lock = records.try_lock(where)
-        if lock is None or records.running_state(self.paths, container.id):
-            if lock is not None:
-                os.close(lock)
-            raise self._not_to_start(container)
-        stopped.unmark(where)
+        lock = starting.lock_of(self.paths, container, again=not command)
+        if lock is None:
+            return self.attach(container.id, interactive, detach_keys=detach_keys) if attach else None
         interactive = interactive and container.config.interactive
         return self._start(container, lock, command=command, attach=attach, interactive=interactive, detach_keys=detach_keys)
 
-    def _not_to_start(self, container: Container) -> Conflict:
-        from cratebox.engine import states
+    def are_named(self, words: Sequence[str]) -> bool:
+        """Tell whether these words, which follow a container that is to be started, are containers too, and not a command.
 
-        status = records.status(self.paths, container)
-        if status.status in {"paused", "restarting"}:
-            return states.wrong(status, "stopped")
-        return Conflict(f"{container.name} is running already", f"crate stop {container.name}, or crate logs {container.name}")
+        The first of them decides: a name, an ID, or 12 digits of one.
+        """
+        from cratebox.engine import starting
+
+        return bool(words) and starting.names_container(self.paths, words[0])
 
     def attach(
         self, reference: str, stdin: bool = True, sig_proxy: bool = True, detach_keys: bytes | None = None

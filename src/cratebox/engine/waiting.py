@@ -24,7 +24,7 @@ from cratebox.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cratebox.engine.records import ContainerStatus
     from cratebox.engine.witness import Witness
@@ -51,6 +51,37 @@ def wait(paths: Paths, container: Container, conditions: Sequence[str] = ("stopp
             time.sleep(interval)
         return _until_ended(paths, container)
     return _until(paths, container, frozenset(conditions), interval)
+
+
+def at_once(ask: Callable[[str], int], references: Sequence[str]) -> dict[str, Callable[[], int]]:
+    """Begin to `ask` of all containers, each in a thread; return, by what was asked of, functions that wait for the answer.
+
+    Who waited for one after the other would not hear of a second that ends, and is removed, before the first.
+    """
+    return {reference: _begun(ask, reference) for reference in references}
+
+
+def _begun(ask: Callable[[str], int], reference: str) -> Callable[[], int]:
+    import threading
+
+    found: list[int] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(ask(reference))
+        except BaseException as error:  # noqa: BLE001  told to who waits
+            failed.append(error)
+
+    def answer() -> int:
+        thread.join()
+        if failed:
+            raise failed[0]
+        return found[0]
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return answer
 
 
 def _until_ended(paths: Paths, container: Container) -> int:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from cratebox.cli.commands import open_engine
+from cratebox.cli.commands import for_each, open_engine
 from cratebox.cli.options import Command, Flag, Words
 from cratebox.engine.config import parse_detach_keys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.engine.containers import Containers
+
 COMMAND = Command(
     name="start",
-    arguments="CONTAINER [COMMAND] [ARG...]",
-    summary="Start a container that was made before",
+    arguments="CONTAINER [CONTAINER...] | CONTAINER [--] COMMAND [ARG...]",
+    summary="Start containers that were made before",
     flags=(
         Flag("attach", "a", help="stay with it and end with its exit code"),
         Flag("interactive", "i", help="stay with it and pass standard input on"),
@@ -19,15 +23,21 @@ COMMAND = Command(
     most=None,
     stops=True,
     completes="container",
-    description="""Start a container by its name, its ID or a beginning of it that no other has. It runs on by itself, and what
-was typed for it is printed. With COMMAND, which stands in place of the image's CMD for this one start, with -a or with -i,
-crate stays until it ends, and ends with its exit code.""",
+    description="""Start containers by their name, their ID or a beginning of it that no other has. They run on by themselves, and what
+was typed for each is printed, also for one that runs already.
+
+Words that follow the first container are containers as well where the first of them is the name of one, its ID, or 12 digits of
+that; otherwise, and after --, they are a command, which stands in place of the image's CMD for this start and the restarts that
+follow from it. With a command, with -a or with -i, crate stays until the container ends, and ends with its exit code.""",
     examples=(
         ("crate start web", "leave it running; `crate logs web` shows what it says"),
+        ("crate start web db", "two at once"),
         ("crate start web ls -l /", "run another command in it, once"),
+        ("crate start web -- db", "the same, where there is a container of the command's name"),
     ),
     exit_codes=(
-        ("0", "it was started"),
+        ("0", "it was started, or runs already"),
+        ("1", "one of several could not be started; the others were"),
         ("125", "crate itself could not do it"),
         ("126, 127", "the command cannot be executed, is not there"),
         ("otherwise", "with COMMAND, -a or -i: the command's own exit code"),
@@ -36,11 +46,18 @@ crate stays until it ends, and ends with its exit code.""",
 
 
 def main(words: Words) -> int:
-    """Start the container; return its exit code where crate stays with it."""
+    """Start the containers; return the exit code of one where crate stays with it."""
     reference, *command = words.arguments
+    containers = open_engine(words).containers
+    if command[:1] == ["--"]:
+        del command[0]
+        if not command:
+            raise words.wrong("-- wants a COMMAND behind it")
+    elif command and containers.are_named(command):
+        return _several(words, containers)
     interactive = words.yes("interactive")
     keys = words.text("detach-keys")
-    code = open_engine(words).containers.start(
+    code = containers.start(
         reference,
         command=tuple(command),
         attach=words.yes("attach") or interactive or bool(command),
@@ -50,3 +67,14 @@ def main(words: Words) -> int:
     if code is None:
         print(reference)
     return code or 0
+
+
+def _several(words: Words, containers: Containers) -> int:
+    if words.yes("attach") or words.yes("interactive"):
+        raise words.wrong("crate can stay with one container, not with several", "leave out -a and -i, or start one")
+
+    def start(reference: str) -> tuple[str]:
+        containers.start(reference)
+        return (reference,)
+
+    return for_each(words, start)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from cratebox.cli.commands import for_each, open_engine
 from cratebox.cli.options import Command, Flag, Words
 
@@ -17,8 +19,8 @@ COMMAND = Command(
     least=1,
     most=None,
     completes="container",
-    description="""Wait for one container after the other and print the exit code of each: at once where it does not run. A run
-that a restart policy follows up ends as well. With --condition, wait until one of the conditions holds, and print -1 where that is
+    description="""Wait for all containers at once and print the exit code of each, in the order they were named: at once where it does
+not run. A run that a restart policy follows up ends as well. With --condition, wait until one of the conditions holds, and print -1 where that is
 not the end of the container.""",
     examples=(
         ("crate wait web", "wait, and print how it ended"),
@@ -30,13 +32,17 @@ not the end of the container.""",
 
 def main(words: Words) -> int:
     """Wait for each container."""
+    from cratebox.engine import waiting
     from cratebox.engine.words import duration
 
     interval = duration(words.text("interval") or "", "--interval")
     conditions = words.all("condition") or ("stopped",)
     containers = open_engine(words).containers
 
+    answers = waiting.at_once(lambda reference: containers.wait(reference, conditions, interval), words.arguments)
+
     def wait(reference: str) -> tuple[str]:
-        return (str(containers.wait(reference, conditions, interval)),)
+        sys.stdout.flush()  # what is known of those before must not wait for this one
+        return (str(answers[reference]()),)
 
     return for_each(words, wait)
