@@ -25,6 +25,11 @@ class CrateError(Exception):
         return self.message
 
 
+def full_hint(error: OSError) -> str | None:
+    """Return what helps where a disk or a quota is full (ENOSPC, EDQUOT), None for another error."""
+    return "the disk is full: crate rm and crate rmi free space" if error.errno in {28, 122} else None
+
+
 class UsageError(CrateError):
     """The words of a command, a flag or an argument are not of the form they must have."""
 

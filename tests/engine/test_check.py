@@ -192,6 +192,17 @@ def test_a_container_without_its_record_is_told_and_removed_only_by_force(root_b
     assert os.listdir(root_box.crate.root / "names") == []
 
 
+def test_a_container_whose_record_is_gone_is_listed_and_told_by_prune(root_box) -> None:
+    identity = root_box.create("--name", "web", "@", "true")
+    (root_box.crate.root / "containers" / identity / "container.json").unlink()
+    assert root_box.crate.ok("ps", "-a", "--format", "{{.ID}} {{.Names}} {{.Status}}") == f"{identity[:12]} web Dead"
+    for words in (("container", "prune", "-f"), ("system", "prune", "-f")):
+        assert f"{identity}/container.json is gone" in root_box.crate.fails(*words, code=1)
+    assert f"crate rm -f {identity[:12]}" in root_box.crate.fails("start", "web")
+    root_box.crate.ok("rm", "-f", "web")
+    assert root_box.crate.ok("ps", "-aq") == ""
+
+
 def test_lost_names_are_found_again_and_odd_ones_go(box) -> None:
     box.create("--name", "web", "@", "true")
     names = box.crate.root / "names"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -247,6 +248,20 @@ def test_a_pull_onto_a_full_disk_is_said(rootful: Crate, busybox_image, size: st
     said = _on_a_tiny_disk(rootful, size).fails("pull", "--quiet", str(busybox_image))
     assert _is_about_space(said)
     _one_line(said)
+
+
+def test_a_change_on_a_full_disk_is_said_with_what_helps(rootful: Crate, busybox_image, small_store) -> None:
+    with_room = rootful.within((), CRATE_ROOT=str(small_store / "root"))
+    with_room.ok("create", "--name", "web", str(busybox_image), "true")
+    with Path(small_store, "filler").open("wb", 0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    for words in (("update", "--restart", "always", "web"), ("rename", "web", "other")):
+        said = with_room.fails(*words, code=1 if words[0] == "update" else 125)
+        assert "No space left on device\n  hint: the disk is full: crate rm and crate rmi free space" in said
+    (small_store / "filler").unlink()
+    with_room.ok("rename", "web", "other")
+    with_room.ok("rm", "other")
 
 
 def test_a_run_on_a_full_disk_is_said_or_done(root_box) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -11,6 +12,11 @@ from cratebox import record_file
 from cratebox.engine import exits
 
 PATIENCE = 60
+
+
+def to(file: IO[bytes]) -> dict[str, object]:
+    """How a command is run whose standard output goes into that file."""
+    return {"stdout": file, "stderr": subprocess.PIPE, "capture_output": False}
 
 
 def test_a_reader_that_goes_away_ends_the_client_and_what_only_it_would_have_read(box, until) -> None:
@@ -28,6 +34,31 @@ def test_a_reader_that_goes_away_at_once_ends_it_as_well(box, until) -> None:
             process.stdout.close()
             assert process.wait(PATIENCE) == 141
         until(lambda: box.crate("inspect", "endless").returncode == 1)
+
+
+@pytest.mark.parametrize("flags", [(), ("-t",)])
+def test_output_that_cannot_be_written_is_told_when_all_is_over(box, flags: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = box(*flags, "@", "sh", "-c", "echo hi; sleep 0.2; echo more; exit 3", **to(full))
+    assert done.returncode == 125
+    assert "cannot write to standard output: No space left on device\n  hint: what was running ended with 3" in done.stderr
+
+
+def test_the_other_stream_and_the_log_are_whole_where_one_cannot_be_written(box) -> None:
+    script = "echo hi; echo other >&2; sleep 0.2; echo end"
+    with open("/dev/full", "wb") as full:
+        done = box.crate("run", "--name", "web", box.image, "sh", "-c", script, **to(full))
+    assert done.stderr.startswith("other\ncrate run: cannot write to standard output")
+    assert sorted(box.crate.ok("logs", "web").split()) == ["end", "hi"]
+
+
+def test_output_of_exec_that_cannot_be_written_is_told(box) -> None:
+    box.detached("--name", "web", "@", "sleep", "100")
+    for words in (("echo", "hi"), ("yes",)):
+        with open("/dev/full", "wb") as full:
+            done = box.crate("exec", "web", *words, **to(full))
+        assert done.returncode == 125
+        assert "crate exec: cannot write to standard output: No space left on device" in done.stderr
 
 
 def test_a_container_that_stays_goes_on_writing_to_its_log_when_its_reader_has_gone(box, until) -> None:

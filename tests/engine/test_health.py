@@ -111,6 +111,14 @@ def test_a_command_that_is_not_there_is_a_failure_that_is_told(box, until) -> No
     assert "no-such-command" in health(box)["Log"][0]["Output"]  # type: ignore[index]
 
 
+def test_an_image_cannot_ask_for_a_busy_loop(crate, busybox_base, put) -> None:
+    box = put(crate, busybox_base.changed(Healthcheck={"Test": ["CMD", "true"], "Interval": 1}))
+    assert "cannot be less than 1ms" in box.crate.fails("create", box.image, "true")
+    assert box.crate.ok("ps", "-aq") == ""
+    box.create("--no-healthcheck", "@", "true")
+    box.create("--health-interval", "1s", "@", "true")
+
+
 def test_the_health_command_of_the_image(crate, busybox_base, put, until) -> None:
     check = {"Test": ["CMD-SHELL", "test -e /ok"], "Interval": 100_000_000, "Retries": 1}
     box = put(crate, busybox_base.changed(Healthcheck=check))

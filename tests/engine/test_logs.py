@@ -153,3 +153,28 @@ def test_a_full_disk_ends_no_container_and_is_told(rootful, busybox_image, small
 def test_what_is_not_there_is_refused(root_box, words: tuple[str, ...], said: str) -> None:
     assert said in root_box.crate.fails("create", *words, root_box.image, "true")
     assert root_box.crate.ok("ps", "-aq") == ""
+
+
+def test_several_logs_are_one_in_the_order_of_time(box) -> None:
+    long = "x" * 40000
+    first = box.create("--name", "web", "@", "sh", "-c", "echo first")
+    second = box.create("--name", "db", "@", "sh", "-c", f"echo {long}; printf unended")
+    for name in ("web", "db", "web"):
+        box.crate.ok("start", "-a", name)
+    lines = box.crate.ok("logs", "web", "db").splitlines()
+    a, b = first[:12], second[:12]
+    assert lines == [f"{a} first", f"{b} {long}", f"{b} unended", f"{a} first"]
+    assert box.crate.ok("logs", "--names", "-n", "1", "web", "db").splitlines() == ["db unended", "web first"]
+    assert "no container nobody" in box.crate.fails("logs", "web", "nobody")
+
+
+def test_several_logs_are_followed_at_once(box) -> None:
+    script = "trap exit TERM; echo ready; while :; do sleep 0.05; done"
+    for name in ("web", "db"):
+        box.detached("--name", name, "@", "sh", "-c", script)
+    with box.crate.start("logs", "-f", "--names", "web", "db", stdout=subprocess.PIPE) as process:
+        seen = {process.stdout.readline() for _ in range(2)}
+        box.crate.ok("stop", "web", "db")
+        assert process.communicate(timeout=60)[0] == b""
+        assert process.returncode == 0
+    assert seen == {b"web ready\n", b"db ready\n"}

@@ -186,6 +186,17 @@ def test_an_archive_is_an_image(crate: Crate, busybox_image, form: str) -> None:
     assert crate.ok("run", "--rm", getattr(busybox_image, form), "echo", "hello") == "hello"
 
 
+def test_an_archive_that_is_pulled_gives_its_names_and_one_that_is_run_does_not(crate: Crate, busybox_image) -> None:
+    crate.ok("run", "--rm", busybox_image.docker_archive, "true")
+    assert crate.ok("images", "--format", "{{.Repository}}:{{.Tag}}") == "<none>:<none>"
+    crate.ok("pull", "-q", busybox_image.docker_archive)
+    crate.ok("image", "prune", "-f")
+    assert crate.ok("images", "--format", "{{.Repository}}:{{.Tag}}") == "busybox:latest"
+    assert crate.ok("run", "--rm", "--pull", "never", "busybox", "echo", "hello") == "hello"
+    deleted = crate.ok("rmi", "busybox").splitlines()
+    assert len(deleted) == len(set(deleted)) > 1
+
+
 def test_the_transport_oci_takes_a_tag_or_the_only_image(crate: Crate, busybox_image) -> None:
     assert crate.ok("run", "--rm", f"oci:{busybox_image.layout}", "echo", "x") == "x"
     assert "no-such" in crate.fails("run", "--rm", f"oci:{busybox_image.layout}:no-such", "true")

@@ -120,6 +120,14 @@ def test_what_is_no_secret_is_refused(crate, words: tuple[str, ...], why: str) -
     assert why in crate.fails(*words)
 
 
+def test_a_secret_does_not_come_from_what_may_have_no_end(box) -> None:
+    fifo = box.crate.directory / "fifo"
+    os.mkfifo(fifo, 0o666)
+    for path in (str(fifo), "/dev/zero"):
+        assert f"file {path}: not a regular file" in box.crate.fails("secret", "create", "s", path, timeout=20)
+    assert box.crate.ok("secret", "ls", "-q") == ""
+
+
 def test_a_name_that_is_taken_stays(box, keep) -> None:
     keep("taken")
     assert "there is a secret taken already" in box.crate.fails("secret", "create", "taken", "-", input="x")

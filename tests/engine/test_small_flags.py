@@ -22,6 +22,18 @@ def test_labels_come_from_files_as_well(box) -> None:
     assert {"a": "1", "b": "2", "bare": ""}.items() <= document[0]["Config"]["Labels"].items()
 
 
+@pytest.mark.parametrize("flag", ["--env-file", "--label-file"])
+def test_a_file_that_may_have_no_end_is_refused_at_once_and_the_output_of_a_command_is_read(box, flag: str) -> None:
+    fifo = box.crate.directory / "fifo"
+    os.mkfifo(fifo, 0o666)
+    for path in (str(fifo), "/dev/zero"):
+        assert f"file {path}: not a regular file" in box.fails(flag, path, "@", "true", timeout=20)
+    crate = " ".join(box.crate.argv("create", flag, "/dev/fd/3", box.image, "env"))
+    name = box.crate.person.run(["sh", "-c", f"echo KEY=value | {crate} 3<&0"], env=box.crate.environment).stdout.strip()
+    config = box.crate.json("inspect", name)[0]["Config"]
+    assert "KEY=value" in config["Env"] or config["Labels"]["KEY"] == "value"
+
+
 def test_annotations_are_in_the_spec(box) -> None:
     name = box.create("--annotation", "org.example.a=b", "@", "true")
     box.crate.ok("start", "-a", name)
@@ -50,6 +62,12 @@ def test_the_time_zone(box) -> None:
     assert box.run("--tz", "local", "@", "date", "+%z")
     for wrong in ("Nowhere/Land", "../../../etc/passwd", "."):
         assert "knows no such time zone" in box.fails("--tz", wrong, "@", "true")
+
+
+def test_a_time_zone_that_is_not_there_is_refused_before_there_is_a_container(box) -> None:
+    for zone in ("Nonsense", "../../../etc/passwd"):
+        assert "knows no such time zone" in box.crate.fails("create", "--tz", zone, box.image, "true")
+    assert box.crate.ok("ps", "-aq") == ""
 
 
 def test_the_mounts_of_another_container(box) -> None:

@@ -175,11 +175,13 @@ def test_a_full_standard_output_is_no_end_for_signals(box, until) -> None:
     assert process.returncode == 5
 
 
-def test_a_write_to_dev_full_ends_nothing(box) -> None:
+def test_a_write_to_dev_full_ends_nothing_and_is_told_with_the_code(box) -> None:
     with open("/dev/full", "wb") as full:
         process = box.start("sh", "-c", "seq 1 100000; exit 4", stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE)
-        _communicate(process)
-    assert process.returncode == 4
+        errors = _communicate(process)[1]
+    assert process.returncode == 125
+    assert b"cannot write to standard output" in errors
+    assert b"what was running ended with 4" in errors
 
 
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "WINCH", "ALRM"])

@@ -166,7 +166,7 @@ def test_a_terminal_that_is_hung_up_ends_the_client_alone(box, screens) -> None:
     os.close(screen.slave)
     os.close(screen.master)
     screen.master, screen.slave = pty.openpty()
-    screen.process.wait(PATIENCE)
+    assert screen.process.wait(PATIENCE) == 129
     assert box.status("web") == "running"
     box.crate.ok("rm", "-f", "web")
 

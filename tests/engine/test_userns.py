@@ -31,6 +31,18 @@ def test_ranges_do_not_overlap_and_come_free(root_box, granted) -> None:
     assert granted.ok("run", "--rm", *words).split() == ["0", "2000000", "65536"]
 
 
+def test_a_range_that_a_container_runs_with_is_not_given_away_when_its_record_is_damaged(root_box, granted) -> None:
+    words = ("--userns", "auto", root_box.image)
+    name = granted.ok("run", "-d", *words, "sleep", "100")
+    where = root_box.crate.root / "containers" / name
+    (where / "container.json").write_text("{")
+    assert granted.ok("run", "--rm", *words, "head", "-1", "/proc/self/uid_map").split() == ["0", "2065536", "65536"]
+    (where / "config.json").write_text("{")  # the kernel knows
+    assert granted.ok("run", "--rm", *words, "head", "-1", "/proc/self/uid_map").split() == ["0", "2065536", "65536"]
+    granted.ok("rm", "-f", name)
+    assert granted.ok("run", "--rm", *words, "head", "-1", "/proc/self/uid_map").split() == ["0", "2000000", "65536"]
+
+
 def test_what_it_writes_has_the_usual_ids_on_the_disk(root_box, granted) -> None:
     name = granted.ok(
         "create", "--userns", "auto:size=5000", root_box.image, "sh", "-c", "touch /made; chown 42:43 /made; cat /made"

@@ -334,6 +334,31 @@ def test_a_reader_holds_a_bounded_piece_of_a_log(tmp_path: Path, follow: bool) -
     assert kilobytes < 45_000
 
 
+@pytest.mark.parametrize("at", [0, 1, 1000, 6000, 11_998, 11_999])
+def test_a_time_is_found_without_reading_what_was_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    writer = LogWriter(str(tmp_path / "log"), LogWish(most=400_000))
+    clock = count(1_700_000_000_000_000_000, 1000)
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock))
+    for number in range(12_000):
+        writer.write("stdout", b"line %d\n" % number)
+    writer.close()
+    monkeypatch.undo()
+    every = entries(tmp_path / "log")
+    read: list[bytes] = []
+    lines = turned_files.Place.lines
+
+    def counted(place: turned_files.Place) -> list[bytes]:
+        found = lines(place)
+        read.extend(found)
+        return found
+
+    monkeypatch.setattr(turned_files.Place, "lines", counted)
+    since = every[at][1]
+    found = entries(tmp_path / "log", since=since)
+    assert found == every[at:]
+    assert len(read) < len(found) + 2000
+
+
 def test_no_log_is_an_empty_one(tmp_path: Path) -> None:
     assert entries(tmp_path / "log") == []
     assert entries(tmp_path / "nowhere" / "log", tail=5) == []

@@ -26,6 +26,7 @@ FORWARDED = tuple(
     number for number in range(1, 65) if number not in {4, 5, 7, 8, 9, 11, 13, 17, 18, 19, 20, 21, 22, 23, 28, 31, 32, 33}
 )
 _PIPE_CLOSED = 141  # 128 + SIGPIPE
+_HUNG_UP = 129  # 128 + SIGHUP
 _IMPATIENT = 3  # as many SIGINT or SIGTERM as end the client, where the container does not listen
 
 
@@ -64,7 +65,10 @@ def wait_started(sock: _socket.socket) -> int:
 
 
 def stay(how: Attachment) -> int | None:
-    """Stay until the container ends; return its exit code, or None where the user detached. Raises RuntimeFailure."""
+    """Stay until the container ends; return its exit code, None where the user detached, or 129 where his terminal was hung up.
+
+    Raises RuntimeFailure, and StorageError where its output could not be written.
+    """
     return _Client(how).run()
 
 
@@ -76,6 +80,8 @@ class _Client:
         self.saved: Any = None
         self.keys = DetachKeys(how.detach_keys)
         self.interrupts = 0
+        self.unwritten = b""  # the first of our descriptors that could not be written to, and why
+        self.hung_up = False
 
     def run(self) -> int | None:
         wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -145,20 +151,37 @@ class _Client:
                 elif fd == 0:
                     if self._input():
                         fdpass.send(self.how.sock, dialogue.DETACH)
-                        return None
+                        return _HUNG_UP if self.hung_up else None
                 else:
-                    message, fds = fdpass.receive(self.how.sock)
-                    for spare in fds:
-                        os.close(spare)
-                    if message[:1] == dialogue.EXITED:
-                        return int(message[1:])
-                    if message[:1] == dialogue.ERROR:
-                        raise dialogue.unpack_error(message)
-                    if message[:1] == dialogue.STARTED:
-                        continue  # from one who took over, and does not know whether it was said
-                    if message == dialogue.BROKEN:
-                        return _PIPE_CLOSED
-                    raise RuntimeFailure("the container's supervisor died", "crate ps -a tells what became of the container")
+                    code = self._hear()
+                    if code is not None:
+                        return code
+
+    def _hear(self) -> int | None:
+        """Hear what the supervisor says; return the exit code where that was the last word."""
+        message, fds = fdpass.receive(self.how.sock)
+        for spare in fds:
+            os.close(spare)
+        if message[:1] == dialogue.EXITED:
+            return self._ended(int(message[1:]))
+        if message[:1] == dialogue.ERROR:
+            raise dialogue.unpack_error(message)
+        if message[:1] == dialogue.STARTED:
+            return None  # from one who took over, and does not know whether it was said
+        if message == dialogue.BROKEN:
+            return _PIPE_CLOSED
+        if message[:1] == dialogue.UNWRITTEN:
+            self.unwritten = self.unwritten or message[1:]
+            return None
+        raise RuntimeFailure("the container's supervisor died", "crate ps -a tells what became of the container")
+
+    def _ended(self, code: int) -> int:
+        if not self.unwritten:
+            return code
+        from cratebox.engine.unwritten import failure
+
+        fd, errno = map(int, self.unwritten.split())
+        raise failure(fd, errno, code)
 
     def _signals(self, numbers: bytes) -> bool:
         """Pass signals on; True where the user has asked often enough to be let go."""
@@ -183,7 +206,8 @@ class _Client:
         if not data:
             self.poll.unregister(0)
             self._end_input()
-            return self.how.tty  # a terminal has no end; what nobody sees any more goes on by itself
+            self.hung_up = self.how.tty  # a terminal has no end; what nobody sees any more goes on by itself
+            return self.hung_up
         data, detached = self.keys.without(data) if self.how.tty else (data, False)
         self.pending = data
         if data:

@@ -135,10 +135,10 @@ def _container(paths: Paths, images: Images, identity: str, wish: Wish) -> Itera
     try:
         container = records.load(paths, identity)
         _check_record(container, identity, where)
-    except (StorageError, NotFound) as error:
-        if os.path.isdir(where):
-            problem = error.message if isinstance(error, StorageError) else f"{where}/container.json is gone"
-            yield _beyond_repair(paths, images, identity, f"container {name}", problem, wish)
+    except NotFound:
+        return  # removed meanwhile
+    except StorageError as error:
+        yield _beyond_repair(paths, images, identity, f"container {name}", error.message, wish)
         return
     alive = _is_alive(paths, identity)
     yield from _state(paths, identity, subject, name, alive)

@@ -40,7 +40,7 @@ class Client:
         """Tell him that the container runs; one who stays hears of its end, and its output is his from here on."""
         self._run = run
         for name, fd in self.output.items():
-            sink = Sink(fd, self._broken)
+            sink = Sink(fd, self._broken, lambda errno, name=name: self._unwritten(name, errno))  # type: ignore[misc]
             self._sinks.append(sink)
             run.pump.attach(name, sink)
         given = run.console if run.console >= 0 else run.watch.stdin
@@ -89,6 +89,11 @@ class Client:
                 pass  # it has just ended, or that is no signal
         elif kind in {dialogue.DETACH, b""}:
             self.close()
+
+    def _unwritten(self, name: str, errno: int) -> None:
+        """He stays: the other stream may be whole, and he hears how the container ends."""
+        number = 1 if name == "stdout" else 2
+        self.say(dialogue.UNWRITTEN + f"{number} {errno}".encode())
 
     def _broken(self) -> None:
         self.say(dialogue.BROKEN)

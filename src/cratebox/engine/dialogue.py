@@ -8,6 +8,7 @@
     signals, detaching ----------------> passed on                     ------->
                                          copies output: log, and the client's own standard output
          <------------------------------ BROKEN, where its standard output has been closed: it ends, as by SIGPIPE
+         <------------------------------ UNWRITTEN fd errno, where that cannot be written to: it fails when all is over
          <------------------------------ EXITED code, after all is written
                                          with --rm: its files are deleted
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from cratebox.engine.volume_filling import Starting
     from cratebox.network.model import Reservation
 
-STARTED, EXITED, ERROR, BROKEN = b"S", b"X", b"E", b"P"
+STARTED, EXITED, ERROR, BROKEN, UNWRITTEN = b"S", b"X", b"E", b"P", b"W"
 DETACH, SIGNAL, ATTACH, PROBE, CHANGED = b"D", b"K", b"A", b"H", b"U"
 
 

@@ -11,7 +11,7 @@ import os
 from cratebox import record_file
 from cratebox.engine import records
 from cratebox.engine.records import Container
-from cratebox.errors import NotFound, StorageError
+from cratebox.errors import NotFound, StorageError, full_hint
 from cratebox.linux import lock
 from cratebox.paths import Paths
 
@@ -42,5 +42,5 @@ def edit(
     except FileNotFoundError:
         raise NotFound(f"no container {identity[:12]}: it was removed") from None
     except OSError as error:
-        raise StorageError(f"cannot change {where}/container.json: {error.strerror}") from None
+        raise StorageError(f"cannot change {where}/container.json: {error.strerror}", full_hint(error)) from None
     return after

@@ -26,15 +26,9 @@ def read_env_file(path: str, host: Mapping[str, str], keep_bare: bool = False, k
     """Return the KEY=VALUE lines of an --env-file (`parse_env_file`), or of one of another `kind`. Raises InvalidValue, also
     where it cannot be read.
     """
-    try:
-        with open(path, "rb") as file:
-            raw = file.read(_ENV_FILE_LIMIT + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InvalidValue(f"cannot read the {kind} file {shown(path)}: {reason}") from None
-    if len(raw) > _ENV_FILE_LIMIT:
-        raise InvalidValue(f"the {kind} file {shown(path)} is larger than 1 MiB")
-    return parse_env_file(raw, path, host, keep_bare)
+    from cratebox.engine import given_files
+
+    return parse_env_file(given_files.read(path, _ENV_FILE_LIMIT, kind), path, host, keep_bare)
 
 
 def parse_env_file(raw: bytes, path: str, host: Mapping[str, str], keep_bare: bool = False) -> tuple[str, ...]:

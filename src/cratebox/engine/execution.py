@@ -190,6 +190,10 @@ def _attached(order: Order) -> int:
             return _left(order, joined, streams)
         code = waited_status(os.waitpid(joined.pid, 0)[1])
         order.tell("exec_die", exitCode=str(code))
+        if streams.unwritten:
+            from cratebox.engine.unwritten import failure
+
+            raise failure(*streams.unwritten, code)
         return code
     finally:
         plumbing.close()

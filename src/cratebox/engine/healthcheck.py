@@ -17,6 +17,7 @@ NONE = HealthCheck(test=("NONE",))
 ON_FAILURE = ("none", "kill", "restart", "stop")
 _MILLISECOND, SECOND = 10**6, 10**9  # nanoseconds
 _DEFAULTS = {"interval": 30 * SECOND, "timeout": 30 * SECOND, "start_interval": 5 * SECOND, "retries": 3}
+_TIMES = ("interval", "timeout", "start_period", "start_interval")
 _WORDS = {
     "interval": "Interval", "timeout": "Timeout", "start_period": "StartPeriod", "start_interval": "StartInterval", "retries": "Retries",
 }  # fmt: skip
@@ -48,9 +49,21 @@ def duration(text: str, what: str, disabling: bool = False) -> int:
     if disabling and text == "disable":
         return -1
     found = nanoseconds(text, what)
-    if 0 < found < _MILLISECOND:
+    if text.strip("+-0.nuµmsh") and found < _MILLISECOND:
         raise InvalidValue(f"{what} cannot be less than 1ms, as {shown(text)} is")
     return found
+
+
+def check(container: Container) -> None:
+    """Times that an image or a program asks for have the same bound as those of the flags. Raises InvalidValue."""
+    found = wish(container)
+    for name in _TIMES if found.test[:1] != NONE.test else ():
+        number = getattr(found, name)
+        if 0 < number < _MILLISECOND or (number < 0 and (name, number) != ("interval", -1)):
+            raise InvalidValue(
+                f"the health check of {container.image} has the {name.replace('_', ' ')} {number} ns: it cannot be less than 1ms",
+                f"--health-{name.replace('_', '-')} overrides it, --no-healthcheck does without",
+            )
 
 
 def of_image(found: dict[str, Any] | None, shell: tuple[str, ...]) -> HealthCheck | None:

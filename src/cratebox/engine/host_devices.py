@@ -75,12 +75,16 @@ def node_of(source: str, target: str, info: os.stat_result, rootless: bool) -> D
     return Device(target, kind, os.major(number), os.minor(number), info.st_mode & 0o777, *owner)
 
 
-def _zone(name: str) -> Mount:
-    """Return the mount of a zone's file (tzfile(5)) at /etc/localtime."""
+def check_zone(name: str) -> str:
+    """Return the path of the file of a time zone (tzfile(5)), or of this machine's own ("local"). Raises InvalidValue."""
     path = os.path.realpath("/etc/localtime" if name == "local" else f"{_ZONES}/{name}")
     inside = name == "local" or path.startswith(_ZONES + "/")
     if not inside or not os.path.isfile(path):
         raise InvalidValue(
             f"--tz {name}: this machine knows no such time zone", f"a file below {_ZONES}, as Europe/Berlin, or local"
         )
-    return Mount("/etc/localtime", "bind", path, ("bind", "rprivate", "ro", "nosuid", "nodev"))
+    return path
+
+
+def _zone(name: str) -> Mount:
+    return Mount("/etc/localtime", "bind", check_zone(name), ("bind", "rprivate", "ro", "nosuid", "nodev"))

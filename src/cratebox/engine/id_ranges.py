@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import idmaps, records
+from cratebox.engine import idmaps, record_file, records
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.namespace_words import options
 from cratebox.engine.records import Container
-from cratebox.errors import CrateError, InvalidValue, Unsupported
+from cratebox.errors import CrateError, InvalidValue, NotFound, Unsupported
 from cratebox.linux import lock
+from cratebox.linux.procfs import read_text
 from cratebox.linux.userns import IDMap
 from cratebox.paths import Paths, private_directory
+from cratebox.runtime.spec import Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,11 +141,30 @@ def _taken(paths: Paths) -> list[tuple[int, int]]:
     for identity in records.identities(paths):
         try:
             container = records.load(paths, identity)
+        except NotFound:
+            continue  # just removed
         except CrateError:
-            continue  # damaged, or just removed
+            found += _in_use(paths, identity)
+            continue
         if container.ids:
             found.append((container.first_id, container.ids))
     return sorted(found)
+
+
+def _in_use(paths: Paths, identity: str) -> list[tuple[int, int]]:
+    """Return the IDs of a container whose record is damaged, as its last start and the kernel tell them: what runs keeps them."""
+    try:
+        spec = record_file.read(records.directory(paths, identity) + "/config.json", Spec)
+        if spec and spec.linux:
+            return [(one.host_id, one.size) for one in spec.linux.uid_mappings]
+    except CrateError:
+        pass  # that is damaged as well
+    try:
+        state = records.running_state(paths, identity)
+        lines = read_text(f"/proc/{state.pid}/uid_map").splitlines() if state else []
+    except (CrateError, OSError):
+        return []  # it does not run, and cannot be started
+    return [(int(first), int(size)) for _, first, size in map(str.split, lines)]
 
 
 def _free(size: int, granted: list[tuple[int, int]], taken: list[tuple[int, int]]) -> int:

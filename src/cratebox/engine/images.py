@@ -134,12 +134,13 @@ class Images:
             else:
                 _check_platform(found, platform, name)
                 return found
-        return self.pull(name, platform, "always", progress)
+        return self._pull(source, name, platform, progress)
 
     def pull(
         self, name: str, platform: str | None = None, policy: str = "always", progress: Progress | None = None
     ) -> StoredImage:
-        """Bring an image into the store and return it; what is there already is not fetched again.
+        """Bring an image into the store and return it; what is there already is not fetched again. One from a file gets the names
+        that the file has for it.
 
         Raises InvalidValue, NotFound, RegistryError, Untrusted, StorageError.
         """
@@ -150,6 +151,12 @@ class Images:
             raise Unsupported(f"cannot pull {name}: it is a directory, used as it is", f"crate run {name} COMMAND")
         if policy != "always":
             return self._image(source, name, platform, policy, progress)
+        return self._pull(source, name, platform, progress, names=True)
+
+    def _pull(
+        self, source: Source, name: str, platform: str | None, progress: Progress | None, names: bool = False
+    ) -> StoredImage:
+        """`names`: not where a container is made of a file: that must not become what `alpine` means from now on."""
         self.tell_notice(progress)
         private_directory(self.paths.root)
         from cratebox.third_party import add_site_packages
@@ -161,7 +168,7 @@ class Images:
         from cratebox.image.settings import load
 
         wanted = parse(platform) if platform else None
-        pulled = pulling.bring(self.store, source, wanted, load(self.paths.config), progress)
+        pulled = pulling.bring(self.store, source, wanted, load(self.paths.config), progress, names=names)
         self.last_status = pulled.status
         self._tell("pull", name, name)
         return pulled.image

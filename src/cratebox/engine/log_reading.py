@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     # stream, nanoseconds since 1970, bytes with their end of line (without one: a part of a line), what --log-opt adds
     Entry = tuple[str, int, bytes, dict[str, str]]
 
+_NEAR = 1 << 16  # bytes
 _STREAMS = ("stdout", "stderr")
 
 
@@ -42,13 +43,15 @@ def read(path: str, wanted: Wanted, alive: Callable[[], bool] | None = None) -> 
     try:
         if wanted.tail is not None:
             _go_to_last(places, wanted.tail)
+        elif wanted.since is not None:
+            _go_to_time(places, wanted.since)
         for lines in turned_files.lines(path, places, alive, wanted.until):
             entries = [entry for entry in map(parse, lines) if entry]
             some = [one for one in entries if wanted.since is None or one[1] >= wanted.since]
             some = [one for one in some if wanted.until is None or one[1] <= wanted.until]
             if some:
                 yield some
-            if alive and wanted.until is not None and entries and entries[-1][1] > wanted.until:
+            if wanted.until is not None and entries and entries[-1][1] > wanted.until:
                 return
     finally:
         for place in places:
@@ -72,6 +75,35 @@ def _go_to_last(places: list[Place], count: int) -> None:
                     place.close()
                 del places[:number]
                 return
+
+
+def _go_to_time(places: list[Place], since: int) -> None:
+    """Leave out what was written before that time, as far as that is found without reading it: lines are in the order of time."""
+    for number in range(len(places) - 1, -1, -1):
+        first = next((entry for entry in map(parse, places[number].head()) if entry), None)
+        if first and first[1] < since:
+            for place in places[:number]:
+                place.close()
+            del places[:number]
+            _skip(places[0], since)
+            return
+
+
+def _skip(place: Place, since: int) -> None:
+    """Go to a line near the first that is not before that time, by halves. What is near enough is read."""
+    end = place.size
+    while end - place.offset > _NEAR:
+        middle = (place.offset + end) // 2
+        found = place.line_behind(middle)
+        entry = parse(found[1]) if found else None
+        if found is None or entry is None:
+            return
+        if entry[1] >= since:
+            end = middle
+        elif found[0] < end:
+            place.offset = found[0]
+        else:
+            return
 
 
 def parse(line: bytes) -> Entry | None:

@@ -11,7 +11,7 @@ from cratebox.engine.config import ContainerConfig, Limits, Namespaces, check_ho
 from cratebox.engine.records import Container
 from cratebox.engine.specgen import command_of
 from cratebox.engine.vanishing import delete_tree
-from cratebox.errors import Conflict, InvalidValue, StorageError
+from cratebox.errors import Conflict, InvalidValue, StorageError, full_hint
 from cratebox.paths import Paths, private_directory
 
 TYPE_CHECKING = False
@@ -103,6 +103,10 @@ def _checked(config: ContainerConfig) -> ContainerConfig:
 
         log_options.check_driver(config.log_driver)
         log_options.parse_options(config.log_driver, [f"{name}={value}" for name, value in config.log_options.items()])
+    if config.timezone:
+        from cratebox.engine import host_devices
+
+        host_devices.check_zone(config.timezone)
     return config
 
 
@@ -165,6 +169,10 @@ def _container(config: ContainerConfig, image: Provided) -> Container:
         rootfs=image.rootfs,
     )
     command_of(config, image.defaults)
+    if config.health or image.defaults.healthcheck:
+        from cratebox.engine import healthcheck
+
+        healthcheck.check(container)
     return container
 
 
@@ -196,10 +204,7 @@ def _put(paths: Paths, images: Images, container: Container, ticket: int) -> tup
         if lock >= 0:
             os.close(lock)
         if isinstance(error, OSError):
-            raise StorageError(
-                f"cannot make a container in {paths.containers}: {error.strerror}",
-                "the disk is full: crate rm and crate rmi free space" if error.errno == 28 else None,
-            ) from None
+            raise StorageError(f"cannot make a container in {paths.containers}: {error.strerror}", full_hint(error)) from None
         raise
     events.emit(paths, "container", "create", container.id, events.of_container(container))
     return container, lock

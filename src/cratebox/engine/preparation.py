@@ -12,7 +12,7 @@ from cratebox.engine import accounts, host, hostfiles, records, root_parts, spec
 from cratebox.engine.config import ContainerConfig, Namespaces, is_on_networks
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.streams import Streams
-from cratebox.errors import CommandNotFound, InvalidValue, StorageError, Unsupported
+from cratebox.errors import CommandNotFound, InvalidValue, StorageError, Unsupported, full_hint
 from cratebox.linux import caps
 from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
@@ -188,7 +188,7 @@ def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | No
         _make_state_directory(start.paths, container.id)
         record_file.write(where + "/config.json", spec)  # last: it says that the container was started, see `status`
     except OSError as error:
-        raise StorageError(f"cannot write to {where}: {error.strerror}", _full_hint(error)) from None
+        raise StorageError(f"cannot write to {where}: {error.strerror}", full_hint(error)) from None
     trees = dict(joined.trees) if joined else {}
     if identity.uids and not identity.rootless:
         from cratebox.engine import made_mounts
@@ -234,10 +234,6 @@ def _check_capabilities(identity: Identity, config: ContainerConfig) -> None:
             raise Unsupported(
                 f"--cap-add {name}: crate does not have it itself", "root in a container of another engine has few"
             )
-
-
-def _full_hint(error: OSError) -> str | None:
-    return "the disk is full: crate rm and crate rmi free space" if error.errno == 28 else None
 
 
 def _spec(start: Start, config: ContainerConfig, where: str, facts: specgen.Host) -> Spec:

@@ -65,10 +65,11 @@ class Pruned(Record):
 
 def containers(paths: Paths, images: Images, filters: Filters) -> Pruned:
     """Remove the containers that neither run nor will by themselves. Raises StorageError where they cannot be listed."""
-    found = [one for one in (_ended(paths, identity) for identity in records.identities(paths)) if one is not None]
+    failed: list[str] = []
+    found = [one for one in (_ended(paths, identity, failed) for identity in records.identities(paths)) if one is not None]
     found = [(container, status) for container, status in found if filters.take(status.created, status.labels)]
     size = sizes.of_containers(paths, images, [container for container, _ in found])
-    gone, freed, failed = [], 0, []
+    gone, freed = [], 0
     for container, _ in sorted(found, key=lambda one: one[1].created):
         try:
             ending.remove(paths, images, container.id, force=False)
@@ -83,12 +84,15 @@ def containers(paths: Paths, images: Images, filters: Filters) -> Pruned:
     return Pruned(containers=tuple(gone), freed=freed, failed=tuple(failed))
 
 
-def _ended(paths: Paths, identity: str) -> tuple[records.Container, ContainerStatus] | None:
-    """Return a container that has ended or was never started; one whose records are damaged is for `crate system check`."""
+def _ended(paths: Paths, identity: str, failed: list[str]) -> tuple[records.Container, ContainerStatus] | None:
+    """Return a container that has ended or was never started. One that is damaged stays, and is told."""
     try:
         container = records.load(paths, identity)
         status = records.status(paths, container)
-    except (NotFound, StorageError):
+    except NotFound:
+        return None
+    except StorageError as error:
+        failed.append(error.message)
         return None
     return None if status.alive else (container, status)
 

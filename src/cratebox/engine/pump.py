@@ -27,11 +27,11 @@ _PIPE_BUF = 4096  # after POLLOUT that much goes into a pipe without blocking (p
 class Sink:
     """Where one who is attached wants a stream: a descriptor that nobody else polls, and what it has not taken yet.
 
-    `broken` is called where he has closed the other end.
+    `broken` is called where he has closed the other end, `failed` with an errno where it cannot be written to.
     """
 
-    def __init__(self, fd: int, broken: Callable[[], object]) -> None:
-        self.fd, self.broken = fd, broken
+    def __init__(self, fd: int, broken: Callable[[], object], failed: Callable[[int], object]) -> None:
+        self.fd, self.broken, self.failed = fd, broken, failed
         self.pending = b""
 
 
@@ -207,8 +207,9 @@ class Pump:
                 self._unheard(stream)
             sink.broken()
             return
-        except OSError:  # EIO, ENOSPC: it cannot be written there, whoever listens
+        except OSError as error:  # EIO, ENOSPC: it cannot be written there, whoever listens
             self._drop(stream, sink)
+            sink.failed(error.errno or 0)
             return
         sink.pending = sink.pending[written:]
         if not sink.pending:

@@ -111,6 +111,9 @@ def load(paths: Paths, identity: str) -> Container:
     """Return the container of that full ID. Raises NotFound, StorageError."""
     found = record_file.read(directory(paths, identity) + "/container.json", Container)
     if found is None:
+        where = directory(paths, identity)
+        if os.path.isdir(where):
+            raise StorageError(f"damaged: {where}/container.json is gone", f"crate rm -f {identity[:12]} removes the container")
         raise NotFound(f"no container {identity[:12]}")
     return found
 

@@ -54,6 +54,8 @@ def _way_out(now: str, wanted: str, name: str) -> str | None:
         return f"crate start {name}" if wanted == "running" else None
     if now == "paused" and wanted == "running":
         return f"crate unpause {name}"
+    if now == "paused" and wanted == "stopped":
+        return f"crate unpause {name} lets it go on, crate stop {name} ends it"
     if now == "running" and wanted == "paused":
         return f"crate pause {name}"
     if now == "restarting" and wanted == "running":

@@ -14,11 +14,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cratebox.linux.inotify import Watch
+
 _AT_ONCE = 1 << 20  # bytes that are read and held
 _BACKWARDS = 1 << 16  # bytes that are read at once from the end
 _LONGEST = 1 << 25  # bytes: what has no end of line in so many is none of ours
+_UNTOLD = 0.1  # seconds: the longest pause where there is no watch
 _ATTEMPTS, _PAUSE = 20, 0.001  # and seconds between them
-_PAUSES = (0.01, 0.02, 0.05, 0.1)  # seconds between two looks at a file to which nothing comes
+_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5)  # seconds until the next look where nothing changes, or nobody tells of it
 
 
 class Place:
@@ -59,9 +62,25 @@ class Place:
             else:
                 at_once *= 2
 
+    def line_behind(self, offset: int) -> tuple[int, bytes] | None:
+        """Return (where it begins, the line without its end) of the first whole line that begins behind `offset`, and not far."""
+        data = os.pread(self.fd, _BACKWARDS if self.end is None else min(_BACKWARDS, self.end - offset), offset)
+        begin = data.find(b"\n") + 1
+        end = data.find(b"\n", begin) if begin else -1
+        return (offset + begin, data[begin:end]) if end >= 0 else None
+
+    def head(self) -> list[bytes]:
+        """Return the first whole lines."""
+        return os.pread(self.fd, min(_BACKWARDS, self.size), 0).split(b"\n")[:-1]
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are to be read."""
+        return os.fstat(self.fd).st_size if self.end is None else self.end
+
     def backwards(self) -> Iterator[tuple[int, bytes]]:
         """Yield (where it ends, the line without its end) of each whole line, the last one first."""
-        begin = os.fstat(self.fd).st_size if self.end is None else self.end
+        begin = self.size
         data = b""
         while begin:
             before = max(begin - max(_BACKWARDS, len(data)), 0)
@@ -136,11 +155,54 @@ def lines(path: str, places: list[Place], alive: Callable[[], bool] | None, unti
     """Yield the lines of the places, which go from `places` when they have been read; with `alive` also what comes, in these
     files and in those after them, until that is false, or it is later than `until` (nanoseconds since 1970). Raises OSError.
     """
-    waited = 0
+    quiet = _Quiet(os.path.dirname(path))
+    try:
+        yield from _lines(path, places, alive, until, quiet)
+    finally:
+        quiet.close()
+
+
+class _Quiet:
+    """The wait for something to come. The end of who writes is told by no file: so each wait is the longer, the quieter it is."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._watch: Watch | None = None
+        self._waits = 0
+
+    def wait(self) -> None:
+        """Wait until a file has changed, or for a while; at first not at all, since what came before the watch is not told."""
+        seconds = _PAUSES[min(self._waits, len(_PAUSES) - 1)]
+        if self._watch is None and self._waits == 0:
+            self._watch = _watch(self._directory)
+            self._waits = 1
+        elif self._watch is None:
+            time.sleep(min(seconds, _UNTOLD))
+            self._waits += 1
+        else:
+            self._waits = 1 if self._watch.wait(seconds) else self._waits + 1
+
+    def close(self) -> None:
+        """Wait no more."""
+        if self._watch:
+            self._watch.close()
+
+
+def _watch(directory: str) -> Watch | None:
+    from cratebox.linux.inotify import Watch
+
+    try:
+        return Watch(directory)
+    except OSError:
+        return None  # the user has too many, or the directory is gone
+
+
+def _lines(
+    path: str, places: list[Place], alive: Callable[[], bool] | None, until: int | None, quiet: _Quiet
+) -> Iterator[list[bytes]]:
     while places or alive:
         going = alive is not None and alive() and (until is None or time.time_ns() <= until)  # before the last look
         if places and (some := places[0].lines()):
-            waited = 0
             yield some
             continue
         if len(places) < 2 and alive:
@@ -154,8 +216,7 @@ def lines(path: str, places: list[Place], alive: Callable[[], bool] | None, unti
             if not places:
                 return
             continue
-        time.sleep(_PAUSES[min(waited, len(_PAUSES) - 1)])
-        waited += 1
+        quiet.wait()
 
 
 def _newer(path: str, inode: int | None) -> list[Place]:

@@ -73,6 +73,7 @@ def _take(store: Store, image: Found, names: bool, progress: Progress) -> Stored
     config = manifests.parse_config(image.raw_config)
     if len(config.diff_ids) != len(image.manifest.layers):
         raise Untrusted(f"the image has {len(image.manifest.layers)} layers, its config {len(config.diff_ids)}")
+    given = [str(references.parse(name)) for name in image.names] if names else []  # before anything is there
     digest = digests.of(image.raw_manifest)
     descriptor = Descriptor(media_type=image.manifest.media_type, digest=digest, size=len(image.raw_manifest))
     with store.using():
@@ -80,8 +81,8 @@ def _take(store: Store, image: Found, names: bool, progress: Progress) -> Stored
         _take_layers(store, image, config.diff_ids, progress)
         store.put(descriptor, image.raw_manifest)
         stored = store.tag("", descriptor)
-        for name in image.names if names else ():
-            stored = store.tag(str(references.parse(name)), descriptor)
+        for name in given:
+            stored = store.tag(name, descriptor)
     return stored
 
 

@@ -50,18 +50,24 @@ class Pulled(Record):
 
 
 def bring(
-    store: Store, source: Source, platform: Platform | None, settings: Settings, progress: Progress | None = None
+    store: Store,
+    source: Source,
+    platform: Platform | None,
+    settings: Settings,
+    progress: Progress | None = None,
+    *,
+    names: bool = False,
 ) -> Pulled:
     """Bring the image of `source` into the store; return it, tagged with its name.
 
-    `platform` None means this machine's. Raises NotFound (no such image, no such platform), RegistryError, Untrusted,
+    `platform` None means this machine's; `names`: an image from a file gets the names that the file has for it. Raises NotFound (no such image, no such platform), RegistryError, Untrusted,
     Unsupported, StorageError.
     """
     if source.kind == "rootfs":
         raise Unsupported(f"cannot pull {source}: a directory is used as it is")
     with store.pulling():
         _sweep_before(store, settings)
-        pulled = _bring(store, source, platform, settings, progress or Silent())
+        pulled = _bring(store, source, platform, settings, progress or Silent(), names)
     if settings.settle == "now":
         store.settle()
     elif settings.settle == "later":
@@ -81,11 +87,13 @@ def _sweep_before(store: Store, settings: Settings) -> None:
         store.settle_later()
 
 
-def _bring(store: Store, source: Source, platform: Platform | None, settings: Settings, progress: Progress) -> Pulled:
+def _bring(
+    store: Store, source: Source, platform: Platform | None, settings: Settings, progress: Progress, names: bool
+) -> Pulled:
     if source.reference is None:
         from cratebox.image import archive
 
-        return Pulled(archive.load(store, source, platform, progress=progress), "downloaded")
+        return Pulled(archive.load(store, source, platform, names=names, progress=progress), "downloaded")
     with store.using():
         work = _Pull(store, source.reference, platform or platforms.host(), settings, progress)
         try:

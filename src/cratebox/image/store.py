@@ -306,7 +306,8 @@ class Store(Catalog):
             across.run(self.run_inside, lambda: self._layers.remove(unwanted))
         locks.sweep(self._locks)
         layers = tuple(f"sha256:{name}" for name in unwanted if not name.startswith("."))
-        return Removed(deleted=(*deleted, *layers), freed=freed)
+        # Where a layer was stored as it is, uncompressed, blob and layer have one digest.
+        return Removed(deleted=tuple(dict.fromkeys((*deleted, *layers))), freed=freed)
 
     def _size_of(self, name: str) -> int:
         return self.layer_size(f"sha256:{name}") if digests.is_digest(f"sha256:{name}") else 0

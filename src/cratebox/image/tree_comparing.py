@@ -13,6 +13,7 @@ _WITHIN = const.RESOLVE_BENEATH | const.RESOLVE_NO_SYMLINKS | const.RESOLVE_NO_X
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _CHUNK = 1 << 20
+_LONGEST = 1000  # characters of a path that is opened at once, each of at most four bytes
 
 
 def first_difference(one: int, other: int) -> str:
@@ -23,7 +24,7 @@ def first_difference(one: int, other: int) -> str:
     pending = ["."]
     while pending:
         path = pending.pop()
-        here, there = (openat2(root, path, _DIRECTORY, resolve=_WITHIN) for root in (one, other))
+        here, there = (_directory(root, path) for root in (one, other))
         try:
             found = _directories(here, there, path)
             if isinstance(found, str):
@@ -33,6 +34,20 @@ def first_difference(one: int, other: int) -> str:
             os.close(here)
             os.close(there)
     return ""
+
+
+def _directory(root: int, path: str) -> int:
+    """Open a directory of a tree, which may lie deeper than a path for the kernel can be long (PATH_MAX)."""
+    fd = os.dup(root)
+    while path:
+        cut = len(path) if len(path) < _LONGEST else path.rindex("/", 0, _LONGEST)
+        part, path = path[:cut], path[cut + 1 :]
+        try:
+            deeper = openat2(fd, part, _DIRECTORY, resolve=_WITHIN)
+        finally:
+            os.close(fd)
+        fd = deeper
+    return fd
 
 
 def _directories(here: int, there: int, path: str) -> str | list[str]:

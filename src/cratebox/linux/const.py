@@ -13,6 +13,7 @@ if MACHINE == "x86_64":
     SYS_seccomp, SYS_memfd_create, SYS_bpf, SYS_execveat = 317, 319, 321, 322
     SYS_ioprio_set, SYS_sched_setattr, SYS_umask, SYS_setgroups = 251, 314, 95, 116
     SYS_syncfs, SYS_fstatfs, SYS_set_mempolicy, SYS_tee, SYS_renameat2 = 306, 138, 238, 276, 316
+    SYS_inotify_add_watch, SYS_inotify_init1 = 254, 294
 elif MACHINE == "aarch64":
     SYS_fcntl, SYS_execve, SYS_prctl, SYS_pivot_root, SYS_mount, SYS_umount2 = 25, 221, 167, 41, 40, 39
     SYS_sethostname, SYS_setdomainname, SYS_capget, SYS_capset = 161, 162, 90, 91
@@ -20,6 +21,7 @@ elif MACHINE == "aarch64":
     SYS_seccomp, SYS_memfd_create, SYS_bpf, SYS_execveat = 277, 279, 280, 281
     SYS_ioprio_set, SYS_sched_setattr, SYS_umask, SYS_setgroups = 30, 274, 166, 159
     SYS_syncfs, SYS_fstatfs, SYS_set_mempolicy, SYS_tee, SYS_renameat2 = 267, 44, 237, 77, 276
+    SYS_inotify_add_watch, SYS_inotify_init1 = 27, 26
 else:
     raise ImportError(f"crate runs on x86-64 and arm64 Linux, not on {MACHINE}")
 

@@ -45,6 +45,7 @@ class Streams:
         self._patience = patience
         self._left = False
         self.detached = False  # by the keys
+        self.unwritten: tuple[int, int] | None = None  # the first of our descriptors that took no more, and errno
 
     def run(self, wake: int) -> bool:
         """Return True when the process has ended and what it wrote is printed, False where it was left to itself.
@@ -140,7 +141,7 @@ class Streams:
             data = b""
         if not data:
             self._end_source(source)
-        elif self._sinks[source] >= 0 and not written(self._sinks[source], data):
+        elif self._sinks[source] >= 0 and not self._is_written(self._sinks[source], data):
             # Nobody reads our output. Who writes to a pipe hears of that; a terminal that nobody empties would hold its process up.
             if source == self._master:
                 self._sinks[source] = -1
@@ -148,14 +149,25 @@ class Streams:
                 self._end_source(source)
         return bool(data)
 
+    def _is_written(self, fd: int, data: bytes) -> bool:
+        """Write all of `data`; False where nobody reads it any more, or it cannot be written."""
+        try:
+            write(fd, data)
+        except BrokenPipeError:
+            return False
+        except OSError as error:
+            self.unwritten = self.unwritten or (fd, error.errno or 0)
+            return False
+        return True
+
     def _end_source(self, source: int) -> None:
         del self._sinks[source]
         if source != self._master:
             os.close(source)
 
 
-def written(fd: int, data: bytes) -> bool:
-    """Write all of `data` to `fd`, however long that takes; False where nobody reads it any more."""
+def write(fd: int, data: bytes) -> None:
+    """Write all of `data` to `fd`, however long that takes. Raises OSError."""
     while data:
         try:
             data = data[os.write(fd, data) :]
@@ -163,9 +175,6 @@ def written(fd: int, data: bytes) -> bool:
             poll = select.poll()
             poll.register(fd, select.POLLOUT)
             poll.poll()
-        except OSError:
-            return False
-    return True
 
 
 def pass_size(master: int) -> None:

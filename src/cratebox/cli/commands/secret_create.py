@@ -7,6 +7,7 @@ import sys
 
 from cratebox.cli.commands import open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.engine import given_files
 from cratebox.engine.config import parse_label
 from cratebox.engine.secrets import MOST
 from cratebox.engine.words import shown
@@ -52,11 +53,9 @@ def _of_variable(name: str) -> bytes:
 
 
 def _of_file(path: str) -> bytes:
+    if path != "-":
+        return given_files.read(path, MOST, "secret")
     try:
-        if path == "-":
-            return sys.stdin.buffer.read(MOST + 1)
-        with open(path, "rb") as file:
-            return file.read(MOST + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InvalidValue(f"cannot read {shown(path)}: {reason}") from None
+        return sys.stdin.buffer.read(MOST + 1)
+    except OSError as error:
+        raise InvalidValue(f"cannot read standard input: {error.strerror}") from None
