@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from support.commands import Crate
 from support.ready import Ready, box, net_box, put, root_box, stock, user_box  # noqa: F401
 from support.screen import Screen
 
+SLOWER = int(os.environ.get("CRATE_TEST_SLOWER", "1"))  # times: how much longer to wait for what happens on an emulated machine
 GRANT = """printf 'containers:2000000:150000\\n' > /run/crate-test-subids-$$
 mount --bind /run/crate-test-subids-$$ /etc/subuid; mount --bind /run/crate-test-subids-$$ /etc/subgid
 rm /run/crate-test-subids-$$; exec "$@" """
@@ -29,7 +31,7 @@ def until() -> Callable[..., object]:
     """A function that waits until another returns something true, and returns that."""
 
     def wait(true: Callable[[], object], seconds: float = 10.0) -> object:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * SLOWER
         while not (found := true()):
             assert time.monotonic() < deadline, "it did not happen"
             time.sleep(0.02)

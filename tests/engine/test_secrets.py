@@ -44,6 +44,16 @@ def test_a_secret_may_be_a_variable(box, keep) -> None:
     assert f"password={WORD}" in box.run("--secret", "password,type=env", "@", "env").split("\n")
 
 
+def test_exec_has_the_variables_of_secrets_as_well(box, keep) -> None:
+    keep("password")
+    name = box.detached("--secret", "password,type=env,target=WORD", "@", "sleep", "100")
+    show = ("sh", "-c", "echo =$WORD")
+    assert box.crate.ok("exec", name, *show) == f"={WORD}"
+    assert box.crate.ok("exec", "-e", "WORD=other", name, *show) == "=other"
+    box.crate.ok("secret", "rm", "password")
+    assert box.crate.ok("exec", name, *show) == "="
+
+
 def test_several_secrets_at_once(box, keep) -> None:
     flags, names = [], [f"s{number}" for number in range(12)]
     for name in names:

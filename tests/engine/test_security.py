@@ -83,6 +83,17 @@ def test_a_filter_of_ones_own(box) -> None:
     assert "Function not implemented" in done.stderr
 
 
+def test_exec_has_the_filter_of_the_start_whatever_became_of_its_file(box) -> None:
+    profile = box.crate.directory / "profile.json"
+    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    name = box.detached("--security-opt", f"seccomp={profile}", "@", "sleep", "100")
+    for change in (lambda: profile.write_text('{"defaultAction": "SCMP_ACT_ALLOW"}'), profile.unlink):
+        change()
+        assert "Function not implemented" in box.crate("exec", name, "mkdir", "/x").stderr
+    assert "no such file" in box.crate.fails("restart", "-t", "0", name, code=1).lower()
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"defaultAction": "WHAT"}', '{"defaultAction": 1}', "\x00" * 100, "9" * 100000]
 )

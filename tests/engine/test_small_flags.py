@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 from pathlib import Path
 
@@ -11,7 +12,45 @@ import pytest
 def test_it_is_in_further_groups(box) -> None:
     assert set(box.run("--group-add", "wheel", "--group-add", "77", "@", "id", "-G").split()) >= {"0", "10", "77"}
     assert "no group 'nowhere'" in box.fails("--group-add", "nowhere", "@", "true")
-    assert "keep-groups is not there" in box.fails("--group-add", "keep-groups", "@", "true")
+
+
+def test_a_user_may_keep_his_own_groups(user_box) -> None:
+    """And with them the way to what only they may write to; in the container they have no name and no number."""
+    group = next(one.gr_gid for one in grp.getgrall() if one.gr_gid not in {0, user_box.crate.person.gid})
+    shared = user_box.crate.directory / "shared"
+    shared.mkdir(mode=0o770)
+    shared.chmod(0o770)
+    os.chown(shared, 0, group)
+    with_group = {"extra_groups": [group]}
+    flags = ("-v", f"{shared}:/shared", "@", "touch", "/shared/made")
+    assert "Permission denied" in user_box(*flags, **with_group).stderr
+    user_box.run("--group-add", "keep-groups", *flags, **with_group)
+    name = user_box.detached("--group-add", "keep-groups", *flags[:3], "sleep", "100", **with_group)
+    user_box.crate.ok("exec", name, "touch", "/shared/more", **with_group)
+    assert sorted(os.listdir(shared)) == ["made", "more"]
+    assert "stands alone" in user_box.fails("--group-add", "keep-groups", "--group-add", "7", "@", "true")
+
+
+def test_root_does_not_keep_his_groups(root_box) -> None:
+    assert "keep-groups is for users" in root_box.fails("--group-add", "keep-groups", "@", "true")
+
+
+def test_the_pid_is_in_a_file_after_each_start(box, until) -> None:
+    place = box.crate.person.directory(box.crate.directory / "pids")
+    box.detached("--name", "web", "--pidfile", "pids/web", "--restart", "always", "@", "sleep", "100", cwd=box.crate.directory)
+    first = (place / "web").read_text()
+    assert first == box.crate.ok("inspect", "-f", "{{.State.Pid}}", "web")
+    os.kill(int(first), 9)
+    until(lambda: (place / "web").read_text() != first)
+    assert (place / "web").read_text() == box.crate.ok("inspect", "-f", "{{.State.Pid}}", "web")
+    assert os.listdir(place) == ["web"]
+    assert box.crate.ok("inspect", "-f", "{{.PidFile}}", "web") == str(place / "web")
+
+
+def test_a_pid_that_cannot_be_written_keeps_the_container_from_running(box) -> None:
+    said = box.fails("--pidfile", "/proc/nothing/pid", "@", "echo", "no")
+    assert "cannot write the container's pid to /proc/nothing/pid: No such file or directory" in said
+    assert box.crate.ok("ps", "-aq") == ""
 
 
 def test_labels_come_from_files_as_well(box) -> None:

@@ -69,6 +69,53 @@ def test_secrets_and_devices_are_there_as_well(root_box, granted) -> None:
     assert granted.ok("run", "--rm", *flags, root_box.image, "sh", "-c", script).split() == ["7", "hello3"]
 
 
+def test_ids_are_mapped_as_they_are_given(root_box) -> None:
+    flags = ("--uidmap", "0:2000000:10", "--uidmap", "10:3000000:100", "--gidmap", "0:2500000:100")
+    script = "cat /proc/self/uid_map /proc/self/gid_map; touch /made; chown 42:43 /made; stat -c %u:%g /made /bin/busybox"
+    name = root_box.create(*flags, "@", "sh", "-c", script)
+    said = root_box.crate.ok("start", "-a", name).split()
+    assert said == ["0", "2000000", "10", "10", "3000000", "100", "0", "2500000", "100", "42:43", "0:0"]
+    info = os.lstat(root_box.crate.root / "containers" / name / "rw/upper/made")
+    assert (info.st_uid, info.st_gid) == (42, 43)
+    mappings = root_box.crate.json("inspect", name)[0]["HostConfig"]["IDMappings"]
+    assert mappings == {"UidMap": ["0:2000000:10", "10:3000000:100"], "GidMap": ["0:2500000:100"]}
+
+
+def test_a_user_maps_his_own_ids(user_box) -> None:
+    flags = ("--uidmap", "0:1:1000", "--uidmap", "1000:0:1")  # and so the groups
+    script = "id -u; cat /proc/self/uid_map; touch /made; chown 42:43 /made; stat -c %u:%g /made /bin/busybox; touch /shared/x"
+    shared = user_box.crate.person.directory(user_box.crate.directory / "shared")
+    said = user_box.run(*flags, "-v", f"{shared}:/shared", "@", "sh", "-c", script).split()
+    assert said[0] == "0"
+    assert said[4:] == ["1000", str(user_box.crate.person.uid), "1", "42:43", "0:0"]
+    assert user_box.run(*flags, "-u", "1000", "-v", f"{shared}:/shared", "@", "stat", "-c", "%u", "/shared") == "1000"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--uidmap", "1:1:1"), "the container's root, 0, is not in it"),
+        (("--uidmap", "0:1:0"), "is not CONTAINER:FROM[:AMOUNT]"),
+        (("--gidmap", "0"), "is not CONTAINER:FROM[:AMOUNT]"),
+        (("--uidmap", "0:-1:1"), "is not CONTAINER:FROM[:AMOUNT]"),
+        (("--uidmap", "0:4294967290:10"), "is not CONTAINER:FROM[:AMOUNT]"),
+        (("--uidmap", "0:@5:1"), "the signs + @ u g are not there"),
+        (("--uidmap", "0:0:10", "--uidmap", "5:100:10"), "two of its ranges overlap"),
+        (("--uidmap", "0:0:10", "--uidmap", "20:5:10"), "two of its ranges overlap"),
+        (("--uidmap", "0:0:1", "--userns", "auto"), "contradict each other"),
+        (("--uidmap", "0:0:1", "--privileged"), "leave out --userns"),
+    ],
+)
+def test_maps_that_cannot_be_are_refused(root_box, words: tuple[str, ...], said: str) -> None:
+    assert said in root_box.fails(*words, "@", "true")
+
+
+def test_a_user_maps_no_id_that_he_does_not_have_and_does_not_leave_out_his_own(user_box) -> None:
+    assert "you have no such ID" in user_box.fails("--uidmap", "0:0:1", "--uidmap", "1:99999999:1", "@", "true")
+    assert "leaves out your own ID" in user_box.fails("--uidmap", "0:1:100", "@", "true")
+    assert "its root could not enter your directories" in user_box.fails("--userns", "nomap", "@", "true")
+
+
 def test_without_a_grant_it_is_said_how_to_get_one(root_box) -> None:
     with open("/etc/subuid") as file:
         if "\ncontainers:" in "\n" + file.read():

@@ -73,6 +73,7 @@ def environment(job: dict[str, Any], part: dict[str, Any], port: int) -> dict[st
         "PYTHONPATH": f"{places['checkout']}/tests",
         "CRATE_TEST_COMMAND": f"{places['environment']}/bin/crate",
         "CRATE_TEST_USER": job["ordinary"],
+        "CRATE_TEST_SLOWER": "4",
         "CRATE_TELL_FD": str(port),
         "CRATE_TELL_AS": part["person"],
         "CRATE_TEST_ALPINE": str(HERE / "alpine.tar.gz"),

@@ -51,9 +51,9 @@ class Ready:
         """`crate create`: return the ID."""
         return self.crate.ok("create", *self.words(*words))
 
-    def detached(self, *words: str) -> str:
+    def detached(self, *words: str, **options: object) -> str:
         """`crate run -d`: return the ID."""
-        return self.crate.ok("run", "-d", *self.words(*words))
+        return self.crate.ok("run", "-d", *self.words(*words), **options)
 
     def start(self, *words: str, **options: object) -> subprocess.Popen[bytes]:
         """`crate run --rm`, not waited for."""

@@ -18,7 +18,7 @@ from support import people
 LONGEST = 20_000  # characters of a failure
 _WHO = ("crate", "oci")  # fixtures with a case for each kind of person
 _told: dict[str, dict[str, object]] = {}
-SLOWER = 4  # times: what takes seconds outside
+SLOWER = int(os.environ["CRATE_TEST_SLOWER"])  # times: what takes seconds outside
 _run = people.Person.run
 
 

@@ -44,6 +44,15 @@ _BOTH: dict[str, tuple[str, ...]] = {
     "tests/vm/test_inside.py": (),
     "tests/vm/test_scopes.py": (),
     "tests/vm/test_callers.py": (),
+    "tests/vm/test_units.py": (),
+    "tests/engine/test_pause.py": (
+        "test_no_process_of_a_paused_container_moves",
+        "test_stop_lets_a_paused_container_hear_of_it",
+    ),
+    "tests/engine/test_stats.py": ("test_a_running_container_is_counted_or_said_not_to_be",),
+    "tests/engine/test_guardian.py": ("test_the_signal_that_killed_it_survives", "test_rm_is_kept"),
+    "tests/engine/test_sleeping.py": ("test_the_exit_code_is_told",),
+    "tests/engine/test_health.py": ("test_a_health_command_says_how_the_container_is",),
 }
 
 CHOSEN: dict[str, dict[str, tuple[str, ...]]] = {
@@ -76,8 +85,14 @@ CHOSEN: dict[str, dict[str, tuple[str, ...]]] = {
             "test_a_published_web_server_is_fetched_from_everywhere[root]",
             "test_a_published_web_server_is_fetched_from_everywhere[user]",
         ),
+        "tests/engine/test_restart.py": ("test_memory_that_ran_out_is_told",),
         "tests/runtime/test_mount_ids.py": ("test_files_are_shown_with_the_mapped_ids",),
         **_BOTH,
+        "tests/engine/test_stats.py": (
+            "test_a_running_container_is_counted_or_said_not_to_be",
+            "test_a_limit_of_memory_is_shown",
+            "test_a_paused_container_is_counted_as_well",
+        ),
         "tests/runtime/test_exec.py": (*_EXEC, "test_a_container_that_divides_its_cgroup_of_v2_can_be_entered"),
         "tests/runtime/test_lifecycle.py": (
             *_LIFE,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from support.bundles import Bundle, Oci, make_oci
+from support.systemd import session, systemctl
 
 LIMITS = {
     "memory": {"limit": 64 << 20, "reservation": 32 << 20},
@@ -55,22 +56,12 @@ class ScopeOci(Oci):
         return bundle.write(), f"crate-test-{word}.scope"
 
 
-def session() -> dict[str, str]:
-    return {} if os.geteuid() == 0 else {"XDG_RUNTIME_DIR": f"/run/user/{os.geteuid()}"}
-
-
 def slice_of(oci: Oci) -> str:
     return "user.slice" if oci.rootless else "system.slice"
 
 
-def systemctl(*words: str) -> str:
-    """Ask the manager of whoever runs the tests."""
-    whose = [] if os.geteuid() == 0 else ["--user"]
-    return subprocess.run(["systemctl", *whose, *words], capture_output=True, text=True, timeout=60).stdout
-
-
 def shown(unit: str) -> dict[str, str]:
-    lines = systemctl("show", f"--property={','.join(SHOWN)}", unit).splitlines()
+    lines = systemctl("show", f"--property={','.join(SHOWN)}", unit).stdout.splitlines()
     return dict(line.split("=", 1) for line in lines)
 
 

@@ -10,6 +10,8 @@ from cratebox.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cratebox.cgroup.model import CPU, BlockIO, Memory, Resources
 
 
@@ -17,23 +19,35 @@ def for_v1(resources: Resources) -> list[Write]:
     """Return what to write, device rules left out, for `resources` that are checked. Raises Unsupported."""
     if resources.unified:
         raise Unsupported("cannot set resources.unified: this machine has cgroup v1")
-    writes = []
-    if resources.memory:
-        writes += _memory(resources.memory)
-    if resources.cpu:
-        writes += _cpu(resources.cpu)
-    if resources.pids and resources.pids.limit is not None:
-        writes.append(Write("pids", "pids.max", limit(resources.pids.limit), "pids.limit"))
-    if resources.block_io:
-        writes += _block_io(resources.block_io)
-    for one in resources.hugepage_limits:
-        writes += hugepages(one.page_size, str(one.limit), ".limit_in_bytes")
+    writes = of_both(resources, _memory, _cpu, _block_io, ".limit_in_bytes")
     network = resources.network
     if network and network.class_id is not None:
         writes.append(Write("net_cls", "net_cls.classid", str(network.class_id), "network.classID"))
     for wanted in network.priorities if network else ():
         writes.append(Write("net_prio", "net_prio.ifpriomap", f"{wanted.name} {wanted.priority}", "network.priorities"))
     return writes + rdma(resources)
+
+
+def of_both(
+    resources: Resources,
+    memory: Callable[[Memory], list[Write]],
+    cpu: Callable[[CPU], list[Write]],
+    block_io: Callable[[BlockIO], list[Write]],
+    of_pages: str,
+) -> list[Write]:
+    """Return what to write for the controllers that both versions have; `of_pages` ends the names of the files of huge pages."""
+    writes = []
+    if resources.memory:
+        writes += memory(resources.memory)
+    if resources.cpu:
+        writes += cpu(resources.cpu)
+    if resources.pids and resources.pids.limit is not None:
+        writes.append(Write("pids", "pids.max", limit(resources.pids.limit), "pids.limit"))
+    if resources.block_io:
+        writes += block_io(resources.block_io)
+    for one in resources.hugepage_limits:
+        writes += hugepages(one.page_size, str(one.limit), of_pages)
+    return writes
 
 
 def limit(value: int) -> str:

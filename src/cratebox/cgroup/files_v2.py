@@ -5,7 +5,7 @@ The specification's numbers are those of v1; where v2 has others, they are conve
 
 from __future__ import annotations
 
-from cratebox.cgroup.files_v1 import hugepages, limit, rdma
+from cratebox.cgroup.files_v1 import limit, of_both, rdma
 from cratebox.cgroup.resources import Write
 from cratebox.errors import InvalidValue, Unsupported
 
@@ -16,17 +16,7 @@ if TYPE_CHECKING:
 
 def for_v2(resources: Resources) -> list[Write]:
     """Return what to write, device rules left out, for `resources` that are checked. Raises InvalidValue, Unsupported."""
-    writes = []
-    if resources.memory:
-        writes += _memory(resources.memory)
-    if resources.cpu:
-        writes += _cpu(resources.cpu)
-    if resources.pids and resources.pids.limit is not None:
-        writes.append(Write("pids", "pids.max", limit(resources.pids.limit), "pids.limit"))
-    if resources.block_io:
-        writes += _block_io(resources.block_io)
-    for one in resources.hugepage_limits:
-        writes += hugepages(one.page_size, str(one.limit), ".max")
+    writes = of_both(resources, _memory, _cpu, _block_io, ".max")
     network = resources.network
     if network and (network.class_id or network.priorities):
         raise Unsupported("cannot set resources.network: cgroup v2 has no such thing", "nftables matches a cgroup by its path")

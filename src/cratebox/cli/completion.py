@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cratebox.cli.options import Command, Flag, visible
+from cratebox.cli.options import Command, Flag, Words, visible
 from cratebox.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_SHELLS = ("bash", "zsh", "fish")
+SHELLS = ("bash", "zsh", "fish")
 
 
 class Program(Record):
@@ -72,6 +72,14 @@ def crate_oci() -> Program:
     return Program("crate-oci", main.GLOBAL, verbs, {}, {"container": "crate-oci list -q 2>/dev/null"})
 
 
+def asked(words: Words, program: Program) -> str:
+    """Return the script for the shell that is the command's argument. Raises UsageError."""
+    shell = words.arguments[0]
+    if shell not in SHELLS:
+        raise words.wrong(f"there is no completion for {shell}", f"one of {', '.join(SHELLS)}")
+    return script(shell, program)
+
+
 def script(shell: str, program: Program) -> str:
     """Return the script for bash, zsh or fish."""
     return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](program)
@@ -111,7 +119,7 @@ def _bash(program: Program) -> str:
         groups=_bash_groups(program),
         top=" ".join(program.top),
         stopping=_bash_stopping(program),
-        shells=" ".join(_SHELLS),
+        shells=" ".join(SHELLS),
         globals=" ".join(spelling for flag in _with_help(program.globals) for spelling in _spellings(flag)),
         global_values="|".join(spelling for flag in program.globals.flags if flag.metavar for spelling in _spellings(flag)),
         global_kinds="".join(
@@ -230,7 +238,7 @@ def _zsh_kind(program: Program, flag: Flag) -> str:
 
 def _zsh_action(program: Program, kind: str) -> str:
     if kind == "shell":
-        return f"({' '.join(_SHELLS)})"
+        return f"({' '.join(SHELLS)})"
     return f"{program.function}_{kind}s" if kind in program.kinds else " "
 
 
@@ -327,7 +335,7 @@ def _fish_command(program: Program, path: Sequence[str], command: Command) -> st
         condition += f"; and not __fish_seen_subcommand_from {' '.join(program.groups)}"
     text = "".join(_fish_flag(program, condition, flag) for flag in _with_help(command))
     listed = program.kinds.get(command.completes)
-    offered = f"({listed})" if listed else " ".join(_SHELLS) if command.completes == "shell" else ""
+    offered = f"({listed})" if listed else " ".join(SHELLS) if command.completes == "shell" else ""
     return text + (f"complete -c {program.name} -n {_quoted(condition)} -a {_quoted(offered)}\n" if offered else "")
 
 

@@ -6,8 +6,9 @@ import sys
 
 from cratebox.cli import render
 from cratebox.cli.options import Flag, Words
+from cratebox.engine.filters import parse
 from cratebox.engine.pruning import Filters, Pruned
-from cratebox.engine.words import boolean, shown
+from cratebox.engine.words import boolean
 from cratebox.errors import InvalidValue, StorageError
 
 TYPE_CHECKING = False
@@ -20,25 +21,25 @@ FILTER = Flag("filter", metavar="KEY=VALUE", help="until=24h (made before), labe
 
 def filters(words: Words, also: tuple[str, ...] = ()) -> Filters:
     """Return the values of --filter; `also` are keys that the caller reads itself. Raises InvalidValue."""
-    until: float | None = None
-    found: dict[str, list[tuple[str, str | None]]] = {"label": [], "label!": []}
-    for text in words.all("filter"):
-        key, _, value = text.partition("=")
-        if key == "until" and value and until is None:
-            from cratebox.cli.times import moment
-
-            until = moment(value, "filter until") / 1e9
-        elif key in also and value:
+    asked = parse(words.all("filter"), ("until", "label", "label!", *also))
+    for key in also:
+        for value in asked.all(key):
             boolean(value, f"--filter {key}")
-        elif key in found and value:
-            name, given, wanted = value.partition("=")
-            found[key].append((name, wanted if given else None))
-        else:
-            why = (
-                "a second one" if key == "until" and value else "there is none" if key not in (*found, "until") else "no value"
-            )
-            raise InvalidValue(f"--filter {shown(text)}: {why}", "until=24h, label=KEY[=VALUE] and label!=KEY[=VALUE]")
-    return Filters(until=until, labels=tuple(found["label"]), without=tuple(found["label!"]))
+    times = asked.all("until")
+    if len(times) > 1 or "" in (*times, *asked.all("label"), *asked.all("label!")):
+        what = "there can be one until" if len(times) > 1 else "a value is missing"
+        raise InvalidValue(f"--filter: {what}", "until=24h, label=KEY[=VALUE] and label!=KEY[=VALUE]")
+    until = None
+    if times:
+        from cratebox.cli.times import moment
+
+        until = moment(times[0], "filter until") / 1e9
+    return Filters(until=until, labels=tuple(map(_label, asked.all("label"))), without=tuple(map(_label, asked.all("label!"))))
+
+
+def _label(text: str) -> tuple[str, str | None]:
+    name, given, wanted = text.partition("=")
+    return name, wanted if given else None
 
 
 def says_all(words: Words) -> bool:

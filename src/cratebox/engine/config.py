@@ -13,6 +13,7 @@ from cratebox.engine.words import shown
 from cratebox.engine.words import size as parse_size
 from cratebox.errors import InvalidValue, Unsupported
 from cratebox.linux.caps import NAMES as CAPABILITIES
+from cratebox.linux.userns import IDMap
 from cratebox.network.model import Port
 from cratebox.record import Record
 
@@ -96,7 +97,9 @@ class DeviceWish(Record):
 
 class Namespaces(Record):
     """Whose namespaces the container is in: "" for its own, "host", or "container:ID". `ipc` is also "private" and "shareable",
-    which say whether others may join it, and "none": no /dev/shm. `user` is also "auto[:size=N]" and "keep-id[:uid=N,gid=N]".
+    which say whether others may join it, and "none": no /dev/shm. `user` is also "auto[:size=N]", "keep-id[:uid=N,gid=N]"
+    and "map", for the IDs of `uid_map` and `gid_map`: what is `outside` there is this machine's for root, for others what their
+    containers usually have inside.
     """
 
     pid: str = ""
@@ -104,6 +107,11 @@ class Namespaces(Record):
     uts: str = ""
     cgroup: str = ""
     user: str = ""
+    uid_map: tuple[IDMap, ...] = ()
+    gid_map: tuple[IDMap, ...] = ()
+
+
+KEEP_GROUPS = ("keep-groups",)  # --group-add, for the user's own
 
 
 def shares(word: str) -> bool:
@@ -145,7 +153,7 @@ class ContainerConfig(Record):
     `env`: KEY=VALUE, later ones win. `entrypoint`: () runs the command alone. `seccomp`: "default", "unconfined" or the
     absolute path of a profile. `cdi_devices`: VENDOR/CLASS=NAME. `timezone`: the name of a zone, or "local". `unset_env`: names
     of the image's variables. `masked`, `unmasked`: paths hidden beyond the usual ones, and of those not hidden ("ALL"). `stop_timeout`: seconds. `shm_size`: bytes of /dev/shm.
-    `timeout`: seconds after which it is killed, 0 for never. `restart`: as restarts.py reads it.
+    `pidfile`: where the pid of its first process is written at each start. `timeout`: seconds after which it is killed, 0 for never. `restart`: as restarts.py reads it.
 
     `network`: "host", "none", "container:ID", or the name of the network that it is made for, "" for the default one. `networks`: those
     that it is on, which `network connect` changes; making it fills them in. `expose`: PORT/PROTOCOL. `add_host`: NAME:ADDRESS.
@@ -197,6 +205,7 @@ class ContainerConfig(Record):
     umask: int | None = None
     unset_env: tuple[str, ...] = ()
     init_path: str = ""
+    pidfile: str = ""
     volumes_from: tuple[str, ...] = ()
     apparmor: str = ""
     masked: tuple[str, ...] = ()

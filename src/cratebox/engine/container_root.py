@@ -147,7 +147,7 @@ def _begin_still(whose: Whose, work: Callable[[int], bytes]) -> Visitor:
     layers = whose.images.layer_directories(container)
     volumes = _volumes_of(whose)
     prepare_mounts(volumes.config)
-    if root_parts.needs_copy(whose.paths, container):
+    if root_parts.needs_copy(whose.paths, whose.identity, container):
         root_parts.copy_layers(whose.images, where, layers, container)
     try:
         return _begin_mounted(whose, root_parts.overlay_of(whose.identity, container, where, layers), volumes, work)

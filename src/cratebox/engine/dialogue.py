@@ -69,6 +69,7 @@ class Watch(Record):
     accompanied: bool = False  # something goes along with its runs, see parts.py
     network: Reservation | None = None  # what it has of networks, None where it can have none
     ports: tuple[int, ...] = ()  # what keeps other processes from its published ports
+    pidfile: str = ""  # where the pid of each run's first process is written
     record: tuple[int, int] = (0, 0)  # what tells this version of container.json from later ones, see `records.version`
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 
 from cratebox import jsontext
-from cratebox.engine import turned_files
-from cratebox.engine.words import shown
-from cratebox.errors import InvalidValue, Unsupported
+from cratebox.engine import filters, turned_files
 from cratebox.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
+    from cratebox.engine.filters import Filters
     from cratebox.paths import Paths
 
 FILTERS = ("container", "event", "image", "label", "network", "type", "volume")
@@ -30,10 +29,10 @@ class Event(Record):
     attributes: dict[str, str]
 
 
-def read(paths: Paths, since: int | None, until: int | None, filters: Mapping[str, Iterable[str]]) -> Iterator[list[Event]]:
+def read(paths: Paths, since: int | None, until: int | None, asked: Filters) -> Iterator[list[Event]]:
     """Yield the events from `since` (None: from now on) to `until` (None: for ever), as they come. Raises OSError.
 
-    Times are in nanoseconds since 1970. `filters`: any value of a name is enough, each name counts; of labels, each value.
+    Times are in nanoseconds since 1970. `asked`: any value of a name is enough, each name counts; of labels, each value.
     """
     path = paths.root + "/events/journal"
     places = turned_files.open_all(path)
@@ -45,7 +44,7 @@ def read(paths: Paths, since: int | None, until: int | None, filters: Mapping[st
             for place in places:
                 place.go_to_end()
         for lines in turned_files.lines(path, places, lambda: until is None or time.time_ns() <= until, until):
-            some = [event for event in map(parse, lines) if event and _is_wanted(event, since, until, filters)]
+            some = [event for event in map(parse, lines) if event and _is_wanted(event, since, until, asked)]
             if some:
                 yield some
     finally:
@@ -68,34 +67,16 @@ def _is_map(event: Event) -> bool:
     return type(event.attributes) is dict
 
 
-def parse_filters(texts: Iterable[str]) -> dict[str, list[str]]:
+def parse_filters(texts: Iterable[str]) -> Filters:
     """Return the values of each name in NAME=VALUE. Raises InvalidValue, Unsupported."""
-    filters: dict[str, list[str]] = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if name in _LATER:
-            raise Unsupported(f"--filter {name} is not there: crate has no such events", f"there are {', '.join(FILTERS)}")
-        if name not in FILTERS or not separator:
-            raise InvalidValue(f"not a filter of events: {shown(text)}", f"NAME=VALUE with {', '.join(FILTERS)}")
-        filters.setdefault(name, []).append(value)
-    return filters
+    return filters.parse(texts, FILTERS, dict.fromkeys(_LATER, "crate has no such events"))
 
 
-def _is_wanted(event: Event, since: int | None, until: int | None, filters: Mapping[str, Iterable[str]]) -> bool:
+def _is_wanted(event: Event, since: int | None, until: int | None, asked: Filters) -> bool:
     if (since is not None and event.when < since) or (until is not None and event.when > until):
         return False
-    return all(_matches(event, name, values) for name, values in filters.items())
-
-
-def _matches(event: Event, name: str, values: Iterable[str]) -> bool:
-    if name == "label":
-        return all(_has_label(event, value) for value in values)
-    return any(_is(event, name, value) for value in values)
-
-
-def _has_label(event: Event, text: str) -> bool:
-    name, separator, value = text.partition("=")
-    return name in event.attributes and (not separator or event.attributes[name] == value)
+    said = all(asked.any(name, lambda value, name=name: _is(event, name, value)) for name in FILTERS if name != "label")  # type: ignore[misc]
+    return said and asked.labels(event.attributes)
 
 
 def _is(event: Event, name: str, value: str) -> bool:

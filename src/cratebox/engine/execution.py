@@ -16,6 +16,7 @@ import time
 from cratebox import record_file
 from cratebox.engine import accounts, events, records, specgen, states, syscall_filter
 from cratebox.engine.accounts import Account
+from cratebox.engine.config import KEEP_GROUPS
 from cratebox.engine.records import Container
 from cratebox.errors import InvalidValue, StorageError
 from cratebox.linux import caps, tty
@@ -121,9 +122,15 @@ def _order(paths: Paths, container: Container, state: State, wanted: Wanted) -> 
     if not all(wanted.command[:1]):
         raise InvalidValue("the command is empty", "write one after the container")
     own = spec.process.capabilities.bounding if spec.process.capabilities else ()
+    if container.config.secrets:  # they are in no spec on the disk
+        from cratebox.engine import secrets
+
+        variables = secrets.environment(paths, container.config.secrets, those_there=True)
+        spec = spec.replace(process=spec.process.replace(env=(*spec.process.env, *variables)))
     process = _process(container, spec, _account(container, state, wanted), wanted, own)
     validate.check_process(process)
-    target = runtime.Target(state, spec.linux, syscall_filter.filter_of(paths, container.config, own))
+    keeps = container.config.group_add == KEEP_GROUPS
+    target = runtime.Target(state, spec.linux, syscall_filter.filter_of(paths, container.config, own, where), keeps)
     return Order(paths, container, wanted, target, process, records.new_id())
 
 
@@ -133,7 +140,8 @@ def _account(container: Container, state: State, wanted: Wanted) -> Account:
         user = wanted.user or (container.config.user if container.config.user is not None else container.defaults.user)
         tree = (f"/proc/self/fd/{root}",)
         account = accounts.resolve(user, tree)
-        added = accounts.groups(container.config.group_add, tree) if container.config.group_add else ()
+        wished = container.config.group_add
+        added = accounts.groups(wished, tree) if wished and wished != KEEP_GROUPS else ()
         return account.replace(groups=(*account.groups, *added))
     finally:
         os.close(root)

@@ -1,14 +1,19 @@
-"""Which IDs of the machine those of one container are: --userns auto and keep-id (user_namespaces(7), subuid(5)).
+"""Which IDs of the machine those of one container are: --userns, --uidmap and --gidmap (user_namespaces(7), subuid(5)).
 
 auto      root: a range of the user "containers" in /etc/subuid and /etc/subgid that no other container has, as Podman does
 keep-id   everybody else: the user's own ID is the same inside, and the subordinate ones are around it
+map       what --uidmap and --gidmap say
+
+Root's containers see their files through mounts with other IDs. Without root there are none of a file system of this machine's
+(mount_setattr(2): it takes CAP_SYS_ADMIN where that was mounted), so such a container gets a copy of its image, with other owners.
 """
 
 from __future__ import annotations
 
 import os
 
-from cratebox.engine import idmaps, record_file, records
+from cratebox import record_file
+from cratebox.engine import idmaps, records
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.namespace_words import options
@@ -32,12 +37,14 @@ _MOST_ID = 2**31
 def kind_of(config: ContainerConfig) -> str:
     """Return "auto" or "keep-id", "" where the container has its user's usual IDs."""
     word = config.namespaces.user.partition(":")[0]
-    return word if word in {"auto", "keep-id"} else ""
+    return word if word in {"auto", "keep-id", "map"} else ""
 
 
 def checked(config: ContainerConfig, identity: Identity) -> ContainerConfig:
     """Return the config with the user that keep-id means, where no other was named. Raises InvalidValue, Unsupported."""
     kind = kind_of(config)
+    if kind == "map":
+        _check_map(config, identity)
     if kind == "auto":
         if identity.rootless:
             raise Unsupported(
@@ -57,6 +64,37 @@ def checked(config: ContainerConfig, identity: Identity) -> ContainerConfig:
     return config
 
 
+def _check_map(config: ContainerConfig, identity: Identity) -> None:
+    if config.image.startswith("rootfs:"):
+        raise Unsupported("--uidmap and --gidmap cannot map the IDs of rootfs:DIR: its changes are in memory", "use an image")
+    if identity.rootless:
+        wanted = config.namespaces
+        for flag, maps, usual in (("--uidmap", wanted.uid_map, identity.uids), ("--gidmap", wanted.gid_map, identity.gids)):
+            _within(flag, maps, usual)
+            if all(one.outside for one in maps):
+                raise Unsupported(
+                    f"{flag} leaves out your own ID, FROM 0: the container's root could not enter your directories",
+                    f"{flag} {max(one.inside + one.size for one in maps)}:0:1 adds it",
+                )
+
+
+def _within(flag: str, wanted: tuple[IDMap, ...], usual: tuple[IDMap, ...]) -> tuple[IDMap, ...]:
+    """Return the machine's IDs for those that a container usually has inside. Raises InvalidValue where it does not have them."""
+    found = []
+    for one in wanted:
+        for other in usual:
+            begin, end = max(one.outside, other.inside), min(one.outside + one.size, other.inside + other.size)
+            if begin < end:
+                found.append(IDMap(one.inside + begin - one.outside, other.outside + begin - other.inside, end - begin))
+    if sum(one.size for one in found) != sum(one.size for one in wanted):
+        last = max(one.inside + one.size for one in usual) - 1
+        raise InvalidValue(
+            f"{flag}: you have no such ID",
+            f"FROM is 0, which is yours, or one of 1 to {last}, the subordinate ones" if last else None,
+        )
+    return tuple(sorted(found, key=lambda one: one.inside))
+
+
 def _kept_ids(config: ContainerConfig) -> tuple[int, int]:
     wanted = options(config.namespaces.user)
     return wanted.get("uid", os.geteuid()), wanted.get("gid", os.getegid())
@@ -71,6 +109,13 @@ def of_container(identity: Identity, container: Container) -> Identity:
     if kind == "keep-id":
         uid, gid = _kept_ids(container.config)
         return identity.replace(uids=kept(identity.uids, uid), gids=kept(identity.gids, gid))
+    if kind == "map":
+        wanted = container.config.namespaces
+        if not identity.rootless:
+            return identity.replace(uids=wanted.uid_map, gids=wanted.gid_map)
+        return identity.replace(
+            uids=_within("--uidmap", wanted.uid_map, identity.uids), gids=_within("--gidmap", wanted.gid_map, identity.gids)
+        )
     return identity
 
 
@@ -90,9 +135,18 @@ def kept(maps: tuple[IDMap, ...], number: int) -> tuple[IDMap, ...]:
     return (IDMap(number, own.outside, 1), *found)
 
 
+def needs_copy(config: ContainerConfig, rootless: bool) -> bool:
+    """Tell whether the container's IDs are others than those of the layers on the disk, and no mount can show them so."""
+    return rootless and kind_of(config) != ""
+
+
 def shifts(config: ContainerConfig) -> tuple[Callable[[int], int], Callable[[int], int]] | None:
     """Return which ID of the user's usual maps a user and a group of the image is for this container; None for the same."""
-    if kind_of(config) != "keep-id":
+    kind = kind_of(config)
+    if kind == "map":
+        uids, gids = config.namespaces.uid_map, config.namespaces.gid_map
+        return lambda one: _from(one, uids), lambda one: _from(one, gids)
+    if kind != "keep-id":
         return None
     uid, gid = _kept_ids(config)
     return lambda one: _shifted(one, uid), lambda one: _shifted(one, gid)
@@ -103,6 +157,11 @@ def _shifted(one: int, number: int) -> int:
     if one == number:
         return 0
     return one + 1 if one < number else one
+
+
+def _from(one: int, maps: tuple[IDMap, ...]) -> int:
+    """Whom the container has no ID for belongs to its root: he must be somebody whom the user has an ID for."""
+    return next((each.outside + one - each.inside for each in maps if 0 <= one - each.inside < each.size), maps[0].outside)
 
 
 def allocate(paths: Paths, config: ContainerConfig) -> tuple[int, int, int]:

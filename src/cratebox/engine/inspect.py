@@ -83,4 +83,5 @@ def _files(paths: Paths, container: Container, where: str) -> dict[str, str]:
         "HostnamePath": names + "/hostname",
         "HostsPath": names + "/hosts",
         "LogPath": where + "/log" if container.config.log_driver != "none" else "",
+        **({"PidFile": container.config.pidfile} if container.config.pidfile else {}),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cratebox.engine.config import ContainerConfig
+from cratebox.engine.config import ContainerConfig, Namespaces
 from cratebox.engine.device_words import GPU
 from cratebox.engine.inspect_limits import limits_of
 from cratebox.engine.inspect_network import bindings_of
@@ -97,11 +97,18 @@ def _namespaces(config: ContainerConfig) -> dict[str, Any]:
         "IpcMode": joined.ipc or "private",
         "PidMode": joined.pid,
         "UTSMode": joined.uts,
-        "UsernsMode": joined.user,
+        "UsernsMode": "private" if joined.user == "map" else joined.user,
+        **({"IDMappings": _maps(joined)} if joined.uid_map or joined.gid_map else {}),
         "CgroupnsMode": joined.cgroup or "private",
         "Cgroup": "",
         "Sysctls": dict(sorted(config.sysctl.items())),
     }
+
+
+def _maps(joined: Namespaces) -> dict[str, list[str]]:
+    """As Podman shows them."""
+    both = {"UidMap": joined.uid_map, "GidMap": joined.gid_map}
+    return {name: [f"{one.inside}:{one.outside}:{one.size}" for one in maps] for name, maps in both.items()}
 
 
 def _security(config: ContainerConfig) -> dict[str, Any]:

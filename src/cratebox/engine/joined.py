@@ -44,7 +44,8 @@ class Joined(Record):
 
 def others(config: ContainerConfig) -> dict[str, str]:
     """Return the containers, by ID or name, whose namespace of a kind is wanted."""
-    wanted = {"network": config.network, **config.namespaces.as_dict()}
+    names = ("pid", "ipc", "uts", "cgroup", "user")
+    wanted = {"network": config.network, **{kind: getattr(config.namespaces, kind) for kind in names}}
     return {kind: word.partition(":")[2] for kind, word in wanted.items() if word.startswith("container:")}
 
 

@@ -39,7 +39,7 @@ def _prepared(start: Start) -> tuple[Start, Prepared]:
     container, ready = start.container, False
     try:
         start = start.replace(layers=start.images.layer_directories(container))
-        if root_parts.needs_copy(start.paths, container):
+        if root_parts.needs_copy(start.paths, start.identity, container):
             root_parts.copy_layers(start.images, records.directory(start.paths, container.id), start.layers, container)
         prepared = prepare(start)
         ready = True
@@ -129,6 +129,7 @@ def watch_of(start: Start, prepared: Prepared) -> Watch:
         ports=prepared.ports,
         log=logs.wish_of(start.container),
         accompanied=_is_accompanied(start.container),
+        pidfile=config.pidfile,
         record=(0, 0) if config.remove else records.version(records.directory(start.paths, start.container.id)),
     )
 

@@ -18,9 +18,12 @@ def by_time(logs: Sequence[Log]) -> Iterator[tuple[int, Entry]]:
     """Yield the lines of all in the order of their times, each with the number of its log. What is whole stays so."""
     from heapq import merge
 
-    numbered = (((entry[1], number, entry) for entry in _whole(log)) for number, log in enumerate(logs))
-    for _, number, entry in merge(*numbered, key=lambda one: one[:2]):
-        yield number, entry
+    numbered = [_numbered(number, log) for number, log in enumerate(logs)]
+    yield from merge(*numbered, key=lambda one: (one[1][1], one[0]))
+
+
+def _numbered(number: int, log: Log) -> Iterator[tuple[int, Entry]]:
+    return ((number, entry) for entry in _whole(log))
 
 
 def as_they_come(logs: Sequence[Log]) -> Iterator[tuple[int, Entry]]:

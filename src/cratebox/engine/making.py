@@ -7,11 +7,11 @@ import time
 
 from cratebox import record_file
 from cratebox.engine import events, name_links, records
-from cratebox.engine.config import ContainerConfig, Limits, Namespaces, check_hostname, check_name, is_on_networks
+from cratebox.engine.config import KEEP_GROUPS, ContainerConfig, Limits, Namespaces, check_hostname, check_name, is_on_networks
 from cratebox.engine.records import Container
 from cratebox.engine.specgen import command_of
 from cratebox.engine.vanishing import delete_tree
-from cratebox.errors import Conflict, InvalidValue, StorageError, full_hint
+from cratebox.errors import Conflict, InvalidValue, StorageError, Unsupported, full_hint
 from cratebox.paths import Paths, private_directory
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ def make(
     """
     private_directory(paths.root)
     private_directory(paths.containers)
-    config = _networked(paths, images.identity.rootless, _checked(config))
+    config = _networked(paths, images.identity.rootless, _checked(config, images.identity.rootless))
     if config.network == "host" and (config.ports or config.publish_all) and progress is not None:
         progress.message("WARNING: Published ports are discarded when using host network mode")
     if config.namespaces != Namespaces() or config.sysctl or config.network.startswith("container:"):
@@ -90,7 +90,15 @@ def _remove_named(paths: Paths, images: Images, name: str) -> None:
         ending.remove(paths, images, old, force=True)
 
 
-def _checked(config: ContainerConfig) -> ContainerConfig:
+def _check_kept_groups(config: ContainerConfig, rootless: bool) -> None:
+    """For root a container's groups are the machine's already: to keep all of root's would give away more than is asked for."""
+    if config.group_add != KEEP_GROUPS:
+        raise InvalidValue("--group-add keep-groups stands alone: no group can be added to those that are kept")
+    if not rootless:
+        raise Unsupported("--group-add keep-groups is for users: root's containers can be in any group", "--group-add GID")
+
+
+def _checked(config: ContainerConfig, rootless: bool) -> ContainerConfig:
     """The command line has checked this; a program's words come here first. Raises InvalidValue."""
     if config.name is not None:
         check_name(config.name)
@@ -103,6 +111,8 @@ def _checked(config: ContainerConfig) -> ContainerConfig:
 
         log_options.check_driver(config.log_driver)
         log_options.parse_options(config.log_driver, [f"{name}={value}" for name, value in config.log_options.items()])
+    if KEEP_GROUPS[0] in config.group_add:
+        _check_kept_groups(config, rootless)
     if config.timezone:
         from cratebox.engine import host_devices
 

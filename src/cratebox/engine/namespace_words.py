@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from cratebox.engine.config import ContainerConfig, Namespaces
 from cratebox.engine.words import shown
 from cratebox.errors import InvalidValue, Unsupported
+from cratebox.linux.userns import IDMap
 
 _KINDS = {
     "pid": ("host", "private", "container"),
@@ -30,7 +33,12 @@ def parse(kind: str, text: str) -> str:
         or (colon and word not in {"container", "auto", "keep-id"})
         or (word == "container" and not rest)
     ):
-        if text.startswith("ns:") or word in {"nomap", "pod"}:
+        if word == "nomap":
+            why = "its root could not enter your directories, in which its own files are"
+            raise Unsupported(
+                f"--userns nomap is not there: {why}", "--uidmap 0:1:65536 --uidmap 65536:0:1, or --userns keep-id"
+            )
+        if text.startswith("ns:") or word == "pod":
             raise Unsupported(f"{flag(kind)} {shown(text)} is not there", _known(kind))
         raise InvalidValue(f"{flag(kind)} cannot be {shown(text)}", _known(kind))
     if kind == "user" and word in {"auto", "keep-id"}:
@@ -40,6 +48,33 @@ def parse(kind: str, text: str) -> str:
 
 def _known(kind: str) -> str:
     return "one of " + ", ".join("container:NAME" if word == "container" else word for word in _KINDS[kind])
+
+
+def parse_map(flag: str, text: str) -> IDMap:
+    """Return what --uidmap or --gidmap CONTAINER:FROM[:AMOUNT] says. Raises InvalidValue, Unsupported."""
+    words = text.split(":")
+    if any(set(word) & set("+@ug") for word in words[:2]):
+        raise Unsupported(
+            f"{flag} {shown(text)}: the signs + @ u g are not there", f"{flag} CONTAINER:FROM[:AMOUNT], all of them numbers"
+        )
+    numbers = [int(word) if word.isascii() and word.isdigit() and len(word) <= 10 else _MOST_IDS for word in words]
+    inside, outside, size = (*numbers, 1)[:3] if 2 <= len(numbers) <= 3 else (0, 0, 0)
+    if not size or inside + size >= _MOST_IDS or outside + size >= _MOST_IDS:
+        raise InvalidValue(f"{flag} {shown(text)} is not CONTAINER:FROM[:AMOUNT]", "three numbers of IDs, as 0:1:1000")
+    return IDMap(inside, outside, size)
+
+
+def mapped(uids: tuple[IDMap, ...], gids: tuple[IDMap, ...]) -> Namespaces:
+    """Return the user namespace that --uidmap and --gidmap ask for; where only one is given, it is for both. Raises InvalidValue."""
+    uids, gids = (tuple(sorted(one, key=lambda each: each.inside)) for one in (uids or gids, gids or uids))
+    for name, maps in (("--uidmap", uids), ("--gidmap", gids)):
+        if maps[0].inside:
+            raise InvalidValue(f"{name}: the container's root, 0, is not in it", f"begin with {name} 0:FROM:AMOUNT")
+        for key in ("inside", "outside"):
+            ordered = sorted((getattr(one, key), one.size) for one in maps)
+            if any(first + size > following for (first, size), (following, _) in pairwise(ordered)):
+                raise InvalidValue(f"{name}: two of its ranges overlap")
+    return Namespaces(user="map", uid_map=uids, gid_map=gids)
 
 
 def options(text: str) -> dict[str, int]:

@@ -9,7 +9,7 @@ import os
 
 from cratebox import record_file
 from cratebox.engine import accounts, host, hostfiles, records, root_parts, specgen, streams, syscall_filter
-from cratebox.engine.config import ContainerConfig, Namespaces, is_on_networks
+from cratebox.engine.config import KEEP_GROUPS, ContainerConfig, Namespaces, is_on_networks
 from cratebox.engine.idmaps import Identity
 from cratebox.engine.streams import Streams
 from cratebox.errors import CommandNotFound, InvalidValue, StorageError, Unsupported, full_hint
@@ -184,7 +184,7 @@ def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | No
         if root:
             spec = spec.replace(root=spec.root.replace(path=root) if spec.root else None)
         also = spec.process.args[2] if config.init and spec.process else ""  # after the reaper and its --
-        filter_ = syscall_filter.filter_of(start.paths, config, specgen.capabilities_of(config))
+        filter_ = syscall_filter.filter_of(start.paths, config, specgen.capabilities_of(config), where, starts=True)
         _make_state_directory(start.paths, container.id)
         record_file.write(where + "/config.json", spec)  # last: it says that the container was started, see `status`
     except OSError as error:
@@ -201,7 +201,14 @@ def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | No
         spec, secrets = secret_mounts.give(start.paths, identity, config.secrets, spec)
         trees |= secrets
     return Wish(
-        spec=spec, bundle=where, trees=trees, held=joined.fds if joined else (), overlay=overlay, filter=filter_, also=also
+        spec=spec,
+        bundle=where,
+        trees=trees,
+        held=joined.fds if joined else (),
+        overlay=overlay,
+        filter=filter_,
+        also=also,
+        keep_groups=config.group_add == KEEP_GROUPS,
     )
 
 
@@ -240,7 +247,7 @@ def _spec(start: Start, config: ContainerConfig, where: str, facts: specgen.Host
     defaults = start.container.defaults
     directories = (where + "/copy",) if os.path.isdir(where + "/copy") else (where + "/rw/upper", *reversed(start.layers))
     account = accounts.resolve(config.user if config.user is not None else defaults.user, directories)
-    if config.group_add:
+    if config.group_add and config.group_add != KEEP_GROUPS:
         account = account.replace(groups=(*account.groups, *_added_groups(config, directories, facts)))
     return specgen.build(config, defaults, facts, account, where)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cratebox.engine import record_file, records, streams
+from cratebox import record_file
+from cratebox.engine import records, streams
 from cratebox.engine.images import Images
 from cratebox.engine.launch import watch_of
 from cratebox.engine.preparation import Start, prepare

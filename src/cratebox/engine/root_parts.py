@@ -28,12 +28,15 @@ def overlay_of(identity: Identity, container: Container, where: str, layers: tup
     return Overlay(lower=layers, upper=where + "/rw/upper", work=where + "/rw/work", options=options)
 
 
-def needs_copy(paths: Paths, container: Container) -> bool:
+def needs_copy(paths: Paths, identity: Identity, container: Container) -> bool:
     """Tell whether the kernel has refused an overlay since the last boot, or the container's IDs are others than those of the layers
     on the disk, so that its root must be a copy.
     """
-    if container.config.namespaces.user.startswith("keep-id") and not container.rootfs:
-        return True
+    if container.config.namespaces.user and not container.rootfs:
+        from cratebox.engine import id_ranges
+
+        if id_ranges.needs_copy(container.config, identity.rootless):
+            return True
     return os.path.exists(paths.state + "/no-overlay") and not container.rootfs
 
 

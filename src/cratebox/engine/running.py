@@ -124,6 +124,10 @@ class Run:
                 if fd >= 0:
                     os.close(fd)
             self._save_state(created)  # while it mounts
+            if self.watch.pidfile:
+                from cratebox.engine import pidfile
+
+                pidfile.write(self.watch.pidfile, created.pid)
             meanwhile()
             self._connect(created)
             log = self._log()

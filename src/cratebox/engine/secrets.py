@@ -154,12 +154,20 @@ def resolved(paths: Paths, config: ContainerConfig) -> ContainerConfig:
     return config.replace(secrets=tuple(found))
 
 
-def environment(paths: Paths, wished: tuple[SecretWish, ...]) -> tuple[str, ...]:
-    """Return the variables that hold secrets. Raises NotFound, InvalidValue for one that no variable can hold."""
+def environment(paths: Paths, wished: tuple[SecretWish, ...], those_there: bool = False) -> tuple[str, ...]:
+    """Return the variables that hold secrets; `those_there`: one that was removed is left out.
+
+    Raises NotFound, InvalidValue for one that no variable can hold.
+    """
     store, found = Secrets(paths), []
     for one in wished:
         if one.kind == "env":
-            data = store.data(store.get(one.name))
+            try:
+                data = store.data(store.get(one.name))
+            except NotFound:
+                if those_there:
+                    continue
+                raise
             if b"\0" in data:
                 raise InvalidValue(f"the secret {one.name} has a NUL byte, which no variable can have", "mount it as a file")
             found.append(f"{one.target}={os.fsdecode(data)}")

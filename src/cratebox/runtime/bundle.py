@@ -22,7 +22,7 @@ from cratebox.runtime import create as creation
 from cratebox.runtime import state as saved
 from cratebox.runtime.device_rules import with_default_devices
 from cratebox.runtime.mount_options import is_new
-from cratebox.runtime.wish import Wish
+from cratebox.runtime.wish import Wish, keeps_groups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -217,6 +217,7 @@ def _wish(root: str, bundle: str, document: spec.Spec, settings: Settings, blank
         filter=seccomp.cached_filter(f"{root}/{place.CACHE}", profile) if profile else None,
         preserve_fds=settings.preserve_fds,
         new_keyring=not settings.no_new_keyring,
+        keep_groups=keeps_groups(document.annotations),
         no_pivot=settings.no_pivot,
         hook_state=hook_state(blank) if document.hooks else None,
     )

@@ -190,6 +190,7 @@ def _program(wish: Wish, sock: _socket.socket, report: int, stub_fd: int, keep: 
         also=wish.also,
         preserve_fds=wish.preserve_fds,
         new_keyring=wish.new_keyring,
+        keep_groups=wish.keep_groups,
         tune=program.tuning(wish.spec.process, wish.spec.linux),
     )
 

@@ -12,6 +12,7 @@ from cratebox.record import Record
 from cratebox.runtime import console, enter, place, program, seccomp, sync, validate, values, warnings
 from cratebox.runtime import state as saved
 from cratebox.runtime.spec import Linux, Process, Spec
+from cratebox.runtime.wish import keeps_groups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Target(Record):
     state: saved.State
     linux: Linux | None
     filter: tuple[bytes, int] | None
+    keep_groups: bool = False
 
 
 def execute(root: str, name: str, wanted: Process, **settings: Any) -> int:
@@ -93,7 +95,7 @@ def execute(root: str, name: str, wanted: Process, **settings: Any) -> int:
     before = console.hold_signals()
     joined = None
     try:
-        joined = begin(Target(state, linux, profile), wanted, chosen)
+        joined = begin(Target(state, linux, profile, keeps_groups(document.annotations)), wanted, chosen)
         if chosen.detach:
             return 0
         console.stay_at(joined.pidfd, joined.console, before)
@@ -197,6 +199,7 @@ def _fork(
                 filter=profile,
                 last_cap=caps.last(),
                 preserve_fds=chosen.preserve_fds,
+                keep_groups=target.keep_groups,
                 tune=_reaping(program.tuning(wanted, target.linux)) if chosen.reaper else program.tuning(wanted, target.linux),
                 label=label,
             ),

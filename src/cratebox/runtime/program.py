@@ -43,6 +43,7 @@ class ProgramOrder(Record):
     also: str = ""  # a second program that must be there, since the first one will execute it
     preserve_fds: int = 0
     new_keyring: bool = True
+    keep_groups: bool = False
     tune: Callable[[], None] | None = None  # see `tuning`
     label: LabelWrite | None = None  # see `labelling`; the stub does it
 
@@ -153,7 +154,7 @@ def prepare(order: ProgramOrder, console: int, own_null: int) -> tuple[Privilege
     if who.no_new_privileges:
         process.set_no_new_privileges()
     privileges = Privileges(who.capabilities, order.last_cap)
-    privileges.become(who)
+    privileges.become(who, order.keep_groups)
     process.set_dumpable(False)  # changing IDs may have changed it back
     path = _enter_and_find(who)
     if order.also:

@@ -83,8 +83,11 @@ def resolve_profile(parsed: Any, caps: frozenset[str], machine: str = const.MACH
 
 def load_profile(path: str, caps: frozenset[str], machine: str = const.MACHINE) -> Seccomp:
     """Read the profile file `path` (at most 4 MiB of JSON) and return it as OCI linux.seccomp. Raises InvalidValue."""
-    from cratebox import jsontext
+    return parse_profile(read_profile(path), path, caps, machine)
 
+
+def read_profile(path: str) -> bytes:
+    """Return what is in the profile file `path`, at most 4 MiB. Raises InvalidValue."""
     limit = 4 << 20
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -99,6 +102,13 @@ def load_profile(path: str, caps: frozenset[str], machine: str = const.MACHINE) 
         raise InvalidValue(f"seccomp profile {path!r}: {error.strerror}") from None
     if len(text) > limit:
         raise InvalidValue(f"seccomp profile {path!r}: larger than 4 MiB")
+    return text
+
+
+def parse_profile(text: bytes, path: str, caps: frozenset[str], machine: str = const.MACHINE) -> Seccomp:
+    """Return the profile that was read from `path` as OCI linux.seccomp. Raises InvalidValue."""
+    from cratebox import jsontext
+
     try:
         return resolve_profile(jsontext.loads(text), caps, machine)
     except jsontext.JSONError as error:

@@ -55,13 +55,16 @@ class Privileges:
         self.inheritable = caps.mask(wanted.inheritable) & own_permitted
         self.ambient = caps.mask(wanted.ambient) & self.permitted & self.inheritable
 
-    def become(self, who: Process) -> None:
-        """Take the IDs of the process, keeping the permitted capabilities for the steps to come. Raises RuntimeFailure."""
+    def become(self, who: Process, keep_groups: bool = False) -> None:
+        """Take the IDs of the process, keeping the permitted capabilities for the steps to come; `keep_groups`: the caller's
+        supplementary groups stay. Raises RuntimeFailure.
+        """
         user = who.user
         try:
             caps.drop_bounding(self.bounding, self.last)
             process.prctl("PR_SET_KEEPCAPS", const.PR_SET_KEEPCAPS, 1)
-            _set_groups(user.additional_gids)
+            if not keep_groups:
+                _set_groups(user.additional_gids)
             os.setresgid(user.gid, user.gid, user.gid)
             os.setresuid(user.uid, user.uid, user.uid)
             process.prctl("PR_SET_KEEPCAPS", const.PR_SET_KEEPCAPS, 0)

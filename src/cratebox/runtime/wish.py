@@ -39,6 +39,11 @@ class Bind(Record):
     resume: bool = False
 
 
+def keeps_groups(annotations: dict[str, str] | None) -> bool:
+    """Tell whether a spec asks that the caller's supplementary groups stay, in crun's words, as Podman does for keep-groups."""
+    return (annotations or {}).get("run.oci.keep_original_groups") == "1"
+
+
 class Wish(Record):
     """What to create: a validated spec and what of its surroundings the specification leaves to the caller."""
 
@@ -62,4 +67,5 @@ class Wish(Record):
     preserve_fds: int = 0
     new_keyring: bool = True
     tell_namespaces: bool = False  # whoever wishes calls `create.namespaces_of` before `await_ready`
+    keep_groups: bool = False  # the caller's supplementary groups stay, mapped or not
     no_pivot: bool = False  # change to the root by moving it over /, which is for ramdisks

@@ -6,8 +6,6 @@ import sys
 
 from cratebox.cli.options import Command, Words
 
-SHELLS = ("bash", "zsh", "fish")
-
 COMMAND = Command(
     name="completion",
     arguments="bash|zsh|fish",
@@ -27,10 +25,7 @@ COMMAND = Command(
 
 def main(words: Words) -> int:
     """Print the script."""
-    from cratebox.cli.completion import crate, script
+    from cratebox.cli.completion import asked, crate
 
-    shell = words.arguments[0]
-    if shell not in SHELLS:
-        raise words.wrong(f"there is no completion for {shell}", f"one of {', '.join(SHELLS)}")
-    sys.stdout.write(script(shell, crate()))
+    sys.stdout.write(asked(words, crate()))
     return 0

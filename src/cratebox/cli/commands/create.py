@@ -64,8 +64,8 @@ MORE_FLAGS = tuple(
 )
 
 LATER_FLAGS = (
-    "cpu-rt-period", "cpu-rt-runtime", "uidmap", "gidmap", "subuidname", "subgidname",
-    "link", "link-local-ip", "pidfile", "runtime", "storage-opt",
+    "cpu-rt-period", "cpu-rt-runtime", "subuidname", "subgidname",
+    "link", "link-local-ip", "runtime", "storage-opt",
     "a/attach",
 )  # fmt: skip
 

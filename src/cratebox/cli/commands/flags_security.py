@@ -7,12 +7,12 @@ from cratebox.cli.options import Flag, Words
 from cratebox.engine import device_words, secret_words
 from cratebox.engine.config import ContainerConfig, DeviceWish
 from cratebox.engine.security_options import parse_security_opt
-from cratebox.errors import InvalidValue, Unsupported
+from cratebox.errors import InvalidValue
 
 FLAGS = (
     Flag("security-opt", metavar="OPTION", help="no-new-privileges, seccomp=unconfined or seccomp=FILE, apparmor=PROFILE, mask=PATH, unmask=PATH|ALL",
          repeat=True, group=SECURITY),
-    Flag("group-add", metavar="GROUP", help="be in one more group, by name in the image or by number", repeat=True, group=PROCESS),
+    Flag("group-add", metavar="GROUP", help="be in one more group, by name in the image or by number; keep-groups: in your own", repeat=True, group=PROCESS),
     Flag("device", metavar="PATH[:INSIDE][:rwm]", help="have a device of this machine, all below a directory, or one of CDI by its name: "
          "vendor.com/class=name", repeat=True, completes="file", group=FILES),
     Flag("device-cgroup-rule", metavar="RULE", help='let it open devices that it makes or finds, as "c 189:* rwm"', repeat=True, group=FILES),
@@ -23,13 +23,13 @@ FLAGS = (
 
 
 def wished(words: Words, config: ContainerConfig) -> ContainerConfig:
-    """Return the config with what the flags say. Raises InvalidValue, Unsupported."""
+    """Return the config with what the flags say. Raises InvalidValue."""
     devices = [device_words.parse_device(text) for text in words.all("device")]
     gpus = words.text("gpus")
     for rule in words.all("device-cgroup-rule"):
         device_words.parse_rule(rule)
-    if "keep-groups" in words.all("group-add"):
-        raise Unsupported("--group-add keep-groups is not there", "name the groups")
+    if "keep-groups" in words.all("group-add") and len(words.all("group-add")) > 1:
+        raise InvalidValue("--group-add keep-groups stands alone: no group can be added to those that are kept")
     if not all(words.all("group-add")):
         raise InvalidValue("--group-add is a group's name or number, and not empty")
     return config.replace(

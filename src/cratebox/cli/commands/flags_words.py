@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.cli.commands.create import FILES, IMAGE, PROCESS
+from cratebox.cli.commands.create import FILES, IMAGE, PROCESS, working_directory
 from cratebox.cli.options import Flag, Words
 from cratebox.engine.config import ContainerConfig, parse_label
 from cratebox.engine.environment import read_env_file
@@ -19,6 +19,7 @@ FLAGS = (
     Flag("env-host", help="pass on all variables of this command; those of -e and the image count more", group=PROCESS),
     Flag("unsetenv", metavar="NAME", help="leave a variable of the image out", repeat=True, group=PROCESS),
     Flag("init-path", metavar="FILE", help="the program that --init puts before the command", completes="file", group=PROCESS),
+    Flag("pidfile", metavar="FILE", help="write the pid of its first process into a file at each start", completes="file", group=PROCESS),
     Flag("volumes-from", metavar="CONTAINER[:ro|rw]", help="have the mounts of another container, at the same places", repeat=True,
          completes="container", group=FILES),
     Flag("volume-driver", metavar="local", help="the driver of volumes: there is one", group=FILES),
@@ -42,6 +43,7 @@ def wished(words: Words, config: ContainerConfig) -> ContainerConfig:
         unset_env=words.all("unsetenv"),
         init=config.init or words.given("init-path"),
         init_path=_path(words.text("init-path") or ""),
+        pidfile=os.path.join(working_directory(), pidfile) if (pidfile := words.text("pidfile")) else "",
         volumes_from=tuple(map(_volumes_from, words.all("volumes-from"))),
     )
 

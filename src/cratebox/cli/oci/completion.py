@@ -11,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.cli.oci.caller import Caller
 
-SHELLS = ("bash", "zsh", "fish")
 COMMAND = Command(
     name="completion",
     arguments="bash|zsh|fish",
@@ -31,10 +30,7 @@ COMMAND = Command(
 
 def main(words: Words, _who: Caller) -> int:
     """Print the script."""
-    from cratebox.cli.completion import crate_oci, script
+    from cratebox.cli.completion import asked, crate_oci
 
-    shell = words.arguments[0]
-    if shell not in SHELLS:
-        raise words.wrong(f"there is no completion for {shell}", f"one of {', '.join(SHELLS)}")
-    sys.stdout.write(script(shell, crate_oci()))
+    sys.stdout.write(asked(words, crate_oci()))
     return 0
