@@ -107,7 +107,7 @@ def _waits(pid: int) -> bool:
 def test_what_is_no_filter_or_time_is_refused(root_box) -> None:
     assert "no such filter: x" in root_box.crate.fails("events", "--filter", "x")
     assert "--since is a time" in root_box.crate.fails("events", "--since", "yesterday")
-    assert "no such events" in root_box.crate.fails("events", "--filter", "network=x")
+    assert "no such events" in root_box.crate.fails("events", "--filter", "plugin=x")
 
 
 def test_escape_sequences_of_a_label_are_inert(root_box) -> None:

@@ -115,7 +115,7 @@ def test_eight_writers_at_once_lose_and_tear_nothing_before_a_follower(paths: Pa
     end = [time.time_ns() + 60 * 10**9]
 
     def follow() -> None:
-        for some in event_log.read(paths, 0, end[0], {}):
+        for some in event_log.read(paths, 0, end[0], event_log.parse_filters([])):
             seen.extend(some)
             if any(event.attributes["name"] == "last" for event in some):
                 return

@@ -20,6 +20,7 @@ SIGKILL = 9
 _SIGTERM = 15
 _SECONDS_TO_STOP = 10.0
 SECONDS_TO_DIE = 10.0
+_SECONDS_TO_FINISH = 30.0  # one that slept has to become an interpreter first, which on a busy machine takes its time
 PAUSE = 0.005  # seconds
 _SECONDS_TO_ANSWER = 0.3  # of a supervisor that has something to do
 _LONGEST_POLL = 2_000_000  # seconds: poll(2) counts milliseconds in an int
@@ -238,7 +239,7 @@ def ended(pidfd: int, timeout: float) -> bool:
 
 def wait_for_supervisor(paths: Paths, container: Container) -> None:
     """Wait until nobody holds the container's lock: what its supervisor had to write down is written. Raises Conflict."""
-    end, rouser = time.monotonic() + SECONDS_TO_DIE, Rouser(records.directory(paths, container.id))
+    end, rouser = time.monotonic() + _SECONDS_TO_FINISH, Rouser(records.directory(paths, container.id))
     try:
         while records.is_locked(records.directory(paths, container.id)):
             rouser.look()
