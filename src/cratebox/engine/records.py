@@ -113,7 +113,7 @@ def load(paths: Paths, identity: str) -> Container:
     found = record_file.read(directory(paths, identity) + "/container.json", Container)
     if found is None:
         where = directory(paths, identity)
-        if os.path.isdir(where):
+        if os.path.isdir(where) and not os.path.islink(where):
             raise StorageError(f"damaged: {where}/container.json is gone", f"crate rm -f {identity[:12]} removes the container")
         raise NotFound(f"no container {identity[:12]}")
     return found

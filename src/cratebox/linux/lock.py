@@ -58,7 +58,8 @@ def release(fd: int) -> None:
 def is_held(path: str) -> bool:
     """Tell whether somebody has the lock of the file `path`; False where there is no such file. Raises OSError."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)  # also of a file system that is read-only
+        # Also of a file system that is read-only; a FIFO in its place is waited for by nobody.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:
