@@ -20,7 +20,8 @@ LIFE = """
     mount = cratebox.MountWish(kind="volume", source=volume.name, target="/data")
     limits = dict(limits=cratebox.Limits(pids=100)) if not engine.identity.rootless else {}
     config = cratebox.ContainerConfig(
-        image=sys.argv[1], command=("sleep", "100"), name="web", labels={"tier": "front"}, network="none", mounts=(mount,), **limits
+        image=sys.argv[1], command=("sleep", "100"), name="web", labels={"tier": "front"}, network="none", mounts=(mount,),
+        **limits,
     )
     identity = engine.containers.run(config, detach=True)
     said["found"] = [one.id == identity for one in engine.containers.list(filters=["label=tier=front"])]
