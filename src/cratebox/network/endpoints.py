@@ -63,7 +63,12 @@ def reserve(
         chosen = ports.choose(wanted, _ports_of(ledger), None if place.rootless else hold) if wanted else ()
         if chosen and place.rootless:
             chosen = usermode.listened(chosen, any(one.ip6 for one in endpoints))
-        _ready(place, networks, ledger)  # last: nothing is made for who cannot have what he wishes
+        try:
+            _ready(place, networks, ledger)  # last: nothing is made for who cannot have what he wishes
+        except BaseException:
+            while hold:
+                os.close(hold.pop())
+            raise
         made = Reservation(
             owner=owner,
             label=label,
@@ -270,7 +275,7 @@ def tidy(place: Place) -> tuple[str, ...]:
         networks = [one for one in definitions.all_of(place) if bridge.exists(one.interface)]
         for network in networks:
             bridge.take_away(place, network)
-        if networks:
+        if firewall.is_there(place):
             firewall.unload(place)
     return tuple(one.interface for one in networks)
 

@@ -131,6 +131,11 @@ def is_loaded(place: Place) -> bool:
     return found is not None and _GENERATION.encode() in found
 
 
+def is_there(place: Place) -> bool:
+    """Whether there is a table of ours, whatever is in it. Raises OSError."""
+    return nftables.table_userdata(kept_socket(), table(place)) is not None
+
+
 def load(place: Place, networks: Iterable[Network], published: Iterable[tuple[str, str]]) -> None:
     """Load the rules, in the place of any that are there, in one transaction. `published`: a map and an element as nft reads it.
 
