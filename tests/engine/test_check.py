@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cratebox.engine.engine import Engine
+from cratebox.paths import locate
 from support.ready import Stock, pulled
 
 
@@ -90,6 +92,7 @@ def full(root_box, until) -> Callable[[], None]:
     crate.ok("container", "prune", "-f")
     crate.ok("run", "--name", "web", "site", "sh", "-c", "echo x > /new")
     until(lambda: not list((crate.root / "containers").glob(".removing-*")))
+    Engine(locate(str(crate.root), str(crate.state))).images.store.wait_until_settled()  # behind the commit's back
     safe = crate.directory / "safe"
     subprocess.run(["cp", "-a", crate.root, safe], check=True)
 

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from cratebox.engine import instructions
-from cratebox.errors import InvalidValue
+from cratebox.engine import container_layers, instructions
+from cratebox.engine.engine import Engine
+from cratebox.errors import InvalidValue, NotFound
+from cratebox.paths import locate
 
 SCRIPT = """
 echo new > /new; rm /etc/group; rm -r /home; mkdir -p /home/bob; ln /new /hard; ln -s new /soft; chown 5:6 /new; chmod 4755 /new
@@ -211,6 +213,16 @@ def test_removing_the_container_meanwhile_makes_no_image_of_a_half(box) -> None:
         assert "removed" in said or "no container" in said, said
     else:
         assert box.crate.ok("run", "--rm", "site", "cat", "/f2000") == "2000"
+
+
+def test_a_container_that_was_removed_is_not_called_damaged(root_box) -> None:
+    """Whoever reads its files may have looked it up a moment before."""
+    root_box.create("--name", "web", "@", "true")
+    engine = Engine(locate(str(root_box.crate.root), str(root_box.crate.state)))
+    container = engine.containers.get("web")
+    root_box.crate.ok("rm", "web")
+    with pytest.raises(NotFound, match="container web was removed meanwhile"):
+        container_layers.changes(engine.paths, engine.images, container)
 
 
 # --- instructions --------------------------------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ class ContainerRoot:
         """
         directories = self._directories()
         before = self._identity()
+        if before is None:
+            raise self._removed()
 
         def read() -> bytes:
             try:
@@ -56,8 +58,11 @@ class ContainerRoot:
 
         answer = across.call(self._images.run_inside if self._images.identity.rootless else across.call_directly, read)
         if self._identity() != before:
-            raise NotFound(f"container {self._container.name} was removed meanwhile")
+            raise self._removed()
         return answer
+
+    def _removed(self) -> NotFound:
+        return NotFound(f"container {self._container.name} was removed meanwhile")
 
     def _identity(self) -> tuple[int, int] | None:
         """It loses its name before anything of it is deleted, see vanishing.py."""
@@ -75,6 +80,8 @@ class ContainerRoot:
             )
         layers = self._images.layer_directories(self._container)
         if not os.path.isdir(self._own):
+            if self._identity() is None:
+                raise self._removed()
             raise StorageError(
                 f"damaged: {self._own} is gone, and with it what {self._container.name} has written",
                 f"crate rm -f {self._container.name} removes the container",
