@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
 import struct
+import time
+from pathlib import Path
 
 import pytest
 
-from cratebox.network import dns, dns_place
+from cratebox.network import dns, dns_place, dns_server
+from cratebox.network import dns_message as message
+from cratebox.network.dns_names import Names
+from cratebox.network.model import Network, Reservation
 from support.dns import AAAA, PTR, ask, ask_by_stream, exchange, exchange_by_stream, question, read, received
 from support.resolving import Rig, endpoint, wait_for
 
@@ -300,3 +306,53 @@ def test_who_announces_more_than_a_question_can_have_is_hung_up_on(two: Rig) -> 
 
     assert two.namespaces[OWNER].call(boast) == b""
     assert two.namespaces[OWNER].call(exchange_by_stream, question("db"))[3] & 15 == NOERROR
+
+
+def test_leases_that_cannot_be_read_for_a_moment_are_read_with_the_next_question(tmp_path: Path) -> None:
+    leases, broken = tmp_path / "leases", [True]
+    leases.touch()
+    network = Network("n" * 64, "back", "br", (), internal=True)
+    web = Reservation("web", "web", (endpoint(network.id, "back", "10.1.0.2"),))
+
+    def read_leases() -> tuple[Reservation, ...]:
+        if broken:
+            raise OSError(errno.EMFILE, "too many open files")
+        return (web,)
+
+    names = Names(str(leases), read_leases, lambda _: network)
+    asked = message.read(question("web"))
+    assert asked
+    names.refresh()
+    assert names.view("web").find(asked) is None
+    broken.clear()
+    names.refresh()
+    names.read()
+    assert names.view("web").find(asked)
+    broken.append(True)
+    leases.write_text("other")
+    names.refresh()
+    assert names.view("web").find(asked)  # what was known
+
+
+@pytest.mark.parametrize(("seconds", "ended"), [(0.0, False), (0.2, True)])
+def test_a_resolver_that_fails_is_started_again_where_it_had_begun_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, ended: bool
+) -> None:
+    class Failing:
+        def run(self) -> None:
+            time.sleep(seconds)
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(dns_server, "_SHORT_LIFE", 0.1)
+    monkeypatch.setattr(dns_server, "_divide", lambda *_: None)
+    monkeypatch.setattr(dns_server, "_resolver_of", lambda *_: Failing())
+    child = os.fork()
+    if child == 0:
+        try:
+            with socket.socket(socket.AF_UNIX) as listening:
+                dns_server.main([str(tmp_path), str(tmp_path), "rootful", str(listening.detach())])
+        finally:
+            os._exit(3)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) is ended  # which is what a guardian starts the next one for
+    assert ended or os.WEXITSTATUS(status) == 3

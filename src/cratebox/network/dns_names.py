@@ -118,11 +118,16 @@ class Names:
         return True
 
     def read(self) -> None:
-        """Read who is where, and forget what was made of it before."""
+        """Read who is where, and forget what was made of it before. Where it cannot be read, for now, what was known stays."""
+        try:
+            found = {one.owner: one for one in self._read()}
+        except OSError:
+            self._seen = None  # no descriptor is free, perhaps: to be tried again with the next question
+            return
         self._views.clear()
         self._zones.clear()
         self._networks.clear()
-        self._reservations = {one.owner: one for one in self._read()}
+        self._reservations = found
         self.gone &= self._reservations.keys()
         for one in self._reservations.values():
             if one.owner not in self.gone:

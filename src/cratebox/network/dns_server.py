@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import _signal
 import _socket
+import errno
 import gc
 import os
 import resource
+import time
 
 from cratebox import third_party
 from cratebox.linux import door, fdpass, guard, lock, process, stub
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     OpenSockets = Callable[[int, list[tuple[int, int, int, tuple[str, int] | None]]], list[_socket.socket]]
 
 _LINGER = 1.0  # seconds after the last namespace: the next one is often not far
+_SHORT_LIFE = 1.0  # seconds: who fails so soon would fail again
 _AF_NETLINK, _NETLINK_NETFILTER = 16, 12
 
 
@@ -85,10 +88,16 @@ class Resolver:
         asker.close()
         if self._askers.get(asker.owner) is asker:
             del self._askers[asker.owner]
-            dns_place.written(self._place)  # forgets those that have ended
+            self._forget_the_ended()
             self._surroundings.names.gone.add(asker.owner)
             self._read_again()
         self._linger()
+
+    def _forget_the_ended(self) -> None:
+        try:
+            dns_place.written(self._place)
+        except OSError:
+            pass  # no descriptor is free: the next end will do
 
     def _read_again(self) -> None:
         self._surroundings.names.read()
@@ -183,7 +192,13 @@ def main(args: list[str]) -> int:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     place = Place(args[0], args[1], rootless=args[2] == "rootless")
-    _resolver_of(place, listening).run()
+    resolver, begun = _resolver_of(place, listening), time.monotonic()
+    try:
+        resolver.run()
+    except Exception:
+        if time.monotonic() - begun > _SHORT_LIFE:
+            os.kill(os.getpid(), _signal.SIGKILL)  # what nobody has thought of: the guardian starts the next one
+        raise
     return 0
 
 
@@ -209,8 +224,8 @@ def _resolver_of(place: Place, listening: _socket.socket) -> Resolver:
     def read() -> tuple[Reservation, ...]:
         try:
             return endpoints.all_of(place)
-        except CrateError:
-            return ()  # whoever uses the networks next says what is wrong with the file
+        except CrateError as error:  # what was known counts; whoever uses the networks next says what is wrong with the file
+            raise OSError(errno.EIO, error.message) from None
 
     def load(number: str) -> Network | None:
         try:
