@@ -488,3 +488,16 @@ def test_a_network_is_what_was_asked_for(root_box) -> None:
     assert int(address.split()[0].rpartition(".")[2]) in range(128, 255)
     assert mtu == "1400"
     assert not any(line.startswith("default") for line in routes)
+
+
+def test_a_damaged_network_is_told_by_the_check(root_box) -> None:
+    name = word()
+    root_box.crate.ok("network", "create", name)
+    root_box.crate.ok("system", "check", "--quick")
+    record = root_box.crate.root / "networks" / f"{name}.json"
+    record.write_text("{")
+    done = root_box.crate("system", "check", "--quick")
+    assert done.returncode == 1
+    assert f"network {name}" in done.stdout + done.stderr
+    assert "damaged" in root_box.fails("--network", name, "@", "true")
+    record.unlink()

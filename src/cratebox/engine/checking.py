@@ -81,6 +81,7 @@ def _damages(paths: Paths, images: Images, wish: Wish) -> Iterator[Damage]:
         _containers(paths, images, wish),
         _names(paths),
         _volumes(paths, images),
+        _networks(paths, images),
         _store(paths, images, wish),
     ):
         try:
@@ -292,6 +293,12 @@ def _names(paths: Paths) -> Iterator[Damage]:
         path = f"{where}/{name}"
         if not stat.S_ISLNK(mode_of(path)) and os.path.lexists(path):
             yield Damage(f"name {name}", f"{path} is not a symlink", _REPAIR, partial(_delete_file, path))
+
+
+def _networks(paths: Paths, images: Images) -> Iterator[Damage]:
+    from cratebox.engine import checking_networks
+
+    yield from checking_networks.damages(paths, images.identity.rootless)
 
 
 def _volumes(paths: Paths, images: Images) -> Iterator[Damage]:
