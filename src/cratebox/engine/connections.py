@@ -105,11 +105,8 @@ def _again(wish: Wish, before: Reservation) -> Wish:
 
 def _port_again(port: Port, before: Reservation) -> Port:
     """Return the port at the place that he had, where that is one of those which are wished."""
-    had = [
-        one
-        for one in before.ports
-        if (one.container, one.protocol, one.host_ip) == (port.container, port.protocol, port.host_ip)
-    ]
+    same = [one for one in before.ports if (one.container, one.protocol) == (port.container, port.protocol)]
+    had = [one for one in same if not port.host_ip or one.host_ip == port.host_ip]  # which is narrower where there is no IPv6
     if len(had) != 1 or (port.host and not port.host <= had[0].host <= max(port.host, port.host_last)):
         return port
     return port.replace(host=had[0].host, host_last=0)
