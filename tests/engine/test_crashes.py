@@ -152,7 +152,7 @@ def test_what_killed_commands_leave_is_bounded(root_box) -> None:
         process.kill()
         process.wait(20)
     _all_gone(root_box)
-    left = list((root_box.crate.root / "containers").iterdir())
+    left = (root_box.crate.root / "containers").glob("*")  # where a busy machine let one come so far
     assert all(path.name.startswith(".") for path in left)
     assert root_box.run("echo", "fine") == "fine"
 

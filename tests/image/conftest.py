@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +104,15 @@ def canary(tmp_path: Path) -> Iterator[Path]:
     before = fingerprint(outside)
     yield outside
     assert fingerprint(outside) == before
+
+
+@pytest.fixture
+def open_path(scratch: Path) -> Iterator[Path]:
+    """A directory that ordinary users reach. pytest's own are below one that each new pytest of root closes to all others."""
+    made = Path(tempfile.mkdtemp(prefix="open-", dir=scratch))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
 
 
 @pytest.fixture

@@ -17,16 +17,12 @@ from cratebox.errors import StorageError
 
 
 @pytest.fixture
-def user_root(tmp_path: Path) -> Path:
+def user_root(open_path: Path) -> Path:
     """An empty directory of the ordinary user's."""
-    made = tmp_path / "user"
+    made = open_path / "user"
     made.mkdir()
     if IS_ROOT:
         os.chown(made, USER, USER)
-        for above in made.parents:
-            if above == Path("/tmp"):
-                break
-            above.chmod(0o755)
     return made
 
 
