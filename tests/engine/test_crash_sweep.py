@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from support import leaks
+from support import leaks, tun
 
 STEPPING = Path(__file__).parents[1] / "support/stepping.py"
 CHOSEN = os.environ.get("CRATE_TEST_SWEEP", "")
@@ -39,6 +40,7 @@ class Sweep:
 
     box: object
     word: str
+    around: tuple[str, ...] = ()  # a program that runs the stepped one
 
     def crate(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.box.crate(*words)  # type: ignore[attr-defined,no-any-return]
@@ -48,7 +50,7 @@ class Sweep:
         crate = self.box.crate  # type: ignore[attr-defined]
         person = crate.person
         environment = person.environment(crate.environment) | {"STEPPING_AS": f"{person.uid}:{person.gid}"}
-        argv = [sys.executable, str(STEPPING), what, "--", *crate.argv(*words)]
+        argv = [*self.around, sys.executable, str(STEPPING), what, "--", *crate.argv(*words)]
         done = subprocess.run(argv, env=environment, cwd=person.home, capture_output=True, text=True, timeout=120, check=True)
         return json.loads(done.stdout)  # type: ignore[no-any-return]
 
@@ -141,6 +143,8 @@ CASES = {
     "run -v": ((), ("run", "--name", "web", "-v", "data:/etc", "-v", "/anonymous", "@", "true")),
     "run --rm -v": ((), ("run", "--rm", "--name", "web", "-v", "/etc", "@", "true")),
     "rm -v": (("create", "--name", "web", "-v", "/anonymous", "@", "true"), ("rm", "-v", "web")),
+    "run --network": ((), ("run", "--rm", "--name", "web", "--network", "bridge", "-p", "127.0.0.1::80", "@", "true")),
+    "run -d --network": ((), ("run", "-d", "--name", "web", "--network", "bridge", "-p", "127.0.0.1::80", "@", *SLEEPER)),
     "volume create": ((), ("volume", "create", "--label", "a=b", "data")),
     "volume rm": (("volume", "create", "data"), ("volume", "rm", "data")),
 }
@@ -160,6 +164,11 @@ def test_whoever_is_killed_at_whatever_call_leaves_nothing_and_hinders_nobody(sw
     before, command = (tuple(_filled(sweep, words, str(busybox_image))) for words in CASES[case])
     moments: list[str] | None = None
     tried, keeps = 0, case in {"run -v", "rm -v"}
+    crate = sweep.box.crate  # type: ignore[attr-defined]
+    if "--network" in case and not crate.person.is_root:
+        if reason := tun.why_not() or (None if shutil.which("pasta") or shutil.which("slirp4netns") else "no pasta"):
+            pytest.skip(reason)
+        sweep.around = tun.around(crate.directory.parent)
     while moments is None or moments:
         _prepare(sweep, before)
         if moments is None:
@@ -181,6 +190,8 @@ def test_whoever_is_killed_at_whatever_call_leaves_nothing_and_hinders_nobody(sw
             _clear_images(sweep, what)
         if "-v" in case or "volume" in case:
             _clear_volumes(sweep, what)
+        if "--network" in case:
+            _clear_networks(sweep, what)
         tried += told["killed"] is not None
     assert tried
 
@@ -222,6 +233,19 @@ def _clear_volumes(sweep: Sweep, what: str) -> None:
     assert not (directory / "data/filling").exists(), what
     removed = sweep.crate("volume", "rm", "data")
     assert removed.returncode == 0, f"{what}: volume rm said {removed.stderr}"
+
+
+def _clear_networks(sweep: Sweep, what: str) -> None:
+    """The next command on the network takes away what is left there: leases, and of a user his namespace and ways outside."""
+    crate = sweep.box.crate  # type: ignore[attr-defined]
+    person = crate.person
+    open_to_him = crate if person.is_root else crate.within(tun.prefix(crate.directory.parent, person.uid, person.gid))
+    next_one = open_to_him("run", "--rm", "--network", "bridge", "base", "true")
+    assert next_one.returncode == 0, f"{what}: the next one said {next_one.stderr}"
+    place = crate.state / "networks"
+    assert "reservation" not in (place / "leases").read_text(), what
+    assert not list((place / "outside").glob("*")), what
+    assert settled(lambda: [f"process {pid}" for pid in leaks.processes_with(f"crate-networks {crate.state}")]) == [], what
 
 
 def _clear_images(sweep: Sweep, what: str) -> None:

@@ -22,15 +22,19 @@ def why_not() -> str | None:
 
 
 def prefix(directory: Path, uid: int, gid: int) -> tuple[str, ...]:
-    """Return the words of a program that runs what follows them as this user, with /dev/net/tun open to him.
+    """Return the words of a program that runs what follows them as this user, with /dev/net/tun open to him."""
+    if os.geteuid():
+        return ()
+    return (*around(directory), "setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups")
+
+
+def around(directory: Path) -> tuple[str, ...]:
+    """Return the words of a program that runs what follows them as root, where /dev/net/tun is open to everybody.
 
     The node is made in `directory`, which has to be on a file system that takes devices.
     """
-    if os.geteuid():
-        return ()
     node = directory / "tun"
     if not node.exists():
         os.mknod(node, stat.S_IFCHR | 0o666, TUN.stat().st_rdev)
         node.chmod(0o666)
-    step_down = f'exec setpriv --reuid={uid} --regid={gid} --clear-groups "$@"'
-    return ("unshare", "--mount", "--propagation", "private", "sh", "-c", f'mount --bind "$0" {TUN} && {step_down}', str(node))
+    return ("unshare", "--mount", "--propagation", "private", "sh", "-c", f'mount --bind "$0" {TUN} && exec "$@"', str(node))

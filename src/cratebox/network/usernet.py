@@ -33,7 +33,8 @@ def holder(place: Place) -> int:
         pid, started, boot = read_text(_file(place)).split()
     except (OSError, ValueError):
         return 0
-    return int(pid) if boot == process.boot_id() and process.start_time(int(pid)) == int(started) else 0
+    is_he = boot == process.boot_id() and process.start_time(int(pid)) == int(started) > 0
+    return int(pid) if is_he else 0
 
 
 def outside(place: Place) -> int:
@@ -52,12 +53,40 @@ def outside(place: Place) -> int:
 
 
 def _begin(place: Place) -> int:
+    """The process goes on when it is written down who it is: where its maker is killed before that, it ends as well."""
+    go, told, between = -1, -1, 0
     try:
-        pid, started = _make(place.state)
+        go, told, between = _start(place.state)
+        words = _line(told).split()
+        if len(words) != 2:
+            raise _failure(words)
+        pid, started = int(words[0]), int(words[1])
+        _write(_file(place), f"{pid} {started} {process.boot_id()}\n")
+        os.write(go, b"G")
+        if (words := _line(told).split()) or process.start_time(pid) != started:  # closed by execve
+            raise _failure(words)
     except OSError as error:
         raise Unsupported(f"cannot make a network namespace for your containers: {error.strerror}", userns.hint()) from None
-    _write(_file(place), f"{pid} {started} {process.boot_id()}\n")
+    finally:
+        for fd in (go, told):
+            if fd >= 0:
+                os.close(fd)
+        if between:
+            os.waitpid(between, 0)
     return pid
+
+
+def _line(fd: int) -> str:
+    """Read up to the end of a line, or of the pipe, and not beyond."""
+    text = b""
+    while not text.endswith(b"\n") and (more := os.read(fd, 1)):
+        text += more
+    return text.decode()
+
+
+def _failure(words: list[str]) -> OSError:
+    number = int(words[0]) if words else 0
+    return OSError(number, os.strerror(number) if number else "who was to hold it has ended")
 
 
 def end(place: Place) -> None:
@@ -86,62 +115,58 @@ def _write(path: str, text: str) -> None:
     os.replace(path + ".new", path)
 
 
-def _make(word: str) -> tuple[int, int]:
-    """Start the process in new namespaces, as nobody's child, with `word` for its argument; return its pid and start time. Raises OSError.
+def _start(word: str) -> tuple[int, int, int]:
+    """Start the process in new namespaces, with `word` for its argument, as the child of a child that ends at once. Raises OSError.
 
-    Its parent is a child of ours that ends at once, so that whoever becomes a parent of orphans here reaps it.
+    Return the pipe by which it is let go on, the one from which come a line with its pid and start time and then the errno of what
+    has failed, if anything has, and the child. So whoever becomes a parent of orphans here reaps it, and nobody it is a burden to.
     """
     program = stub.sealed(sleeper.build({}))
-    reading, writing = os.pipe()
+    go, let_go = os.pipe()
+    told, telling = os.pipe()
     try:
-        between, between_pidfd = namespaces.clone(0)
+        between, pidfd = namespaces.clone(0)
         if between == 0:
-            _between(program, word, writing)
-        os.close(between_pidfd)
-        os.close(writing)
-        writing = -1
-        with open(reading, "rb") as said:
-            reading = -1
-            answer = said.read().decode().split()
-        os.waitpid(between, 0)
+            os.close(let_go)
+            os.close(told)
+            _between(program, word, go, telling)
+        os.close(pidfd)
+    except OSError:
+        os.close(let_go)
+        os.close(told)
+        raise
     finally:
-        for fd in (program, reading, writing):
-            if fd >= 0:
-                os.close(fd)
-    if answer[:1] != ["ok"]:
-        number = int(answer[0]) if answer else 0
-        raise OSError(number, os.strerror(number) if number else "who was to hold it has ended")
-    return int(answer[1]), int(answer[2])
+        for fd in (program, go, telling):
+            os.close(fd)
+    return let_go, told, between
 
 
-def _between(program: int, word: str, writing: int) -> NoReturn:
-    """Make the namespaces, and stay until their process is ready to be alone."""
+def _between(program: int, word: str, go: int, telling: int) -> NoReturn:
+    """Make the namespaces, and write their maps."""
     pid = 0
     try:
-        go_read, go_write = os.pipe()
-        ready_read, ready_write = os.pipe()
+        mapped, mapping = os.pipe()
         pid, _pidfd = namespaces.clone(const.CLONE_NEWUSER | const.CLONE_NEWNET)
         if pid == 0:
-            _hold(program, word, go_read, ready_write, (go_write, ready_read, writing))
-        os.close(ready_write)
+            os.close(mapping)
+            _hold(program, word, (mapped, go, telling))
         uid, gid = userns.IDMap(0, os.geteuid(), 1), userns.IDMap(0, os.getegid(), 1)
         userns.write_maps(pid, (uid,), (gid,))
-        os.write(go_write, b"G")
-        failed = os.read(ready_read, 16)  # closed by execve
-        os.write(writing, failed or f"ok {pid} {process.start_time(pid)}".encode())
+        started = process.start_time(pid)
+        os.write(telling, f"{pid} {started}\n".encode())
+        os.write(mapping, b"M")
     except OSError as error:
         if pid:
             os.kill(pid, _SIGKILL)
-        os.write(writing, str(error.errno).encode())
+        os.write(telling, f"{error.errno}\n".encode())
     finally:
         os._exit(0)
 
 
-def _hold(program: int, word: str, go: int, ready: int, others: tuple[int, ...]) -> None:
+def _hold(program: int, word: str, pipes: tuple[int, int, int]) -> None:
+    mapped, go, telling = pipes
     try:
-        for fd in others:
-            os.close(fd)
-        if os.read(go, 1) != b"G":
+        if os.read(mapped, 1) != b"M":
             return
         for path in _CLOSED:
             _forbid(path)
@@ -149,17 +174,20 @@ def _hold(program: int, word: str, go: int, ready: int, others: tuple[int, ...])
         nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for fd in range(3):
             os.dup2(nothing, fd)
-        process.close_from(3, (program, ready))
+        process.close_from(3, (program, go, telling))
         os.chdir("/")
-        sleeper.execute(program, _NAME, [word], [])
+        if os.read(go, 1) == b"G":  # else who has made it was killed
+            sleeper.execute(program, _NAME, [word], [])
     except OSError as error:
-        os.write(ready, str(error.errno).encode())
+        os.write(telling, f"{error.errno}\n".encode())
     finally:
         os._exit(1)
 
 
 def _forbid(path: str) -> None:
     try:
+        if read_text(path).strip() == "0":
+            return  # where we are in a container ourselves, it may be read-only
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return  # a kernel without IPv6
