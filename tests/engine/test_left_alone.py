@@ -88,8 +88,9 @@ def test_it_can_be_stopped(box, forgotten) -> None:
 
 
 def test_it_can_be_stopped_where_not_even_its_supervisor_knows(box, until) -> None:
-    """It has not opened the file yet, or could not."""
-    box.detached("--name", "web", "@", "sh", "-c", ENDS)
+    """It has not opened the file yet, or could not. The health command keeps it awake."""
+    health = ("--health-cmd", "true", "--health-interval", "2s")
+    box.detached("--name", "web", *health, "@", "sh", "-c", ENDS)
     state = box.crate.state / "containers" / identity_of(box, "web")
     held = both(box, "web", until)["crate-superviso"]
     until(lambda: any("state.json" in os.readlink(fd) for fd in Path(f"/proc/{held}/fd").iterdir()))
