@@ -35,7 +35,7 @@ KVM_SPEAKS_WITHIN = 20.0  # seconds: where KVM is there and does not work, the k
 LEFT_OUT = ("mypy*", "ruff*", "grimp*", "importlinter*", "import_linter*", "pip", "pip-*", "setuptools*", "hypothesis*",
             "__editable__*", "*.egg-info")  # fmt: skip
 COMMAND_LINE = (
-    "console=ttyS0 root=/dev/vda rw panic=-1 systemd.unified_cgroup_hierarchy=1 systemd.condition-first-boot=0 "
+    "console=ttyS0 root=/dev/vda rw quiet panic=-1 systemd.unified_cgroup_hierarchy=1 systemd.condition-first-boot=0 "
     "systemd.condition-needs-update=0 systemd.show_status=0 mitigations=off nokaslr tsc=reliable "
     "no_timer_check"  # on a busy host the emulated timer is late, which the kernel would take for a broken one
 )
