@@ -93,7 +93,7 @@ class Crate:
         """Run it and return what it said and its exit code, whatever that is."""
         if "input" in options:
             options.setdefault("stdin", None)  # subprocess.run makes a pipe itself
-        return self._person().run(self.argv(*args), env=self.environment | (env or {}), timeout=timeout, **options)
+        return self.person_behind_prefix().run(self.argv(*args), env=self.environment | (env or {}), timeout=timeout, **options)
 
     def ok(self, *args: str | Path, **options: object) -> str:
         """Run it, insist on exit code 0, return its output without the last newline."""
@@ -114,7 +114,7 @@ class Crate:
 
     def start(self, *args: str | Path, env: dict[str, str] | None = None, **options: object) -> subprocess.Popen[bytes]:
         """Start it and return the process; the caller ends it."""
-        return self._person().start(self.argv(*args), env=self.environment | (env or {}), **options)
+        return self.person_behind_prefix().start(self.argv(*args), env=self.environment | (env or {}), **options)
 
     def within(self, prefix: tuple[str, ...], **variables: str) -> Crate:
         """Return the same crate behind `prefix` (a program that enters namespaces), with more variables."""
@@ -125,7 +125,8 @@ class Crate:
         if self.person.is_root and (self.root / "networks").is_dir():
             endpoints.shut_down(Place(str(self.root), str(self.state)))
 
-    def _person(self) -> Person:
+    def person_behind_prefix(self) -> Person:
+        """Return who starts the command: root, where there is a prefix."""
         # A prefix enters namespaces, which only root may do, and steps down to the person itself.
         return replace(self.person, uid=os.geteuid()) if self.prefix else self.person
 
