@@ -53,6 +53,16 @@ def test_run_imports_nothing_dear(rootful: Crate, image: str) -> None:
     assert not dear(imported(rootful, "run", "--rm", "--network", "none", image, "true"))
 
 
+def test_run_imports_nothing_of_volumes(rootful: Crate, image: str) -> None:
+    found = imported(rootful, "run", "--rm", "--network", "none", "-v", "/tmp:/x", image, "true")
+    of_volumes = {name for name in found if "volume" in name or name in {"cratebox.runtime.filling", "cratebox.runtime.copyup"}}
+    assert not of_volumes
+
+
+def test_run_with_a_volume_imports_nothing_dear(rootful: Crate, image: str) -> None:
+    assert not dear(imported(rootful, "run", "--rm", "--network", "none", "-v", "data:/etc", image, "true"))
+
+
 def test_create_imports_nothing_dear(rootful: Crate, image: str) -> None:
     assert not dear(imported(rootful, "create", "--network", "none", image, "true"))
 
