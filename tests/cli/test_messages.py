@@ -301,7 +301,12 @@ def test_start_prints_what_was_typed(crate: Callable[..., Said], engine: type[En
 def test_start_with_a_command_stays_and_ends_with_its_code(crate: Callable[..., Said], engine: type[Engine]) -> None:
     engine.containers.answers["start"] = 3
     assert crate("start", "web", "ls", "-a") == Said(3, "", "")
-    assert engine.containers.calls[-1][2] == {"command": ("ls", "-a"), "attach": True, "interactive": False, "detach_keys": None}
+    assert engine.containers.calls[-1][2] == {
+        "command": ("ls", "-a"),
+        "attach": True,
+        "interactive": False,
+        "detach_keys": None,
+    }
 
 
 def test_kill_reads_the_signal_before_it_looks_for_containers(crate: Callable[..., Said], engine: type[Engine]) -> None:
