@@ -73,18 +73,29 @@ def restore_state(where: str, state_directory: str) -> None:
 
 
 def rouse(where: str) -> None:
-    """Let the supervisor and guardian of a container go on where somebody has stopped them by a signal."""
-    for name in _holders(where):
+    """Let the supervisor and guardian of a container go on where somebody has stopped them by a signal.
+
+    They are told by the lock alone: one that was stopped while it fell asleep, or woke, has not got its name yet.
+    """
+    for name in filter(str.isdigit, os.listdir("/proc")):
         try:
-            text = read_text(f"/proc/{name}/stat")
-            if text[text.rindex(")") + 2] == "T":
-                pidfd = os.pidfd_open(int(name))
-                try:
-                    process.send_signal(pidfd, _SIGCONT)
-                finally:
-                    os.close(pidfd)
+            if not _is_stopped(name):
+                continue
+            lock = os.stat(where + "/lock")
+            if not any(os.path.samestat(os.stat(path), lock) for path in _descriptors(name)):
+                continue
+            pidfd = os.pidfd_open(int(name))
+            try:
+                process.send_signal(pidfd, _SIGCONT)
+            finally:
+                os.close(pidfd)
         except OSError:
-            continue  # it has ended
+            continue  # it has ended, or is somebody else's
+
+
+def _is_stopped(pid: str) -> bool:
+    text = read_text(f"/proc/{pid}/stat")
+    return text[text.rindex(")") + 2] == "T"
 
 
 def _holders(where: str) -> list[str]:
