@@ -79,7 +79,7 @@ def main(words: Words) -> int:
         sizes = containers.sizes(found)
         columns = (*_COLUMNS, "Size")
         fields = fields | {"Size": lambda one: _size(sizes[one.id])}
-    names = columns if form in (None, "", "table") else tuple(fields)
+    names = columns if form in (None, "", "table") else tuple(sorted(fields))
     render.listing([{name: fields[name](one) for name in names} for one in found], _HEADERS, columns, form or None)
     return 0
 
