@@ -9,7 +9,8 @@ import os
 
 from cratebox.engine import made_mounts, records
 from cratebox.engine.volume_options import file_system
-from cratebox.errors import CrateError, RuntimeFailure
+from cratebox.engine.volumes import Volumes
+from cratebox.errors import RuntimeFailure
 from cratebox.linux import const, mount, userns
 from cratebox.runtime import inside
 from cratebox.runtime.mounts import open_subpath
@@ -24,28 +25,16 @@ if TYPE_CHECKING:
 
 def of_another(paths: Paths, one: Starting) -> int:
     """Return a copy of the mount that a container which runs has of a tmpfs; -1 where there is none."""
-    for other, target in _users(paths, one):
-        state = records.running_state(paths, other.id)
+    for other in Volumes(paths, one.owner).users().get(one.name, ()):
+        state = records.running_state(paths, other.id) if other.id != one.container else None
         if state is None or not inside.is_inside(state):
             continue
+        target = next(each.target for each in other.config.mounts if each.kind == "volume" and each.source == one.name)
         try:
             return made_mounts.memory_of_another(state, other.name, target)
         except RuntimeFailure:
             continue  # it has just ended, or has something else there
     return -1
-
-
-def _users(paths: Paths, one: Starting) -> list[tuple[records.Container, str]]:
-    found = []
-    for identity in records.identities(paths):
-        if identity == one.container:
-            continue
-        try:
-            other = records.load(paths, identity)
-        except CrateError:
-            continue  # removed meanwhile, or damaged
-        found += [(other, each.target) for each in other.config.mounts if each.kind == "volume" and each.source == one.name]
-    return found
 
 
 def new(one: Starting) -> int:
