@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support import leaks
+from support.kin import GO, go
 
 MOMENTS = 20
 SEED = random.Random(2)
@@ -76,15 +77,16 @@ def test_a_run_to_be_removed_whose_client_is_killed_leaves_nothing_running_and_n
 
 
 def test_an_attached_container_to_be_removed_is_removed_after_its_client_was_killed(box, until) -> None:
-    argv = ("run", "--rm", "--name", "web", box.image, "sh", "-c", "echo ready; sleep 0.5; echo end")
+    argv = ("run", "--rm", "--name", "web", box.image, "sh", "-c", "echo ready; " + GO)
     process = box.crate.start(*argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"ready\n"
     process.kill()
     process.wait(20)
     process.stdout.close()
     assert box.status("web") == "running"
-    until(lambda: box.crate.ok("ps", "-aq") == "", 2.5)
-    until(lambda: list((box.crate.root / "containers").iterdir()) == [], 2.5)  # its files go a moment later
+    go(box, "web")
+    until(lambda: box.crate.ok("ps", "-aq") == "")
+    until(lambda: list((box.crate.root / "containers").iterdir()) == [])  # its files go a moment later
 
 
 def test_a_container_whose_client_was_killed_gets_the_end_of_its_input(box, until) -> None:
