@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from cratebox.errors import Conflict, InvalidValue, NotFound, Unsupported
 from cratebox.linux import lock
 from cratebox.network import bridge, definitions, endpoints, firewall
 from cratebox.network.model import Port, Subnet, Wish
-from support.netspaces import Machine, Net, owner_of
+from support.netspaces import Machine, Net, Netspace, owner_of
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -399,6 +399,57 @@ def test_a_machine_that_did_not_forward_does_with_the_first_network(net: Net) ->
     assert net.machine.setting("net/ipv4/ip_forward") == "0"
     net.create("front")
     assert net.machine.setting("net/ipv4/ip_forward") == "1"
+
+
+@pytest.fixture
+def stranger(net: Net) -> Iterator[Netspace]:
+    """Somebody on another network of the machine, whose way to elsewhere leads through it."""
+    space = Netspace()
+    try:
+        net.machine.ip("link", "add", "eth1", "type", "veth", "peer", "name", "eth0", "netns", str(space.pid))
+        for who, name, number in ((net.machine, "eth1", 1), (space, "eth0", 2)):
+            who.ip("address", "add", f"198.51.100.{number}/24", "dev", name)
+            who.ip("address", "add", f"2001:db8:1::{number}/64", "dev", name, "nodad")
+            who.ip("link", "set", name, "up")
+        for who, gateway, gateway6 in (
+            (space, "198.51.100.1", "2001:db8:1::1"),
+            (net.machine.neighbour, Machine.ADDRESS, Machine.ADDRESS6),
+        ):
+            who.ip("route", "add", "default", "via", gateway)
+            who.ip("-6", "route", "add", "default", "via", gateway6)
+        yield space
+    finally:
+        space.end()
+
+
+def test_a_machine_that_was_no_router_is_one_for_containers_alone(net: Net, stranger: Netspace) -> None:
+    """Else whoever is on one of its networks would from then on be on all the others, a VPN's as well."""
+    net.machine.sysctl("net/ipv6/conf/all/forwarding", "0")
+    web = net.start("web", net.create("front", ipv6=True), ports=(Port(80, host=8080),))
+    assert net.machine.setting("net/ipv4/ip_forward") == net.machine.setting("net/ipv6/conf/all/forwarding") == "1"
+    with net.machine.neighbour.listen(81), net.machine.neighbour.listen(82, "::"):
+        for address, port in ((Machine.NEIGHBOUR, 81), (Machine.NEIGHBOUR6, 82)):
+            web.space.talk(address, port).close()
+            with pytest.raises(TimeoutError):
+                stranger.talk(address, port, seconds=0.5)
+    with web.space.listen(80):
+        stranger.talk("198.51.100.1", 8080).close()
+
+
+def test_a_machine_whose_owner_made_it_a_router_stays_one(net: Net, stranger: Netspace) -> None:
+    net.machine.sysctl("net/ipv4/ip_forward", "1")
+    net.create("front")
+    with net.machine.neighbour.listen(81):
+        stranger.talk(Machine.NEIGHBOUR, 81).close()
+
+
+def test_interfaces_whose_owner_had_them_forward_still_do(net: Net, stranger: Netspace) -> None:
+    for name in ("eth0", "eth1"):
+        net.machine.sysctl(f"net/ipv4/conf/{name}/forwarding", "1")
+    assert net.machine.setting("net/ipv4/ip_forward") == "0"
+    net.create("front")
+    with net.machine.neighbour.listen(81):
+        stranger.talk(Machine.NEIGHBOUR, 81).close()
 
 
 def test_a_machine_that_forwards_ipv6_still_hears_its_router(net: Net) -> None:

@@ -75,7 +75,9 @@ def bring_up(place: Place, network: Network, outside: _socket.socket | None = No
     sock = outside or open_outside(place)
     try:
         if not (place.rootless or network.internal):
-            _forward(network)
+            from cratebox.network import forwarding
+
+            forwarding.ensure(place, network)
         try:
             netlink.perform(sock, [netlink.bridge_message(network.interface, network.mtu)])
         except FileExistsError:
@@ -144,49 +146,15 @@ def _settle(network: Network) -> None:
     """Settings of the bridge: packets from 127.0.0.1, for published ports, may pass it; what a container advertises as a router
     (CVE-2020-13401) is not believed.
     """
-    _write(f"net/ipv4/conf/{network.interface}/route_localnet", "1")
+    write(f"net/ipv4/conf/{network.interface}/route_localnet", "1")
     if os.path.isdir("/proc/sys/net/ipv6/conf"):
-        _write(f"net/ipv6/conf/{network.interface}/accept_ra", "0")
+        write(f"net/ipv6/conf/{network.interface}/accept_ra", "0")
         if not network.ipv6:
-            _write(f"net/ipv6/conf/{network.interface}/disable_ipv6", "1")
+            write(f"net/ipv6/conf/{network.interface}/disable_ipv6", "1")
 
 
-def _forward(network: Network) -> None:
-    """See to it that the machine forwards packets between its interfaces. Raises Unsupported."""
-    kinds = ["net/ipv4/ip_forward"]
-    if network.ipv6:
-        if not os.path.isdir("/proc/sys/net/ipv6/conf"):
-            raise Unsupported(f"network {network.name}: this kernel has no IPv6", "make it without --ipv6")
-        kinds.append("net/ipv6/conf/all/forwarding")
-    for kind in kinds:
-        if _value(kind) == "0":
-            if kind.startswith("net/ipv6"):
-                _keep_advertisements()
-            try:
-                _write(kind, "1")
-            except OSError as error:
-                raise Unsupported(
-                    f"network {network.name}: this machine does not forward packets, and that cannot be changed: {error.strerror}",
-                    f"sysctl -w {kind.replace('/', '.')}=1, or use --network host",
-                ) from None
-
-
-def _keep_advertisements() -> None:
-    """An interface of a machine that forwards IPv6 believes no router any more, unless it is told to (ip-sysctl, accept_ra)."""
-    for name in os.listdir("/proc/sys/net/ipv6/conf"):
-        if name not in {"all", "default", "lo"} and _value(f"net/ipv6/conf/{name}/accept_ra") == "1":
-            _write(f"net/ipv6/conf/{name}/accept_ra", "2")
-
-
-def _value(name: str) -> str:
-    try:
-        with open("/proc/sys/" + name, encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def _write(name: str, value: str) -> None:
+def write(name: str, value: str) -> None:
+    """Change a setting below /proc/sys. Raises OSError."""
     fd = os.open("/proc/sys/" + name, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, value.encode())

@@ -147,14 +147,12 @@ def load(place: Place, networks: Iterable[Network], published: Iterable[tuple[st
         sets[which].append(element)
     lines = (_SETS % {which: ", ".join(found) for which, found in sets.items()}).splitlines()
     body = "\n".join(line.replace("elements = {  }", "") for line in lines)  # nft knows no empty list
-    _nft(
-        f'table inet {name} {{}}\ndelete table inet {name}\ntable inet {name} {{\ncomment "{_GENERATION}"\n{body}{_CHAINS}}}\n'
-    )
+    run(f'table inet {name} {{}}\ndelete table inet {name}\ntable inet {name} {{\ncomment "{_GENERATION}"\n{body}{_CHAINS}}}\n')
 
 
 def unload(place: Place) -> None:
     """Delete the table, where it is. Raises Unsupported, RuntimeFailure."""
-    _nft(f"table inet {table(place)} {{}}\ndelete table inet {table(place)}\n")
+    run(f"table inet {table(place)} {{}}\ndelete table inet {table(place)}\n")
 
 
 def _elements_of(networks: Iterable[Network]) -> dict[str, list[str]]:
@@ -173,7 +171,8 @@ def _elements_of(networks: Iterable[Network]) -> dict[str, list[str]]:
     return sets
 
 
-def _nft(text: str) -> None:
+def run(text: str) -> None:
+    """Have nft(8) do what `text` says, all or nothing. Raises Unsupported, RuntimeFailure."""
     import subprocess
 
     try:
