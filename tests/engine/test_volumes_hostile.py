@@ -209,3 +209,31 @@ def test_a_disk_that_is_full_is_said_and_nothing_half_made_stays(
     small_store.joinpath("ballast").unlink()
     assert os.listdir(small_store / "root/volumes") == ["there"]
     assert small.run("-v", "data:/x", "@", "echo", "good") == "good"
+
+
+def test_a_volume_of_an_image_begins_with_nothing_of_the_kernels_or_of_the_users(
+    root_box: Ready, busybox_base: Image, put: Callable[[Crate, Image], Ready], canary: Path
+) -> None:
+    """What is at its place may be a mount by then: /sys, whose files do things when read, or a directory of the user's."""
+    canary.joinpath("sub").mkdir(exist_ok=True)
+    canary.joinpath("sub/secret").write_text("of the user's")
+    box = put(root_box.crate, busybox_base.changed(Volumes={"/sys": {}, "/dev": {}, "/data/sub": {}}))
+    done = box.crate("run", "--rm", "--network", "none", "-v", f"{canary}:/data", box.image, "ls", "/sys", "/dev", "/data/sub")
+    assert done.returncode == 0, done.stderr
+    assert "secret" not in done.stdout
+    assert not {"kernel", "fs", "full", "urandom"} & set(done.stdout.split())
+
+
+def test_a_hole_of_an_image_stays_one_in_the_volume(box, busybox_base: Image, put: Callable[[Crate, Image], Ready]) -> None:
+    """A few bytes of an image are a file as large as it likes: copied as bytes it would fill the disk before the start."""
+    size = 1 << 42
+    sparse = {"GNU.sparse.numblocks": "1", "GNU.sparse.size": str(size), "GNU.sparse.map": f"{size - 4},4"}
+    tree = Tree().directory("data").member("data/huge", b"tail", type=tarfile.REGTYPE, pax_headers=sparse)
+    layers = (*busybox_base.layers, tree.layer())
+    image = put(box.crate, replace(busybox_base.changed(Volumes={"/data": {}}), layers=layers)).image
+    look = "stat -c '%s %b' /data/huge; tail -c 4 /data/huge"
+    done = box.crate.ok("run", "--rm", "--network", "none", image, "sh", "-c", look)
+    length, blocks = done.splitlines()[0].split()
+    assert int(length) == size
+    assert int(blocks) < 100
+    assert done.endswith("tail")

@@ -11,7 +11,8 @@ import stat
 from cratebox.linux import const
 
 _CHUNK = 1 << 20
-_ENOTSUP, _ENODATA, _EPERM, _ENAMETOOLONG = 95, 61, 1, 36
+_BLOCK = 512  # bytes, of st_blocks (stat(2))
+_ENOTSUP, _ENODATA, _EPERM, _ENAMETOOLONG, _ENXIO = 95, 61, 1, 36, 6
 _DEEPEST = 128
 
 
@@ -88,10 +89,37 @@ def _file(held: int, writing: int, name: str, info: os.stat_result) -> None:
 
 
 def content(reading: int, made: int) -> None:
-    """Copy what one descriptor gives to another. Raises OSError."""
+    """Copy what one descriptor gives to another. Holes stay holes: some bytes of an image may be a file of terabytes. Raises OSError."""
+    about = os.fstat(reading)
+    if about.st_blocks * _BLOCK < about.st_size:
+        _pieces(reading, made, about.st_size)
+        return
     while part := os.read(reading, _CHUNK):
-        while part:
-            part = part[os.write(made, part) :]
+        _write(made, part)
+
+
+def _pieces(reading: int, made: int, size: int) -> None:
+    """Copy the parts of a file that are not holes (lseek(2), SEEK_DATA)."""
+    os.ftruncate(made, size)
+    at = 0
+    while True:
+        try:
+            at = os.lseek(reading, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == _ENXIO:
+                return  # nothing but a hole is left
+            raise
+        end = os.lseek(reading, at, os.SEEK_HOLE)
+        os.lseek(reading, at, os.SEEK_SET)
+        os.lseek(made, at, os.SEEK_SET)
+        while at < end and (part := os.read(reading, min(_CHUNK, end - at))):
+            _write(made, part)
+            at += len(part)
+
+
+def _write(made: int, part: bytes) -> None:
+    while part:
+        part = part[os.write(made, part) :]
 
 
 def _node(held: int, writing: int, name: str, info: os.stat_result) -> None:

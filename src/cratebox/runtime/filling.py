@@ -29,7 +29,7 @@ def fill(source: int, target: int, resume: bool) -> None:
     try:
         there = os.listdir(writing)
         if resume or not there:
-            _Filling(target).directory(source, target, "")
+            _Filling(source, target).directory(source, target, "")
     finally:
         os.close(writing)
 
@@ -37,8 +37,9 @@ def fill(source: int, target: int, resume: bool) -> None:
 class _Filling:
     """One filling of the volume `top`. `_names`: where a file of the image with several names is."""
 
-    def __init__(self, top: int) -> None:
+    def __init__(self, source: int, top: int) -> None:
         self._top = top
+        self._device = os.fstat(source).st_dev
         self._names: dict[tuple[int, int], str] = {}
 
     def directory(self, source: int, target: int, path: str) -> None:
@@ -61,7 +62,8 @@ class _Filling:
         try:
             info = os.fstat(held)
             if stat.S_ISDIR(info.st_mode):
-                self._below(held, writing, name, path)
+                if info.st_dev == self._device:  # of others, as what is mounted in there, the volume gets nothing
+                    self._below(held, writing, name, path)
             elif not stat.S_ISSOCK(info.st_mode) and not _is_there(writing, name):
                 first = self._names.setdefault((info.st_dev, info.st_ino), path) if info.st_nlink > 1 else path
                 if first == path or not self._linked(first, writing, name):

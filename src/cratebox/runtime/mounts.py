@@ -152,7 +152,7 @@ class Mounter:
                 if stat.S_ISDIR(os.fstat(target).st_mode) != directory:
                     raise _mismatch(one, directory)
                 check_proc(inside, tree, path)
-                if bind and bind.fill and found and directory:
+                if bind and bind.fill and found and directory and self._is_of_image(target):
                     from cratebox.runtime import filling  # create.py has loaded it before the fork
 
                     filling.fill(target, tree, bind.resume)
@@ -161,6 +161,10 @@ class Mounter:
                 os.close(target)
         finally:
             os.close(tree)
+
+    def _is_of_image(self, target: int) -> bool:
+        """Tell whether a directory is in the root's own file system: an image may wish for a volume at /sys, or in what the user mounts."""
+        return os.fstat(target).st_dev == os.fstat(self.root).st_dev
 
     def _tree(self, one: Mount, number: int) -> int:
         """Return a copy of the mount at the source, which hears of the host's later mounts only where that was asked for."""
