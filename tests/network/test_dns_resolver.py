@@ -8,12 +8,14 @@ import shutil
 import socket
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cratebox.network import dns, dns_place, dns_server
+from cratebox.network import dns, dns_asker, dns_place, dns_server
 from cratebox.network import dns_message as message
+from cratebox.network.dns_loop import Loop
 from cratebox.network.dns_names import Names
 from cratebox.network.model import Network, Reservation
 from support.dns import AAAA, PTR, ask, ask_by_stream, exchange, exchange_by_stream, question, read, received
@@ -279,6 +281,37 @@ def test_streams_are_bounded(two: Rig) -> None:
     assert values == ["10.1.0.3"]
     assert alive == 32
     assert two.namespaces[OWNER].call(ask_by_stream, "db").values == ["10.1.0.3"]  # they were closed
+
+
+class Echo:
+    """Whose streams' questions are answered with what they are."""
+
+    def refresh(self) -> None:
+        pass
+
+    def ask(self, message: bytes, _sender: object, reply: Callable[[bytes], object], *, stream: bool) -> None:
+        assert stream
+        reply(message)
+
+
+def test_who_asks_on_and_on_by_one_stream_costs_no_more_and_who_falls_silent_is_hung_up_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dns_asker, "_IDLE", 0.3)
+    loop, gone = Loop(), []
+    theirs, ours = socket.socketpair()
+    with theirs:
+        dns_asker.Stream(Echo(), loop, ours, gone.append)
+        begun = time.monotonic()
+        while time.monotonic() < begun + 0.6:
+            theirs.send(b"\0\1x" * 10)
+            loop.turn()
+            assert theirs.recv(4096)
+            assert len(loop._moments) <= 1
+        assert not gone
+        while not gone:
+            loop.turn()
+        assert theirs.recv(1) == b""
 
 
 def test_questions_in_a_row_in_pieces_and_with_an_end_behind_them_are_answered(two: Rig) -> None:

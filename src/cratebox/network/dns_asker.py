@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import time
 
 from cratebox.linux.door import accept_anybody
 from cratebox.network import dns_message as dns
@@ -190,6 +191,7 @@ class Stream:
         self._outstanding = 0
         self._has_ended = False
         self._idle: Moment | None = None
+        self._spoke = 0.0
         sock.setblocking(False)
         loop.watch(sock.fileno(), self._act)
         self._wait()
@@ -204,9 +206,17 @@ class Stream:
             self._idle.call_off()
 
     def _wait(self) -> None:
-        if self._idle:
-            self._idle.call_off()
-        self._idle = self._loop.after(_IDLE, self.close)
+        """He has spoken. There is one moment for each stream, however much he speaks: it looks when that was."""
+        self._spoke = time.monotonic()
+        if self._idle is None:
+            self._idle = self._loop.after(_IDLE, self._look)
+
+    def _look(self) -> None:
+        left = self._spoke + _IDLE - time.monotonic()
+        if left > 0:
+            self._idle = self._loop.after(left, self._look)
+        else:
+            self.close()
 
     def _act(self) -> None:
         if self._unsent:

@@ -116,6 +116,10 @@ class Resolver:
     def _take_again(self, owner: str, pid: int) -> None:
         pidfd = os.pidfd_open(pid)
         try:
+            if not dns_place.is_written(
+                self._place, owner, pid
+            ):  # its number may be another's by now, the machine's first one's
+                raise ProcessLookupError(3, os.strerror(3))
             udp, tcp = self._renewed(pid)
         except OSError:
             os.close(pidfd)
