@@ -71,6 +71,13 @@ def test_an_image_exposes_what_are_ports() -> None:
     assert network_words.of_image(("80/tcp", "53/udp", "90", "x", "80/tcp", "1-99999", "")) == ("80/tcp", "53/udp", "90/tcp")
 
 
+def test_an_image_that_exposes_all_ports_gets_none() -> None:
+    config = ContainerConfig("alpine", publish_all=True)
+    assert len(network_words.wanted(config, ("1-1024/tcp",))) == 1024
+    with pytest.raises(InvalidValue, match="the image exposes 131070 ports"):
+        network_words.wanted(config, ("1-65535/tcp", "1-65535/udp"))
+
+
 def test_publish_all_publishes_what_is_exposed_and_not_published_yet() -> None:
     config = ContainerConfig("alpine", ports=(Port(80, "tcp", 8080),), expose=("81/tcp",), publish_all=True)
     assert network_words.wanted(config, ("80/tcp", "53/udp")) == (Port(80, "tcp", 8080), Port(53, "udp"), Port(81, "tcp"))

@@ -30,6 +30,9 @@ PROTOCOLS = ("tcp", "udp", "sctp")
 GATEWAY = "host-gateway"  # of --add-host: whatever address this machine has for the container
 INTERFACE_OPTION = "com.docker.network.endpoint.ifname"
 _MOST = 65535
+_MOST_OF_IMAGE = (
+    1024  # ports that are published because an image says so: it is a stranger, and all could be of use to this machine
+)
 _MOST_IN_A_NAME = 15  # IFNAMSIZ without the NUL
 _PORTS = "[ADDRESS:][PORT[-LAST]:]PORT[-LAST][/tcp|udp|sctp]"
 
@@ -141,11 +144,20 @@ def of_image(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def wanted(config: ContainerConfig, of_its_image: Iterable[str]) -> tuple[Port, ...]:
-    """Return the ports that are to be published: with --publish-all also those that are exposed, at any free port."""
+    """Return the ports that are to be published: with --publish-all also those that are exposed, at any free port.
+
+    Raises InvalidValue where an image exposes more than anybody would.
+    """
     if not config.publish_all:
         return config.ports
     given = {f"{one.container}/{one.protocol}" for one in config.ports}
-    more = [text.partition("/") for text in dict.fromkeys((*of_image(of_its_image), *config.expose)) if text not in given]
+    asked = of_image(of_its_image)
+    if len(asked) > _MOST_OF_IMAGE:
+        raise InvalidValue(
+            f"--publish-all: the image exposes {len(asked)} ports, which this machine needs itself",
+            "-p PORT, of those you want",
+        )
+    more = [text.partition("/") for text in dict.fromkeys((*asked, *config.expose)) if text not in given]
     return (*config.ports, *(Port(int(port), protocol) for port, _, protocol in more))
 
 
