@@ -266,6 +266,16 @@ def test_rules_that_somebody_deleted_are_there_again_with_the_next_command(net: 
     assert re.search(r"tcp \. 8080 : 10\.\d+\.\d+\.2 \. 80", rules())
 
 
+def test_rules_that_somebody_deleted_are_there_again_when_somebody_looks_at_a_network(net: Net) -> None:
+    """Without them a container reaches the machine's 127.0.0.1."""
+    net.start("web", net.create("front"), ports=(Port(80, host=8080),))
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    endpoints.sweep(net.place)
+    found = rules()
+    assert re.search(r"tcp \. 8080 : 10\.\d+\.\d+\.2 \. 80", found)
+    assert "iifname @bridges ip daddr 127.0.0.0/8 drop" in found
+
+
 def test_rules_that_are_deleted_between_reserve_and_attach_are_loaded(net: Net) -> None:
     reservation = net.reserve("web", net.create("front"), ports=(Port(80, host=8080),))
     subprocess.run(["nft", "flush", "ruleset"], check=True)
@@ -358,6 +368,7 @@ def test_a_name_changes(net: Net) -> None:
 
 
 def test_shut_down_leaves_nothing_but_what_was_there_before(net: Net) -> None:
+    net.machine.sysctl("net/ipv4/ip_forward", "1")
     before = (net.machine.ip("-br", "link", "show"), rules())
     net.start("web", net.create("front"), net.create("back"), ports=(Port(80, host=8080),))
     endpoints.shut_down(net.place)
@@ -366,6 +377,7 @@ def test_shut_down_leaves_nothing_but_what_was_there_before(net: Net) -> None:
 
 
 def test_what_nobody_uses_is_tidied_up_and_made_again(net: Net) -> None:
+    net.machine.sysctl("net/ipv4/ip_forward", "1")
     before = (net.machine.ip("-br", "link", "show"), rules())
     network = net.create("front")
     one = net.start("web", network)
@@ -434,6 +446,10 @@ def test_a_machine_that_was_no_router_is_one_for_containers_alone(net: Net, stra
                 stranger.talk(address, port, seconds=0.5)
     with web.space.listen(80):
         stranger.talk("198.51.100.1", 8080).close()
+    endpoints.shut_down(net.place)
+    assert net.machine.setting("net/ipv4/ip_forward") == "1"  # others may rely on it by now; so it stays as it is:
+    with net.machine.neighbour.listen(81), pytest.raises(TimeoutError):
+        stranger.talk(Machine.NEIGHBOUR, 81, seconds=0.5)
 
 
 def test_a_machine_whose_owner_made_it_a_router_stays_one(net: Net, stranger: Netspace) -> None:

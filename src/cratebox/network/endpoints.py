@@ -198,15 +198,28 @@ def on_network(place: Place, network_id: str) -> tuple[tuple[str, str, Endpoint]
 
 
 def sweep(place: Place) -> None:
-    """Take away what is left of owners that have ended without a word, and see to names where their resolver was killed. Raises StorageError."""
+    """Take away what is left of owners that have ended without a word; see to rules that somebody has flushed, and to names where their
+    resolver was killed. Raises StorageError.
+    """
     if not os.path.exists(leases_file(place)):
         return
     with Ledger(place) as ledger:
         if _sweep(place, ledger):
             ledger.save()
+        if ledger.by_owner and not place.rootless:
+            _guard_again(place, ledger)
     from cratebox.network import dns
 
     dns.heal(place)
+
+
+def _guard_again(place: Place, ledger: Ledger) -> None:
+    """Without the rules containers reach the machine's 127.0.0.1, and everybody them. It is best effort: a start says what is in the way."""
+    try:
+        if not firewall.is_loaded(place):
+            reload(place, ledger)
+    except (OSError, CrateError):
+        pass
 
 
 def leases_directory(place: Place) -> str:
