@@ -169,3 +169,11 @@ def test_a_damaged_record_is_told(net: Net) -> None:
 def test_pools_do_not_overlap_with_what_is_never_for_networks() -> None:
     for words in (*pools._DEFAULT_POOLS, *pools._POOLS):
         assert not any(pools.parse_range(words).overlaps(one) for one in pools._UNUSABLE)
+
+
+def test_a_network_with_the_interface_of_another_crates_default_one_takes_nothing_from_it(net: Net) -> None:
+    net.machine.ip("link", "add", "crate0", "type", "bridge")
+    with pytest.raises(Conflict, match="there is an interface crate0 already"):
+        net.create("mine", interface="crate0")
+    assert "crate0" in net.machine.ip("-br", "link", "show", "type", "bridge")
+    assert definitions.all_of(net.place) == []

@@ -119,7 +119,7 @@ def _made(place: Place, network: Network) -> Network:
             identity = network.id or os.urandom(32).hex()
             interface = network.interface or bridge.name_for(place, network.name, identity)
             network = network.replace(id=identity, interface=interface, created=time.time())
-            if interface == bridge.DEFAULT_INTERFACE:  # what an earlier crate has left
+            if interface == bridge.DEFAULT_INTERFACE and network.name == BRIDGE:  # what an earlier crate has left
                 bridge.take_away(place, network)
             network = network.replace(subnets=pools.choose(place, network))
             record_file.write(_path(place, network.name), network, durable=True)
