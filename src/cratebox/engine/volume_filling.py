@@ -120,7 +120,8 @@ class Filling:
 
     def settle(self) -> None:
         """The container is ready: what was filled is whole. Raises StorageError where that cannot be put on the disk."""
-        for one, held in self._held:
+        while self._held:
+            one, held = self._held.pop(0)
             try:
                 if one in self._filled:
                     if one.durable:
@@ -134,7 +135,6 @@ class Filling:
                 raise StorageError(f"cannot fill the volume {one.name}: {error.strerror}") from None
             finally:
                 lock.release(held)
-        self._held.clear()
 
     def abandon(self) -> None:
         """It will not be ready. What is filled by halves stays marked as that."""
