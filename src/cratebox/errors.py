@@ -25,9 +25,12 @@ class CrateError(Exception):
         return self.message
 
 
+DISK_FULL = (28, 122)  # ENOSPC, EDQUOT
+
+
 def full_hint(error: OSError) -> str | None:
-    """Return what helps where a disk or a quota is full (ENOSPC, EDQUOT), None for another error."""
-    return "the disk is full: crate rm and crate rmi free space" if error.errno in {28, 122} else None
+    """Return what helps where a disk or a quota is full, None for another error."""
+    return "the disk is full: crate rm and crate rmi free space, crate volume prune may" if error.errno in DISK_FULL else None
 
 
 class UsageError(CrateError):

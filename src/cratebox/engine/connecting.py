@@ -94,7 +94,7 @@ def disconnect(paths: Paths, rootless: bool, network: Network, reference: str, f
     try:
         told = _done_to(paths, rootless, after, leave)
     except BaseException:
-        edit(paths, after.id, lambda now: now.replace(config=now.config.replace(networks=before.config.networks)))
+        edit(paths, after.id, lambda now: now.replace(config=now.config.replace(networks=_again(now, before, network))))
         raise
     if told:
         connections.tell(paths, "disconnect", network.id, network.name, after.id)
@@ -103,6 +103,13 @@ def disconnect(paths: Paths, rootless: bool, network: Network, reference: str, f
 def _without(now: Container, network: Network) -> Container:
     networks = tuple(one for one in now.config.networks if one.name != network.name)
     return now.replace(config=now.config.replace(networks=networks))
+
+
+def _again(now: Container, before: Container, network: Network) -> tuple[NetworkWish, ...]:
+    """Return the networks of `now` with the one that could not be left, in the order of `before`; what others have changed stays."""
+    left = {one.name: one for one in now.config.networks}
+    old = [one for one in before.config.networks if one.name == network.name or one.name in left]
+    return (*(left.pop(one.name, one) for one in old), *left.values())
 
 
 def _check_mode(container: Container) -> None:

@@ -7,7 +7,7 @@ import stat
 
 from cratebox.engine import archiving
 from cratebox.engine.container_layers import ContainerRoot
-from cratebox.errors import StorageError
+from cratebox.errors import DISK_FULL, StorageError
 from cratebox.image.tar_writing import CHUNK, ZEROS
 
 TYPE_CHECKING = False
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from cratebox.engine.layered import Layered
 
-_FULL = (28, 122)  # ENOSPC, EDQUOT
 _TOGETHER = 256 << 10  # bytes that are written at once, at least
 
 
@@ -66,7 +65,7 @@ def to(root: ContainerRoot, fd: int, name: str, holes: bool = False) -> None:
         except Refused as failed:
             if isinstance(failed.error, BrokenPipeError):
                 return b"nobody reads"
-            hint = "make room on that disk" if failed.error.errno in _FULL else None
+            hint = "make room on that disk" if failed.error.errno in DISK_FULL else None
             raise StorageError(f"cannot write {name}: {failed.error.strerror}", hint) from None
         return b""
 

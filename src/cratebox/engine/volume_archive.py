@@ -12,7 +12,7 @@ from cratebox.engine import events, volume_options
 from cratebox.engine.exporting import Refused, new_file, put
 from cratebox.engine.tree_archive import Tree
 from cratebox.engine.unpacking import Manner, Unpacker
-from cratebox.errors import InvalidValue, StorageError, Unsupported, Untrusted
+from cratebox.errors import DISK_FULL, InvalidValue, StorageError, Unsupported, Untrusted, full_hint
 from cratebox.image import across, decompress, tar
 from cratebox.image.below import normal
 from cratebox.linux import const
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from cratebox.engine.volumes import Volume, Volumes
 
 _CHUNK = 1 << 20  # bytes
-_FULL = (28, 122)  # ENOSPC, EDQUOT
 
 
 def export(volumes: Volumes, volume: Volume, to: int | str) -> None:
@@ -44,7 +43,7 @@ def _write(volumes: Volumes, place: str, fd: int, name: str, holes: bool) -> Non
         except Refused as failed:
             if isinstance(failed.error, BrokenPipeError):
                 return b"nobody reads"
-            hint = "make room on that disk" if failed.error.errno in _FULL else None
+            hint = "make room on that disk" if failed.error.errno in DISK_FULL else None
             raise StorageError(f"cannot write {name}: {failed.error.strerror}", hint) from None
         finally:
             os.close(top)
@@ -66,7 +65,7 @@ def import_(volumes: Volumes, volume: Volume, archive: int) -> None:
         except Untrusted as error:
             raise Untrusted(error.message.replace("the layer", "the archive")) from None
         except OSError as error:
-            raise StorageError(f"cannot unpack into the volume {volume.name}: {error.strerror}") from None
+            raise StorageError(f"cannot unpack into the volume {volume.name}: {error.strerror}", full_hint(error)) from None
         finally:
             os.close(top)
         return b""

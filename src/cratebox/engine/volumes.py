@@ -20,7 +20,7 @@ from cratebox import record_file
 from cratebox.engine import events, records, volume_options
 from cratebox.engine.mounts import check_volume_name
 from cratebox.engine.vanishing import delete_tree
-from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, StorageError
+from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, StorageError, full_hint
 from cratebox.linux import lock
 from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
@@ -110,8 +110,7 @@ class Volumes:
             os.rename(new, self.place(name))
         except OSError as error:
             self.delete(new)
-            full = "the disk is full: crate volume prune and crate rm free space" if error.errno == 28 else None
-            raise StorageError(f"cannot make the volume {name}: {error.strerror}", full) from None
+            raise StorageError(f"cannot make the volume {name}: {error.strerror}", full_hint(error)) from None
         events.emit(self.paths, "volume", "create", name, {"driver": DRIVER})
         return volume
 

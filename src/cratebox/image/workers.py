@@ -19,7 +19,7 @@ import signal
 import time
 
 from cratebox import errors, jsontext
-from cratebox.errors import CrateError
+from cratebox.errors import DISK_FULL, CrateError
 from cratebox.linux import const, process
 from cratebox.record import Record
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _GRACE = 10.0  # seconds that a worker has to take its half-made tree away
 _HELD_BACK = (signal.SIGINT, signal.SIGTERM)
-_DISK_FULL = (28, 122)  # ENOSPC, EDQUOT
 
 
 class Job(Record):
@@ -184,7 +183,7 @@ def _outcome(job: Job, fd: int) -> list[Any]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        kind = "StorageError" if error.errno in _DISK_FULL else "CrateError"
+        kind = "StorageError" if error.errno in DISK_FULL else "CrateError"
         return ["failed", kind, f"{job.key}: {error.strerror or error}", None]
     except Exception as error:  # noqa: BLE001  this process ends here; a traceback would reach nobody who can use it
         return ["failed", "CrateError", f"{job.key}: {type(error).__name__}: {error}", None]
