@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 
-from cratebox.linux.nftables import NLM_F_ACK, NLM_F_DUMP, ask, attribute, attributes, nested
+from cratebox.linux.netlink import attribute, attributes
+from cratebox.linux.nftables import NLM_F_ACK, NLM_F_DUMP, ask, nested
 from cratebox.record import Record
 
 TYPE_CHECKING = False

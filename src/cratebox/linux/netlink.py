@@ -80,20 +80,20 @@ def open_socket() -> _socket.socket:
 def links(sock: _socket.socket) -> dict[str, int]:
     """Return the index of each interface, by name. Raises OSError."""
     found = {}
-    for body in _ask(sock, RTM_GETLINK, NLM_F_DUMP, struct.pack(_IFINFO, 0, 0, 0, 0, 0), "RTM_GETLINK"):
+    for body in ask(sock, RTM_GETLINK, NLM_F_DUMP, struct.pack(_IFINFO, 0, 0, 0, 0, 0), "RTM_GETLINK"):
         index = struct.unpack_from(_IFINFO, body)[2]
-        found[os.fsdecode(_attributes(body[16:]).get(IFLA_IFNAME, b"").rstrip(b"\0"))] = index
+        found[os.fsdecode(attributes(body[16:]).get(IFLA_IFNAME, b"").rstrip(b"\0"))] = index
     return found
 
 
 def addresses(sock: _socket.socket, index: int = 0) -> list[Address]:
     """Return the addresses of the interface `index`, or of all. Raises OSError."""
     found = []
-    for body in _ask(sock, RTM_GETADDR, NLM_F_DUMP, struct.pack(_IFADDR, 0, 0, 0, 0, 0), "RTM_GETADDR"):
+    for body in ask(sock, RTM_GETADDR, NLM_F_DUMP, struct.pack(_IFADDR, 0, 0, 0, 0, 0), "RTM_GETADDR"):
         family, prefix, flags, scope, of = struct.unpack_from(_IFADDR, body)
         if index and of != index:
             continue
-        words = _attributes(body[8:])
+        words = attributes(body[8:])
         flags = int.from_bytes(words[IFA_FLAGS], "little") if IFA_FLAGS in words else flags
         parts = (words.get(kind, b"") for kind in (IFA_LOCAL, IFA_ADDRESS, IFA_BROADCAST))
         found.append(Address(family, prefix, flags, scope, *parts))
@@ -105,8 +105,8 @@ def move_link(sock: _socket.socket, index: int, namespace: int, name: str) -> No
 
     A `name` with %d is a pattern that the kernel fills in. The interface is down then and has no addresses. Raises OSError.
     """
-    words = _attribute(IFLA_NET_NS_FD, struct.pack("=I", namespace)) + _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
-    _ask(sock, RTM_NEWLINK, NLM_F_ACK, struct.pack(_IFINFO, 0, 0, index, 0, 0) + words, f"move interface {index} as {name}")
+    words = attribute(IFLA_NET_NS_FD, struct.pack("=I", namespace)) + attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
+    ask(sock, RTM_NEWLINK, NLM_F_ACK, struct.pack(_IFINFO, 0, 0, index, 0, 0) + words, f"move interface {index} as {name}")
 
 
 def add_address(sock: _socket.socket, index: int, one: Address) -> None:
@@ -118,8 +118,8 @@ def address_message(index: int, one: Address) -> Message:
     """Return the message that gives the interface `index` an address."""
     body = struct.pack(_IFADDR, one.family, one.prefix, one.flags & 0xFF, one.scope, index)
     for kind, value in ((IFA_LOCAL, one.local), (IFA_ADDRESS, one.address), (IFA_BROADCAST, one.broadcast)):
-        body += _attribute(kind, value) if value else b""
-    body += _attribute(IFA_FLAGS, struct.pack("=I", one.flags))
+        body += attribute(kind, value) if value else b""
+    body += attribute(IFA_FLAGS, struct.pack("=I", one.flags))
     return Message(f"add an address to interface {index}", RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body)
 
 
@@ -130,7 +130,7 @@ def set_up(sock: _socket.socket, index: int) -> None:
 
 def up_message(index: int, mtu: int = 0) -> Message:
     """Return the message that brings the interface `index` up; `mtu` in bytes, 0 for what it has."""
-    words = _attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
+    words = attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
     body = struct.pack(_IFINFO, 0, 0, index, IFF_UP, IFF_UP) + words
     return Message(f"bring interface {index} up", RTM_NEWLINK, 0, body)
 
@@ -153,7 +153,7 @@ def await_carrier(sock: _socket.socket, name: str) -> None:
     work at once (rtnl_getlink since Linux 6.8), and waits for it before.
     """
     for _ in range(100):
-        if _attributes(_link(sock, name)[16:]).get(IFLA_OPERSTATE) == bytes((IF_OPER_UP,)):
+        if attributes(_link(sock, name)[16:]).get(IFLA_OPERSTATE) == bytes((IF_OPER_UP,)):
             return
         time.sleep(0.001)
 
@@ -163,10 +163,10 @@ def await_address(sock: _socket.socket, address: bytes) -> None:
 
     Without duplicate address detection as well a work of the kernel makes the route to the address, some time after it was added.
     """
-    body = struct.pack(_RTMSG, _socket.AF_INET6, 128, 0, 0, 0, 0, 0, 0, 0) + _attribute(RTA_DST, address)
+    body = struct.pack(_RTMSG, _socket.AF_INET6, 128, 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, address)
     for _ in range(100):
         try:
-            if _ask(sock, RTM_GETROUTE, NLM_F_ACK, body, "RTM_GETROUTE")[0][7] == RTN_LOCAL:
+            if ask(sock, RTM_GETROUTE, NLM_F_ACK, body, "RTM_GETROUTE")[0][7] == RTN_LOCAL:
                 return
         except OSError as error:
             if error.errno != errno.ENETUNREACH:
@@ -175,15 +175,15 @@ def await_address(sock: _socket.socket, address: bytes) -> None:
 
 
 def _link(sock: _socket.socket, name: str) -> bytes:
-    body = struct.pack(_IFINFO, 0, 0, 0, 0, 0) + _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
-    return _ask(sock, RTM_GETLINK, NLM_F_ACK, body, f"look for interface {name}")[0]
+    body = struct.pack(_IFINFO, 0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
+    return ask(sock, RTM_GETLINK, NLM_F_ACK, body, f"look for interface {name}")[0]
 
 
 def bridge_message(name: str, mtu: int = 0) -> Message:
     """Return the message that makes a bridge, which is down."""
-    words = _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
-    words += _attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
-    words += _attribute(IFLA_LINKINFO, _attribute(IFLA_INFO_KIND, b"bridge\0"))
+    words = attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
+    words += attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
+    words += attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, b"bridge\0"))
     body = struct.pack(_IFINFO, 0, 0, 0, 0, 0) + words
     return Message(f"make the bridge {name}", RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
 
@@ -194,13 +194,13 @@ def veth_message(name: str, master: int, pid: int, peer: str, mac: bytes, mtu: i
     `name` is up and a port of the bridge `master`; `peer`, with the hardware address `mac`, is down in the network namespace of
     process `pid`.
     """
-    size = _attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
-    inside = _attribute(IFLA_IFNAME, os.fsencode(peer) + b"\0") + _attribute(IFLA_ADDRESS, mac) + size
-    inside += _attribute(IFLA_NET_NS_PID, struct.pack("=I", pid))
-    data = _attribute(VETH_INFO_PEER, struct.pack(_IFINFO, 0, 0, 0, 0, 0) + inside)
-    info = _attribute(IFLA_INFO_KIND, b"veth\0") + _attribute(IFLA_INFO_DATA, data)
-    words = _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0") + size
-    words += _attribute(IFLA_MASTER, struct.pack("=I", master)) + _attribute(IFLA_LINKINFO, info)
+    size = attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
+    inside = attribute(IFLA_IFNAME, os.fsencode(peer) + b"\0") + attribute(IFLA_ADDRESS, mac) + size
+    inside += attribute(IFLA_NET_NS_PID, struct.pack("=I", pid))
+    data = attribute(VETH_INFO_PEER, struct.pack(_IFINFO, 0, 0, 0, 0, 0) + inside)
+    info = attribute(IFLA_INFO_KIND, b"veth\0") + attribute(IFLA_INFO_DATA, data)
+    words = attribute(IFLA_IFNAME, os.fsencode(name) + b"\0") + size
+    words += attribute(IFLA_MASTER, struct.pack("=I", master)) + attribute(IFLA_LINKINFO, info)
     body = struct.pack(_IFINFO, 0, 0, 0, IFF_UP, IFF_UP) + words
     return Message(f"make the interfaces {name} and {peer}", RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
 
@@ -209,33 +209,33 @@ def port_message(name: str, isolated: bool, hairpin: bool) -> Message:
     """Return the message that says of the port `name` of a bridge whether it is kept from other isolated ones, and whether packets go
     out by it that came in by it.
     """
-    data = _attribute(IFLA_BRPORT_ISOLATED, bytes((isolated,))) + _attribute(IFLA_BRPORT_MODE, bytes((hairpin,)))
-    info = _attribute(IFLA_INFO_SLAVE_KIND, b"bridge\0") + _attribute(IFLA_INFO_SLAVE_DATA, data)
-    words = _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0") + _attribute(IFLA_LINKINFO, info)
+    data = attribute(IFLA_BRPORT_ISOLATED, bytes((isolated,))) + attribute(IFLA_BRPORT_MODE, bytes((hairpin,)))
+    info = attribute(IFLA_INFO_SLAVE_KIND, b"bridge\0") + attribute(IFLA_INFO_SLAVE_DATA, data)
+    words = attribute(IFLA_IFNAME, os.fsencode(name) + b"\0") + attribute(IFLA_LINKINFO, info)
     return Message(f"set up the port {name}", RTM_NEWLINK, 0, struct.pack(_IFINFO, 0, 0, 0, 0, 0) + words)
 
 
 def delete_link(sock: _socket.socket, name: str) -> None:
     """Delete the interface `name`, which may take some 20 ms. Raises OSError: ENODEV where there is none."""
-    body = struct.pack(_IFINFO, 0, 0, 0, 0, 0) + _attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
+    body = struct.pack(_IFINFO, 0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
     perform(sock, [Message(f"delete the interface {name}", RTM_DELLINK, 0, body)])
 
 
 def default_route_message(family: int, gateway: bytes, index: int) -> Message:
     """Return the message that adds the route for all that has no other: by `gateway`, at the interface `index`."""
     body = struct.pack(_RTMSG, family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
-    body += _attribute(RTA_GATEWAY, gateway) + _attribute(RTA_OIF, struct.pack("=I", index))
+    body += attribute(RTA_GATEWAY, gateway) + attribute(RTA_OIF, struct.pack("=I", index))
     return Message("add the default route", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body)
 
 
 def routes(sock: _socket.socket, family: int) -> list[Route]:
     """Return the unicast routes of the address `family`, of all tables but the local one. Raises OSError."""
     found = []
-    for body in _ask(sock, RTM_GETROUTE, NLM_F_DUMP, struct.pack(_RTMSG, family, 0, 0, 0, 0, 0, 0, 0, 0), "RTM_GETROUTE"):
+    for body in ask(sock, RTM_GETROUTE, NLM_F_DUMP, struct.pack(_RTMSG, family, 0, 0, 0, 0, 0, 0, 0, 0), "RTM_GETROUTE"):
         _family, prefix, _source, _tos, table, _protocol, _scope, kind, _flags = struct.unpack_from(_RTMSG, body)
         if table == RT_TABLE_LOCAL or kind != RTN_UNICAST:
             continue
-        words = _attributes(body[12:])
+        words = attributes(body[12:])
         index = int.from_bytes(words.get(RTA_OIF, b""), sys.byteorder)
         found.append(Route(family, words.get(RTA_DST, b""), prefix, table, index))
     return found
@@ -267,8 +267,8 @@ def perform(sock: _socket.socket, messages: list[Message]) -> None:
         raise failed
 
 
-def _ask(sock: _socket.socket, kind: int, flags: int, body: bytes, attempt: str) -> list[bytes]:
-    """Send a message and return the bodies of the answers, up to the one that ends them."""
+def ask(sock: _socket.socket, kind: int, flags: int, body: bytes, attempt: str) -> list[bytes]:
+    """Send a message and return the bodies of the answers, up to the one that ends them. Raises OSError with the kernel's number."""
     sock.sendto(struct.pack(_NLMSG, 16 + len(body), kind, NLM_F_REQUEST | flags, 1, 0) + body, (0, 0))
     answers: list[bytes] = []
     while True:
@@ -284,12 +284,13 @@ def _ask(sock: _socket.socket, kind: int, flags: int, body: bytes, attempt: str)
             data = data[length + 3 & ~3 :]
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
-    """Return struct rtattr with its value, padded to four bytes."""
+def attribute(kind: int, value: bytes) -> bytes:
+    """Return an attribute (struct nlattr, struct rtattr) with its value, padded to four bytes."""
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes(data: bytes) -> dict[int, bytes]:
+    """Return the values of attributes that follow each other, by their kinds."""
     found = {}
     while len(data) >= 4:
         length, kind = struct.unpack_from("=HH", data)

@@ -11,6 +11,9 @@ import _socket
 import os
 import struct
 
+from cratebox.linux import netlink
+from cratebox.linux.netlink import attribute, attributes
+
 AF_NETLINK, NETLINK_NETFILTER = 16, 12
 NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6 = 1, 2, 10
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 16, 17
@@ -18,7 +21,7 @@ NFNL_SUBSYS_NFTABLES = 10
 _NFTABLES = NFNL_SUBSYS_NFTABLES << 8
 NFT_MSG_GETTABLE, NFT_MSG_GETCHAIN, NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM = 1, 4, 12, 14
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_CREATE = 0x1, 0x4, 0x300, 0x400
-NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLMSG_ERROR = 2
 NLA_F_NESTED = 0x8000
 NFTA_TABLE_NAME, NFTA_TABLE_USERDATA = 1, 6
 NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_HOOK, NFTA_CHAIN_POLICY, NFTA_CHAIN_TYPE = 1, 3, 4, 5, 7
@@ -112,33 +115,19 @@ def transact(sock: _socket.socket, messages: list[tuple[int, int, int, bytes]], 
 
 def ask(sock: _socket.socket, kind: int, flags: int, family: int, body: bytes, attempt: str) -> list[bytes]:
     """Send a message of nfnetlink, `kind` with its subsystem, and return the bodies of the answers. Raises OSError."""
-    sock.sendto(_message(kind, NLM_F_REQUEST | flags, 1, family, body), (0, 0))
-    answers: list[bytes] = []
-    while True:
-        data = sock.recv(_SIZE)
-        while len(data) >= 16:
-            length, answer, _flags, _number, _port = struct.unpack_from(_NLMSG, data)
-            if answer in {NLMSG_ERROR, NLMSG_DONE}:
-                number = -struct.unpack_from("=i", data, 16)[0] if length >= 20 else 0
-                if number > 0:
-                    raise OSError(number, f"{attempt}: {os.strerror(number)}")
-                return answers
-            answers.append(data[16:length])
-            data = data[length + 3 & ~3 :]
+    return netlink.ask(sock, kind, flags, _nfgenmsg(family) + body, attempt)
 
 
 def _message(kind: int, flags: int, number: int, family: int, body: bytes) -> bytes:
-    header = struct.pack(_NLMSG, 20 + len(body), kind, flags, number, 0)
-    return header + struct.pack(">BBH", family, 0, 0) + body  # struct nfgenmsg: family, version, resource
+    return struct.pack(_NLMSG, 20 + len(body), kind, flags, number, 0) + _nfgenmsg(family) + body
 
 
 def _batch_edge(kind: int, number: int) -> bytes:
-    return struct.pack(_NLMSG, 20, kind, NLM_F_REQUEST, number, 0) + struct.pack(">BBH", 0, 0, NFNL_SUBSYS_NFTABLES)
+    return struct.pack(_NLMSG, 20, kind, NLM_F_REQUEST, number, 0) + _nfgenmsg(0, NFNL_SUBSYS_NFTABLES)
 
 
-def attribute(kind: int, value: bytes) -> bytes:
-    """Return struct nlattr with its value, padded to four bytes."""
-    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+def _nfgenmsg(family: int, resource: int = 0) -> bytes:
+    return struct.pack(">BBH", family, 0, resource)  # the one between them is the version
 
 
 def nested(kind: int, value: bytes) -> bytes:
@@ -148,15 +137,3 @@ def nested(kind: int, value: bytes) -> bytes:
 
 def text(kind: int, value: str) -> bytes:
     return attribute(kind, os.fsencode(value) + b"\0")
-
-
-def attributes(data: bytes) -> dict[int, bytes]:
-    """Return the values of attributes that follow each other, by their kinds."""
-    found = {}
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        if length < 4:
-            break
-        found[kind & 0x3FFF] = data[4:length]
-        data = data[length + 3 & ~3 :]
-    return found

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 
-from cratebox.linux.nftables import NLM_F_CREATE, attribute, nested, text
+from cratebox.linux.netlink import attribute
+from cratebox.linux.nftables import NLM_F_CREATE, nested, text
 
 Message = tuple[int, int, int, bytes]  # kind, flags, family, attributes
 
