@@ -3,6 +3,7 @@
     /dev/shm of another container     copied in that one's mount namespace, which is the only place where it can be (open_tree(2))
     the root, with its IDs mapped     an overlay of layers that are bound over themselves with other IDs (mount_setattr(2))
     secrets                           files in a tmpfs, which never were on a disk and are gone with the container
+    volumes that are no directory     made_volumes.py: a new file system, or a copy of the tmpfs that another container has
 
 They come back as descriptors of mounts that are attached nowhere: nobody else sees them, and nothing has to be removed.
 """

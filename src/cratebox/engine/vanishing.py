@@ -36,7 +36,7 @@ class Removal(Record):
 def vanish(which: Removal) -> Callable[[], None]:
     """Free the name and make the container invisible, in one step; return what then deletes its files.
 
-    Whoever calls holds the lock, until the files are gone: see `ending.sweep`. Raises StorageError.
+    Whoever calls holds the lock, until the files are gone: see `leftovers.sweep`. Raises StorageError.
     """
     paths = which.paths
     where, gone = f"{paths.containers}/{which.id}", f"{paths.containers}/.removing-{which.id}"

@@ -60,7 +60,7 @@ def attach(
         finally:
             os.close(pidfd)
     except OSError as error:
-        raise RuntimeFailure(f"cannot resolve names for a container: {error.strerror}: {error}") from None
+        raise RuntimeFailure(f"cannot resolve names for a container: {error}") from None
 
 
 def is_attached(place: Place, owner: str, pid: int) -> bool:

@@ -222,7 +222,7 @@ def _divide(args: list[str], listening: _socket.socket) -> None:
 
 def _resolver_of(place: Place, listening: _socket.socket) -> Resolver:
     from cratebox.errors import CrateError
-    from cratebox.network import definitions, endpoints, inside
+    from cratebox.network import definitions, endpoints, inside, leases
     from cratebox.network.model import Network, Reservation
 
     def read() -> tuple[Reservation, ...]:
@@ -237,5 +237,5 @@ def _resolver_of(place: Place, listening: _socket.socket) -> Resolver:
         except CrateError:
             return None
 
-    names = Names(endpoints.leases_file(place), read, load)
+    names = Names(leases.path_of(place), read, load)
     return Resolver(place, listening, names, lambda pid, kinds: inside.open_sockets(pid, place.rootless, tuple(kinds)))

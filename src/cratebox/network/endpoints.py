@@ -4,6 +4,9 @@
     attach    in the supervisor, while the namespace's first process waits: interfaces, routes, published ports
     release   when he has ended
 
+    join, leave, rename   what he has changes while he is there, or between two namespaces
+    sweep, tidy, reload   what others have left, or taken away
+
 An owner is a word of the caller's. His lease is garbage where nobody holds the lock that he named and the process whose namespace
 was attached has ended: whoever comes next takes it away (`sweep`). A lease is on the disk before anything that it stands for is
 made, and leaves it after that is gone.
@@ -201,7 +204,7 @@ def sweep(place: Place) -> None:
     """Take away what is left of owners that have ended without a word; see to rules that somebody has flushed, and to names where their
     resolver was killed. Raises StorageError.
     """
-    if not os.path.exists(leases_file(place)):
+    if not os.path.exists(leases.path_of(place)):
         return
     with Ledger(place) as ledger:
         if _sweep(place, ledger):
@@ -220,16 +223,6 @@ def _guard_again(place: Place, ledger: Ledger) -> None:
             reload(place, ledger)
     except (OSError, CrateError):
         pass
-
-
-def leases_directory(place: Place) -> str:
-    """Return the directory in which a file is replaced (renamed to) whenever any lease changes; made where it is missing."""
-    return leases.directory(place)
-
-
-def leases_file(place: Place) -> str:
-    """Return that file, which is replaced by another one whenever any lease changes."""
-    return place.state + "/networks/leases"
 
 
 def obstacle(place: Place, network: Network) -> tuple[str, str] | None:
@@ -278,7 +271,7 @@ def tidy(place: Place) -> tuple[str, ...]:
     """
     from cratebox.network import definitions
 
-    if place.rootless or not os.path.exists(leases_file(place)):
+    if place.rootless or not os.path.exists(leases.path_of(place)):
         return ()  # a user's went with the last lease
     with Ledger(place) as ledger:
         if _sweep(place, ledger):

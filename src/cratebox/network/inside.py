@@ -54,7 +54,7 @@ def open_sockets(
 
 
 def _by_visit(pidfd: int, kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...]) -> list[_socket.socket]:
-    """No other thread of this process is there by mistake: it has none."""
+    """Only this thread goes there (setns(2)): others of a program that uses the library stay where they are."""
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         setns(pidfd, const.CLONE_NEWNET)

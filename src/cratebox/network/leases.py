@@ -38,9 +38,9 @@ class Lease(Record):
     attached: bool = False
 
 
-def directory(place: Place) -> str:
-    """Return the directory of the file `leases`, made where it is missing. Raises StorageError."""
-    return private_directory(private_directory(place.state) + "/networks")
+def path_of(place: Place) -> str:
+    """Return the file, which is replaced by another one whenever any lease changes."""
+    return place.state + "/networks/leases"
 
 
 class Ledger:
@@ -52,7 +52,8 @@ class Ledger:
         self.marks: dict[str, str] = {}  # a subnet to the address that was given out last, as a hexadecimal number
 
     def __enter__(self) -> Ledger:
-        self._path = directory(self.place) + "/leases"
+        self._path = path_of(self.place)
+        private_directory(private_directory(self.place.state) + "/networks")
         try:
             self._lock = locks.hold(self._path + ".lock")
         except OSError as error:
@@ -105,7 +106,7 @@ class Ledger:
 
 def read(place: Place) -> dict[str, dict[str, Any]]:
     """Return the documents of all leases by their owners, without a lock: the file is there whole at any time."""
-    return _read(place.state + "/networks/leases")[0]
+    return _read(path_of(place))[0]
 
 
 def lease_of(found: dict[str, Any]) -> Lease:

@@ -354,22 +354,12 @@ def _spawn_slirp(path: str, way: Way, target: tuple[int, int], ready: int, telli
     try:
         there = os.open(_directory(way.place), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         user, net = target
-        words = [
-            "-c",
-            "-r",
-            str(ready),
-            "-m",
-            "65520",
-            "--disable-host-loopback",
-            "--enable-seccomp",
-        ]  # its sandbox fails with a user namespace's path
+        # Without --enable-sandbox, which fails with a user namespace's path.
+        words = ["-c", "-r", str(ready), "-m", "65520", "--disable-host-loopback", "--enable-seccomp"]
         words += ["-6"] if way.ipv6 else []
         # The path of a socket is short (unix(7)): it is one below a descriptor.
-        words += [
-            f"--api-socket=/proc/self/fd/{there}/{way.owner}.api",
-            "--netns-type=path",
-            f"--userns-path=/proc/self/fd/{user}",
-        ]
+        words += [f"--api-socket=/proc/self/fd/{there}/{way.owner}.api"]
+        words += ["--netns-type=path", f"--userns-path=/proc/self/fd/{user}"]
         argv = [path, *words, f"/proc/self/fd/{net}", INTERFACE]
         os.write(telling, str(_spawn(path, argv, _streams(way.said, there, ready, *target))).encode())
     except OSError as error:
