@@ -79,6 +79,16 @@ def test_an_ordinary_users_run_imports_nothing_dear(rootless: Crate, busybox_ima
     assert not dear(imported(rootless, "run", "--rm", "--network", "none", image, "true"))
 
 
+def test_a_run_on_a_bridge_with_a_port_imports_nothing_dear_and_nothing_of_names(rootful: Crate, image: str) -> None:
+    words = ("run", "--rm", "--network", "bridge", "-p", "127.0.0.1::80", image, "true")
+    rootful.ok(*words)  # makes the bridge and the rules
+    found = imported(rootful, *words)
+    assert "cratebox.network.publishing" in found
+    assert not dear(found)
+    of_others = {name for name in found if name.startswith(("cratebox.network.dns", "cratebox.network.user"))}
+    assert not of_others
+
+
 def test_what_attaches_a_namespace_with_names_is_not_dear_either(scratch: Path) -> None:
     """It is imported by the supervisor, whose standard error is not the command's."""
     executable = commands.command("crate", scratch)
