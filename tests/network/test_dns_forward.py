@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cratebox.network.dns_forward import Servers, family_of
-from support.dns import RESOLVER, Upstream, answering, ask, ask_by_stream, exchange, exchange_by_stream, question, read
+from support.dns import (
+    RESOLVER,
+    Upstream,
+    answering,
+    ask,
+    ask_by_stream,
+    exchange,
+    exchange_by_stream,
+    own_address,
+    question,
+    read,
+)
 from support.resolving import Rig, endpoint
 
 if TYPE_CHECKING:
@@ -264,9 +275,9 @@ def test_a_question_that_is_repeated_is_passed_on_once(web: Rig) -> None:
 
 def test_a_stream_that_is_answered_in_pieces_is_put_together(web: Rig) -> None:
     with socket.socket() as listening:
-        listening.bind(("127.253.7.9", 53))
+        listening.bind((own_address(), 53))
         listening.listen()
-        use(web, "127.253.7.9")
+        use(web, listening.getsockname()[0])
 
         def serve() -> None:
             with listening.accept()[0] as sock:

@@ -115,6 +115,11 @@ def ask_by_stream(name: str, kind: int = A) -> Answer:
     return read(exchange_by_stream(question(name, kind)))
 
 
+def own_address() -> str:
+    """Return an address below 127 that no other test has."""
+    return f"127.{random.randrange(64, 253)}.{random.randrange(256)}.{random.randrange(1, 255)}"
+
+
 class Upstream:
     """A server of the host's on an address of its own below 127, by datagrams and streams.
 
@@ -126,7 +131,7 @@ class Upstream:
         self.heard: list[bytes] = []
         self.senders: list[tuple[str, int]] = []
         self._udp, self._tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
-        self.address = address or f"127.{random.randrange(64, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
+        self.address = address or own_address()
         self._udp.bind((self.address, 53))
         self._tcp.bind((self.address, 53))
         self._tcp.listen(64)
