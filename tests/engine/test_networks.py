@@ -124,7 +124,7 @@ def test_networks_are_closed_to_each_other(net_box) -> None:
     address = address_of(net_box, "web", one)
     assert net_box.run("--network", one, "@", "sh", "-c", ASK.format(address)) == "heard"
     script = f"(printf 'GET / HTTP/1.0\\r\\n\\r\\n'; sleep 1) | nc -w 1 {address} 80"
-    assert "heard" in net_box.run("--network", one, "@", "sh", "-c", script)
+    assert net_box.run("--network", one, "@", "sh", "-c", f"until {script} | grep heard; do :; done") == "heard"
     assert "heard" not in net_box("--network", other, "@", "sh", "-c", script).stdout
     assert net_box("--network", other, "@", "nslookup", "web").returncode == 1
 
@@ -285,9 +285,8 @@ def test_all_exposed_ports_are_published_where_that_is_wished(root_box) -> None:
     root_box.detached(
         "--name", "web", "--network", "bridge", "-P", "--expose", "80", "--expose", "90-91/udp", "@", "sleep", "100"
     )
-    assert [line.partition(" ")[0] for line in root_box.crate.ok("port", "web").splitlines()] == [
-        "80/tcp", "80/tcp", "90/udp", "90/udp", "91/udp", "91/udp",
-    ]  # fmt: skip
+    published = [line.partition(" ")[0] for line in root_box.crate.ok("port", "web").splitlines()]
+    assert published == ["80/tcp", "90/udp", "91/udp"]
     assert sorted(inspected(root_box, "web")["Config"]["ExposedPorts"]) == ["80/tcp", "90/udp", "91/udp"]
 
 
