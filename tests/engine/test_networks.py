@@ -117,15 +117,15 @@ def test_containers_find_each_other_by_name_alias_and_short_id(net_box) -> None:
 
 
 def test_networks_are_closed_to_each_other(net_box) -> None:
-    one, other = word(), word()
+    one, other, said = word(), word(), word()  # what another crate on the machine has at that address says something else
     net_box.crate.ok("network", "create", one)
     net_box.crate.ok("network", "create", other)
-    net_box.detached("--name", "web", "--network", one, "@", "sh", "-c", SERVER)
+    net_box.detached("--name", "web", "--network", one, "@", "sh", "-c", SERVER.replace("heard", said))
     address = address_of(net_box, "web", one)
-    assert net_box.run("--network", one, "@", "sh", "-c", ASK.format(address)) == "heard"
+    assert net_box.run("--network", one, "@", "sh", "-c", ASK.format(address)) == said
     script = f"(printf 'GET / HTTP/1.0\\r\\n\\r\\n'; sleep 1) | nc -w 1 {address} 80"
-    assert net_box.run("--network", one, "@", "sh", "-c", f"until {script} | grep heard; do :; done") == "heard"
-    assert "heard" not in net_box("--network", other, "@", "sh", "-c", script).stdout
+    assert net_box.run("--network", one, "@", "sh", "-c", f"until {script} | grep {said}; do :; done") == said
+    assert said not in net_box("--network", other, "@", "sh", "-c", script).stdout
     assert net_box("--network", other, "@", "nslookup", "web").returncode == 1
 
 
