@@ -378,6 +378,7 @@ def test_a_network_that_is_in_use_stays(net_box) -> None:
         (("-p", "80:80/icmp"), "no such protocol"),
         (("-p", "8080-8090:80-81"), "different lengths"),
         (("--network", "bridge", "-p", "8080:80", "-p", "8080:81"), "is wanted for 80 and 81"),
+        (("--network", "bridge", "-p", "10000-15000:10000-15000"), "5001 ports are more than"),
         (("-p", "x.y:80:80"), "is not an IP address"),
         (("--expose", "0"), "not a port"),
         (("--add-host", "db"), "not a name and an address"),
@@ -391,6 +392,13 @@ def test_a_network_that_is_in_use_stays(net_box) -> None:
 def test_wrong_words_make_nothing(root_box, words: tuple[str, ...], message: str) -> None:
     assert message in root_box.fails(*words, "@", "true")
     assert root_box.crate.ok("ps", "-aq") == ""
+
+
+def test_thousands_of_ports_are_published_and_withdrawn(root_box) -> None:
+    root_box.run("--rm", "--network", "bridge", "-p", "23000-26999:3000-6999", "@", "true")
+    name = word()
+    root_box.crate.ok("network", "create", name)
+    root_box.crate.ok("network", "rm", name)
 
 
 def test_what_has_no_networks_cannot_be_connected(root_box) -> None:

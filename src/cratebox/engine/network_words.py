@@ -21,6 +21,7 @@ from cratebox.engine.config import (
 from cratebox.engine.words import number, shown
 from cratebox.errors import InvalidValue, Unsupported
 from cratebox.network import addresses
+from cratebox.network.model import MOST_PORTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -360,17 +361,19 @@ def _check_networks(config: ContainerConfig) -> None:
 
 def _check_ports(wished: tuple[Port, ...]) -> None:
     """A port of this machine can be one port of the container's alone."""
-    seen: list[Port] = []
+    if len(wished) > MOST_PORTS:
+        raise InvalidValue(f"--publish: {len(wished)} ports are more than {MOST_PORTS}", "publish fewer, or use --network host")
+    seen: dict[tuple[str, int], list[Port]] = {}
     for one in wished:
         if not one.host or one.host_last:
             continue
-        for other in seen:
-            same = one.host_ip == other.host_ip or not one.host_ip or not other.host_ip
-            if same and (one.protocol, one.host) == (other.protocol, other.host):
+        others = seen.setdefault((one.protocol, one.host), [])
+        for other in others:
+            if one.host_ip == other.host_ip or not one.host_ip or not other.host_ip:
                 raise InvalidValue(
                     f"--publish: port {one.host}/{one.protocol} of this machine is wanted for {other.container} and {one.container}"
                 )
-        seen.append(one)
+        others.append(one)
 
 
 def network_name(text: str) -> str:

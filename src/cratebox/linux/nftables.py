@@ -30,6 +30,7 @@ NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS = 
 NFTA_LIST_ELEM, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_DATA, NFTA_DATA_VALUE = 1, 1, 2, 1
 _NLMSG = "=IHHII"  # struct nlmsghdr: length, type, flags, sequence, port
 _SIZE = 1 << 16
+_MOST = 128  # elements in a message: each may be answered by an error, and all answers must fit in the socket's buffer
 
 
 def open_socket() -> _socket.socket:
@@ -66,23 +67,30 @@ def forward_chains(sock: _socket.socket) -> list[tuple[int, str, str, bool]]:
 
 
 def add_elements(sock: _socket.socket, table: str, elements: list[tuple[str, bytes, bytes]]) -> None:
-    """Add elements to maps of the inet `table`: map, key and value of each, all or none.
+    """Add elements to maps of the inet `table`: map, key and value of each.
 
-    One that is there already with the same value is no error. Raises OSError: EEXIST where it has another value, ENOENT where there
+    Very many do not fit in one message to the kernel: they are added part by part, and where a part is refused those before it
+    are there. One that is there already with the same value is no error. Raises OSError: EEXIST where it has another value, ENOENT where there
     is no such table or map.
     """
-    made = [(NFT_MSG_NEWSETELEM, NLM_F_CREATE, NFPROTO_INET, _element(table, *one)) for one in elements]
-    transact(sock, made, f"add elements to table {table}")
+    for part in _parts(elements):
+        made = [(NFT_MSG_NEWSETELEM, NLM_F_CREATE, NFPROTO_INET, _element(table, *one)) for one in part]
+        transact(sock, made, f"add elements to table {table}")
 
 
 def delete_elements(sock: _socket.socket, table: str, elements: list[tuple[str, bytes, bytes]]) -> None:
     """Delete elements from maps of the inet `table`; those that are not there are no error. Raises OSError."""
-    attempt = f"delete elements of table {table}"
-    try:
-        transact(sock, [(NFT_MSG_DELSETELEM, 0, NFPROTO_INET, _element(table, *one)) for one in elements], attempt)
-    except FileNotFoundError:  # none was deleted
-        for one in elements if len(elements) > 1 else ():
-            delete_elements(sock, table, [one])
+    for part in _parts(elements):
+        try:
+            gone = [(NFT_MSG_DELSETELEM, 0, NFPROTO_INET, _element(table, *one)) for one in part]
+            transact(sock, gone, f"delete elements of table {table}")
+        except FileNotFoundError:  # none of this part was deleted
+            for one in part if len(part) > 1 else ():
+                delete_elements(sock, table, [one])
+
+
+def _parts(elements: list[tuple[str, bytes, bytes]]) -> list[list[tuple[str, bytes, bytes]]]:
+    return [elements[first : first + _MOST] for first in range(0, len(elements), _MOST)]
 
 
 def _element(table: str, name: str, key: bytes, value: bytes) -> bytes:

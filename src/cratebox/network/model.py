@@ -51,6 +51,9 @@ class Network(Record):
     labels: dict[str, str] = {}  # noqa: RUF012
 
 
+MOST_PORTS = 4096  # of a container: each is held by a socket, and has its line in the leases
+
+
 class Port(Record):
     """A port of a container that is published. `host` 0 is any free one; `host_ip` "" is every address, IPv4 and IPv6.
 

@@ -7,7 +7,7 @@ import errno
 
 from cratebox.errors import Conflict, InvalidValue, Unsupported
 from cratebox.network.addresses import packed
-from cratebox.network.model import Port
+from cratebox.network.model import MOST_PORTS, Port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def choose(wanted: tuple[Port, ...], taken: Taken, hold: list[int] | None = None
     `taken`: protocol and port to the addresses and labels of who has it. `hold`: the sockets that keep others from it are added
     to it, as descriptors; without, they are closed. Raises Conflict, InvalidValue.
     """
+    if len(wanted) > MOST_PORTS:
+        raise InvalidValue(f"{len(wanted)} ports are more than the {MOST_PORTS} that a container can publish")
     chosen = []
     mine: Taken = {}
     sockets = []  # all are kept until all are had: ports that are wished twice are found
