@@ -36,9 +36,10 @@ class Unit:
         status, pid, code = self.crate.ok("inspect", "--format", form, self.name).split()
         return status, int(pid), int(code)
 
-    def runs_as(self, other_than: int = 0) -> int:
-        """Wait until it runs, under another pid than that; return its pid."""
-        wait(lambda: self.container[0] == "running" and self.container[1] != other_than)
+    def runs_as(self, times: int) -> int:
+        """Wait until its program has begun so many times, and listens for signals; return its pid."""
+        wait(lambda: self.crate.ok("logs", self.name).split().count("ready") == times)
+        wait(lambda: self.container[0] == "running")
         return self.container[1]
 
 
@@ -68,11 +69,11 @@ def unit(crate: Crate, busybox_image: object, word: str) -> Iterator[Unit]:
 
 def test_a_unit_is_started_restarted_and_stopped(unit: Unit) -> None:
     unit.do("start")
-    first = unit.runs_as()
+    unit.runs_as(1)
     unit.do("restart")
-    second = unit.runs_as(other_than=first)
+    unit.runs_as(2)
     unit.crate.ok("kill", unit.name)  # which systemd takes for a failure
-    third = unit.runs_as(other_than=second)
+    third = unit.runs_as(3)
     wait(lambda: unit.state == "active")
     unit.do("stop")
     assert (unit.state, unit.container) == ("inactive", ("exited", 0, 0))
@@ -82,9 +83,9 @@ def test_a_unit_is_started_restarted_and_stopped(unit: Unit) -> None:
 
 def test_a_unit_whose_command_line_alone_is_killed_leaves_no_container_behind(unit: Unit) -> None:
     unit.do("start")
-    first = unit.runs_as()
+    first = unit.runs_as(1)
     systemctl("kill", "--kill-whom=main", "--signal=KILL", unit.service)
-    second = unit.runs_as(other_than=first)
+    second = unit.runs_as(2)
     assert not Path(f"/proc/{first}").exists()
     unit.do("stop")
     assert (unit.state, unit.container[0]) == ("inactive", "exited")
