@@ -61,7 +61,7 @@ def test_nobody_starts_a_container_that_is_visited(root_box, visit) -> None:
     def work(_root: int) -> bytes:
         return root_box.crate("start", "web").stderr.encode()
 
-    assert b"is running already" in visit("web", work)
+    assert b"web is busy: another command starts or removes it" in visit("web", work)
     assert root_box.crate.ok("start", "-a", "web") == ""
 
 

@@ -69,7 +69,7 @@ def test_restart_of_a_paused_container_leaves_it_running(box, paused) -> None:
     ("words", "said"),
     [
         (("pause", "web"), "web is paused already\n  hint: crate unpause web"),
-        (("start", "web"), "web is paused, not stopped\n  hint: crate stop web"),
+        (("start", "web"), "web is paused, not stopped\n  hint: crate unpause web lets it go on, crate stop web ends it"),
         (("rm", "web"), "web is paused\n  hint: crate stop web, or crate rm -f web"),
     ],
 )

@@ -88,5 +88,5 @@ def test_a_container_has_no_published_ports(box) -> None:
     box.create("--name", "web", "@", "true")
     assert box.crate.ok("port", "web") == ""
     assert "no public port 80/tcp published for web" in box.crate.fails("port", "web", "80")
-    assert "not a port: 80/abc" in box.crate.fails("port", "web", "80/abc")
+    assert "80/abc: no such protocol: abc" in box.crate.fails("port", "web", "80/abc")
     assert "no container nothing" in box.crate.fails("port", "nothing")

@@ -160,6 +160,9 @@ class Run:
             namespaces = runtime.namespaces_of(created) if self._shown_namespaces else None
             try:
                 connections.attach(who.paths, who.owner.rootless, self.watch.network, created.pid, namespaces)
+            except CrateError:
+                runtime.await_ready(created)  # where its own failure ended it first, that is what to tell
+                raise
             finally:
                 for fd in namespaces or ():
                     os.close(fd)
