@@ -94,7 +94,9 @@ def test_all_that_it_says_is_in_the_log_once(box, until) -> None:
     ends(box, "web", until)
     done = box.crate("logs", "web")
     pieces = "".join(f"{number}." for number in range(1, 21))
-    assert done.stdout == "".join(f"{number}\n" for number in range(1, 600001)) + pieces + "\n"
+    state = box.crate.json("inspect", "web")[0]["State"]
+    said = f"{killed} were killed; {done.stdout.count(chr(10))} lines; {state}"
+    assert done.stdout == "".join(f"{number}\n" for number in range(1, 600001)) + pieces + "\n", said
     assert done.stderr == "".join(f"{number}\n" for number in range(1, 300001))
 
 

@@ -65,7 +65,11 @@ class Holds:
         self._scratch = os.pipe2(os.O_CLOEXEC)
         self._holds = {name: Hold(*pair, self._scratch) for name, pair in pairs.items()}
         self._note = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        self._replay()
+        try:
+            self._replay()
+        except OSError:
+            os.ftruncate(self._note, 0)  # what is logged without notes is not to be cut off by whoever comes next
+            raise
 
     def _replay(self) -> None:
         left = {name: hold.left() for name, hold in self._holds.items()}
