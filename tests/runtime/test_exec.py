@@ -237,6 +237,7 @@ def hashes(oci) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.timeout(900)  # one processor has all the workers' turns as well
 def test_a_thousand_execs_against_those_who_write_to_every_executable(root_oci):
     """CVE-2019-5736, as the machine's root without a user namespace: what there is to be written to is never the host's."""
     oci = root_oci
