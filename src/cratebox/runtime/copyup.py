@@ -61,7 +61,7 @@ def _entry(reading: int, writing: int, name: str, seen: dict[tuple[int, int], st
             os.mkdir(name, 0o700, dir_fd=writing)
             _below(held, writing, name, seen, top, path)
         elif stat.S_ISREG(info.st_mode):
-            _file(held, writing, name, info)
+            file(held, writing, name, info)
         elif not stat.S_ISSOCK(info.st_mode):
             _node(held, writing, name, info)
     finally:
@@ -76,7 +76,8 @@ def _below(held: int, writing: int, name: str, seen: dict[tuple[int, int], str],
         os.close(made)
 
 
-def _file(held: int, writing: int, name: str, info: os.stat_result) -> None:
+def file(held: int, writing: int, name: str, info: os.stat_result) -> None:
+    """Copy the file of descriptor `held`, which `info` is of, to `name` in the directory `writing`, where none is yet. Raises OSError."""
     reading = os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_CLOEXEC)
     made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=writing)
     try:

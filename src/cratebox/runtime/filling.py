@@ -15,7 +15,7 @@ import stat
 
 from cratebox.linux import const
 from cratebox.linux.beneath import open_beneath
-from cratebox.runtime.copyup import attributes, check_depth, content, identity
+from cratebox.runtime.copyup import attributes, check_depth, file, identity
 
 TEMPORARY = ".crate-filling"
 _ENOENT, _EXDEV, _ELOOP, _ENOTDIR = 2, 18, 40, 20
@@ -108,7 +108,7 @@ class _Filling:
     def _make(self, held: int, writing: int, name: str, info: os.stat_result) -> None:
         _delete(writing)
         if stat.S_ISREG(info.st_mode):
-            _file(held, writing, info)
+            file(held, writing, TEMPORARY, info)
         else:
             _node(held, writing, info)
         os.rename(TEMPORARY, name, src_dir_fd=writing, dst_dir_fd=writing)
@@ -127,18 +127,6 @@ def _delete(writing: int) -> None:
         os.unlink(TEMPORARY, dir_fd=writing)
     except FileNotFoundError:
         pass
-
-
-def _file(held: int, writing: int, info: os.stat_result) -> None:
-    reading = os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_CLOEXEC)
-    made = os.open(TEMPORARY, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=writing)
-    try:
-        content(reading, made)
-        identity(made, info)
-        attributes(reading, made)
-    finally:
-        os.close(reading)
-        os.close(made)
 
 
 def _node(held: int, writing: int, info: os.stat_result) -> None:
