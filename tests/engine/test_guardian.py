@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cratebox.engine import lost
+from cratebox.engine import guardian_watch, lost
+from cratebox.engine.loop import Loop
 from support.kin import GO, NAMES, both, ends, exit_of, go, identity_of, kill, kin
 
 
@@ -34,6 +35,16 @@ def test_where_both_were_killed_in_turn_the_kernel_tells_the_exit_code_or_nobody
         kill(box, "web", name, until)
     go(box, "web")
     assert ends(box, "web", until) in {42, 255}
+
+
+def test_one_that_was_killed_before_its_supervisor_looks_is_replaced(monkeypatch) -> None:
+    """What is above the supervisor by then is init."""
+    asked: list[object] = []
+    monkeypatch.setattr(guardian_watch.guardian, "is_one", lambda _pid: False)
+    monkeypatch.setattr(guardian_watch.guardian, "divide", lambda ward, _custody: asked.append(ward) or -1)
+    watch = guardian_watch.GuardianWatch(Loop(), None, lambda: "ward", asked.append)  # type: ignore[arg-type,return-value]
+    assert asked == ["ward"]
+    assert watch.fd == -1  # it could not be: the container does without
 
 
 def test_the_signal_that_killed_it_survives(box, until) -> None:

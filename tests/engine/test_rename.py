@@ -8,6 +8,9 @@ from functools import partial
 
 import pytest
 
+from cratebox.engine import records, renaming
+from cratebox.paths import Paths
+
 
 def test_a_running_container_gets_another_name(box) -> None:
     identity = box.detached("--name", "web", "@", "sleep", "1000")
@@ -31,6 +34,21 @@ def test_a_renamed_container_that_removes_itself_leaves_no_name(box, until) -> N
     box.crate.ok("rename", "web", "other")
     box.crate.ok("kill", "other")
     until(lambda: os.listdir(box.crate.root / "names") == [])
+
+
+def test_a_container_that_is_removed_while_it_is_renamed_leaves_no_name(root_box, monkeypatch) -> None:
+    crate = root_box.crate
+    identity = root_box.create("--name", "web", "@", "true")
+    paths = Paths(str(crate.root), str(crate.state), str(crate.directory))
+    real = renaming.name_links.release_old
+
+    def late(*args: object, **more: object) -> bool:
+        crate.ok("rm", identity)
+        return real(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(renaming.name_links, "release_old", late)
+    renaming.rename(paths, records.load(paths, identity), "other")
+    assert os.listdir(crate.root / "names") == []
 
 
 @pytest.mark.parametrize(("name", "said"), [("taken", "taken by"), ("web", "has that name already"), ("a/b", "not a name")])

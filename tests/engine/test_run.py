@@ -127,10 +127,10 @@ def test_with_init_the_reaper_is_pid_1_and_the_code_comes_through(box) -> None:
     assert done.stdout.strip() in {"catatonit", "tini", "docker-init", "init"}
 
 
-def test_rm_leaves_nothing(box) -> None:
+def test_rm_leaves_nothing(box, until) -> None:
     box.run("true")
     assert box.crate.ok("ps", "-aq") == ""
-    assert list((box.crate.root / "containers").iterdir()) == []
+    until(lambda: list((box.crate.root / "containers").iterdir()) == [])
     assert list((box.crate.root / "names").iterdir()) == []
     assert list((box.crate.state / "containers").iterdir()) == []
 

@@ -38,14 +38,21 @@ class GuardianWatch:
         try:
             if guardian.is_one(parent):
                 self.fd = os.pidfd_open(parent)
-                self._loop.watch(self.fd, self._divide)
-        except OSError:
+                self._loop.watch(self.fd, self._ended)
+                return
+        except ProcessLookupError:
             pass
+        except OSError:
+            return  # no descriptor is free
+        self._divide()  # it was killed before anybody watched it
 
-    def _divide(self) -> None:
+    def _ended(self) -> None:
         self._loop.unwatch(self.fd)
         os.close(self.fd)
         self.fd = -1
+        self._divide()
+
+    def _divide(self) -> None:
         busy = guardian.divide(self._ward(), self._custody)
         guardian.settle(busy)
         if busy >= 0:

@@ -35,13 +35,14 @@ def rename(paths: Paths, container: Container, name: str) -> Container:
 
     try:
         renamed = edit(paths, container.id, change)
+        name_links.release_old(paths, old[0], renamed.id, wait=True)
     except StorageError:  # a full disk: the new name is not its name
         name_links.release_old(paths, name, container.id, wait=True)
         raise
     finally:
-        if not os.path.isdir(records.directory(paths, container.id)):  # it is being removed: nobody else would free the name
-            name_links.release(paths, name, container.id)
-    name_links.release_old(paths, old[0], renamed.id, wait=True)
+        if not os.path.isdir(records.directory(paths, container.id)):  # it is being removed, and who does it frees one name
+            for each in (name, *old):
+                name_links.release(paths, each, container.id)
     if is_on_networks(renamed.config) and records.running_state(paths, renamed.id):
         from cratebox.engine import connections
 

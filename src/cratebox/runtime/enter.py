@@ -30,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ENOENT, _ESRCH, _EAGAIN, _ENODEV = 2, 3, 11, 19
+_ENOENT, _ESRCH, _EAGAIN, _ENOMEM, _ENODEV = 2, 3, 11, 12, 19
 _ENDED = "cannot enter the container: container not running"
 
 
@@ -64,6 +64,8 @@ def _join(order: EnterOrder) -> None:
     try:
         pid, pidfd = namespaces.clone(const.CLONE_PARENT)
     except OSError as error:
+        if error.errno == _ENOMEM and order.kinds & const.CLONE_NEWPID:  # fork(2): its first process has ended
+            raise RuntimeFailure(_ENDED, "where it runs: memory has run out, see dmesg") from None
         hint = "pids.limit of its resources may be reached, or a limit of its user's" if error.errno == _EAGAIN else None
         raise RuntimeFailure(f"cannot make another process in the container: {error.strerror}", hint) from None
     if pid == 0:
