@@ -20,7 +20,6 @@ import measure
 from start import NAME, ROOTFUL, of_root
 
 import peers
-from support import people
 
 _SLEEP = ("sleep", "1000")
 _SETTLE = 1.0  # seconds; an engine may still be busy with what it has just answered
@@ -116,56 +115,29 @@ def _pss(pids: Iterable[int]) -> int:
     return found
 
 
-def table(rows: dict[str, tuple[Medians, str]]) -> str:
-    """Return a Markdown table: a row a measurement, a column an engine, and crate's ratio to each other."""
-    names = list(next(iter(rows.values()))[0])
-    others = [name for name in names if name != "crate"]
-    lines = ["| | " + " | ".join([*names, *(f"crate : {other}" for other in others)]) + " |"]
-    lines.append("|---" * (1 + len(names) + len(others)) + "|")
-    for what, (found, form) in rows.items():
-        cells = [form.format(found[name]) if name in found else "" for name in names]
-        cells += [f"{found['crate'] / found[other]:.2f}" if "crate" in found and found.get(other) else "" for other in others]
-        lines.append(f"| {what} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def measured(engines: list[peers.Engine], arguments: argparse.Namespace) -> str:
+def measured(engines: list[peers.Engine], arguments: argparse.Namespace) -> tuple[str, str]:
     full = [engine for engine in engines if not isinstance(engine, peers.Bundle)]
     milliseconds = "{:.1f} ms"
     prompt = until_the_prompt(full, arguments.rounds)
     execs = executions(full, arguments.rounds)
     rates = starts_a_second(engines, max(arguments.rounds // 6, 3), arguments.at_once)
     sizes = {engine.name: memory_of_one(engine, arguments.containers) for engine in full}
-    return table(
+    text = measure.rows_table(
+        "",
         {
             f"starts a second, {arguments.at_once} at once": (rates, "{:.1f}"),
             "`run -d` until the prompt": ({name: taken * 1000 for name, taken in prompt.items()}, milliseconds),
             "`exec ID true`": ({name: taken * 1000 for name, taken in execs.items()}, milliseconds),
             f"memory of one of {arguments.containers} running": (sizes, "{:.0f} kB"),
-        }
+        },
     )
+    return text, f"{arguments.rounds} rounds"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--containers", type=int, default=100)
-    parser.add_argument("--at-once", type=int, default=8)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="crate,runc,crun,podman,docker")
-    arguments = parser.parse_args()
-    if reason := people.why_not("root"):
-        print(reason)
-        return 1
-    measure.end_in_order()
-    print(measure.machine())
-    with of_root(ROOTFUL, arguments.only) as engines:
-        text = measured(engines, arguments)
-        versions = "; ".join(engine.version() for engine in engines)
-    print(text)
-    if arguments.write:
-        measure.write("life", f"{measure.machine()}.\n\n{text}\n\n{arguments.rounds} rounds; {versions}.")
-    return 0
+    options = {"rounds": 30, "containers": 100, "at-once": 8}
+    names = "crate,runc,crun,podman,docker"
+    return measure.comparison("life", __doc__, options, lambda only: of_root(ROOTFUL, only), measured, names)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import measure
 from start import NAME, ROOTFUL, of_root
 
 import peers
-from support import people
 
 DRIVERS = {"crate": ("json-file", "k8s-file"), "podman": ("k8s-file",), "docker": ("json-file",)}
 LINES = {"of 1 byte": "y", "of 100 bytes": "x" * 100, "of 4,000 bytes": "z" * 4000}
@@ -72,41 +71,19 @@ def fitting(speed: float, seconds: float) -> int:
     return min(max(round(speed * seconds), 1), _MOST)
 
 
-def table(rows: dict[str, dict[str, float]]) -> str:
-    """Return a Markdown table with crate's ratio to the others that have the same driver."""
-    names = list(next(iter(rows.values())))
+def measured(engines: list[peers.Engine], arguments: argparse.Namespace) -> tuple[str, str]:
+    """crate is compared with those that have the same driver."""
+    rows = {kind: (rates(engines, kind, arguments), "{:.1f} MB/s") for kind in LINES}
+    names = list(next(iter(rows.values()))[0])
     pairs = [(f"crate, {name.partition(', ')[2]}", name) for name in names if not name.startswith("crate")]
-    pairs = [(ours, theirs) for ours, theirs in pairs if ours in names]
-    lines = ["| lines | " + " | ".join([*names, *(f"crate : {theirs.partition(',')[0]}" for _, theirs in pairs)]) + " |"]
-    lines.append("|---" * (1 + len(names) + len(pairs)) + "|")
-    for kind, found in rows.items():
-        cells = [f"{found[name]:.1f} MB/s" for name in names]
-        cells += [f"{found[ours] / found[theirs]:.2f}" for ours, theirs in pairs]
-        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    text = measure.rows_table("lines", rows, [(ours, theirs) for ours, theirs in pairs if ours in names])
+    return text, f"each container wrote for about {arguments.seconds:g} s; {arguments.rounds} rounds"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.0, help="that each container writes for, about")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="crate,podman,docker")
-    arguments = parser.parse_args()
-    if reason := people.why_not("root"):
-        print(reason)
-        return 1
-    measure.end_in_order()
-    print(measure.machine())
     makers = {name: make for name, make in ROOTFUL.items() if name in DRIVERS}
-    with of_root(makers, arguments.only) as engines:
-        text = table({kind: rates(engines, kind, arguments) for kind in LINES})
-        versions = "; ".join(engine.version() for engine in engines)
-    print(text)
-    if arguments.write:
-        note = f"each container wrote for about {arguments.seconds:g} s; {arguments.rounds} rounds"
-        measure.write("logs", f"{measure.machine()}.\n\n{text}\n\n{note}; {versions}.")
-    return 0
+    options = {"rounds": 7, "seconds": 1.0}
+    return measure.comparison("logs", __doc__, options, lambda only: of_root(makers, only), measured)
 
 
 if __name__ == "__main__":

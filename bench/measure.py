@@ -1,7 +1,8 @@
-"""Timing commands in turn, medians and ratios, peak memory, and the table in docs/performance.md."""
+"""Timing commands in turn, medians and ratios, peak memory, the tables in docs/performance.md, a comparison's command line."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import select
@@ -11,9 +12,11 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs/performance.md"
 
@@ -206,6 +209,56 @@ def table(samples: list[Samples], unit: str) -> str:
             )
         lines.append(line)
     return "\n".join(lines)
+
+
+def rows_table(corner: str, rows: dict[str, tuple[Mapping[str, float], str]], pairs: Iterable[tuple[str, str]] = ()) -> str:
+    """Return a Markdown table: a row a measurement (its values by contestant, and their format), a column a contestant, and the
+    ratio of each of `pairs`: by default of crate to each other. A contestant that a row lacks has an empty cell.
+    """
+    names = list(next(iter(rows.values()))[0])
+    pairs = list(pairs) or [("crate", name) for name in names if name != "crate" and "crate" in names]
+    lines = [f"| {corner} | " + " | ".join([*names, *(f"crate : {theirs.partition(',')[0]}" for _, theirs in pairs)]) + " |"]
+    lines.append("|---" * (1 + len(names) + len(pairs)) + "|")
+    for what, (found, form) in rows.items():
+        cells = [form.format(found[name]) if name in found else "" for name in names]
+        cells += [f"{found[ours] / found[theirs]:.2f}" if ours in found and found.get(theirs) else "" for ours, theirs in pairs]
+        lines.append(f"| {what} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def comparison(
+    section: str,
+    about: str | None,
+    options: dict[str, Any],
+    engines_of: Callable[[list[str]], AbstractContextManager[list[Any]]],
+    measured: Callable[[list[Any], argparse.Namespace], tuple[str, str]],
+    names: str = "crate,podman,docker",
+) -> int:
+    """Compare root's engines as a command line asks for it, print the table, and write it into docs/performance.md if asked.
+
+    `options`: those of the measurement, by name, with their defaults, whose type they have. `engines_of`: the engines of these
+    names, or all. `measured` returns the table and a note to stand below it. Returns the exit code.
+    """
+    from support import people  # beside this directory: whoever calls has it on the path
+
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for option, default in options.items():
+        parser.add_argument(f"--{option}", type=type(default), default=default)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help=names)
+    arguments = parser.parse_args()
+    if reason := people.why_not("root"):
+        print(reason)
+        return 1
+    end_in_order()
+    print(machine())
+    with engines_of(arguments.only) as engines:
+        text, note = measured(engines, arguments)
+        versions = "; ".join(engine.version() for engine in engines)
+    print(text)
+    if arguments.write:
+        write(section, f"{machine()}.\n\n{text}\n\n{note}; {versions}.")
+    return 0
 
 
 def machine() -> str:

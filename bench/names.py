@@ -22,7 +22,7 @@ from start import NAME, ROOTFUL, of_root
 
 import peers
 from cratebox.linux import const, namespaces
-from support import dns, people
+from support import dns
 
 NETWORK, ASKER, ASKED = "bench-names", "bench-asker", "bench-asked"
 HOW = {"one after the other": 1, "16 at once": 16}
@@ -107,38 +107,15 @@ def rates(engines: list[peers.Engine], arguments: argparse.Namespace) -> dict[st
     return {how: {name: statistics.median(values) for name, values in rows.items()} for how, rows in found.items()}
 
 
-def table(rows: dict[str, dict[str, float]]) -> str:
-    """Return a Markdown table with crate's ratio to the others."""
-    names = list(next(iter(rows.values())))
-    others = [name for name in names if name != "crate" and "crate" in names]
-    lines = ["| names a second | " + " | ".join([*names, *(f"crate : {name}" for name in others)]) + " |"]
-    lines.append("|---" * (1 + len(names) + len(others)) + "|")
-    for how, found in rows.items():
-        cells = [f"{found[name]:,.0f}" for name in names] + [f"{found['crate'] / found[name]:.2f}" for name in others]
-        lines.append(f"| {how} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def measured(engines: list[peers.Engine], arguments: argparse.Namespace) -> tuple[str, str]:
+    text = measure.rows_table("names a second", {how: (found, "{:,.0f}") for how, found in rates(engines, arguments).items()})
+    return text, f"{arguments.questions:,} questions a round, {arguments.rounds} rounds"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--questions", type=int, default=5000, help="of each round")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="crate,podman,docker")
-    arguments = parser.parse_args()
-    if reason := people.why_not("root"):
-        print(reason)
-        return 1
-    measure.end_in_order()
-    print(measure.machine())
-    with of_root({name: make for name, make in ROOTFUL.items() if name in ENGINES}, arguments.only) as engines:
-        text = table(rates(engines, arguments))
-        versions = "; ".join(engine.version() for engine in engines)
-    print(text)
-    if arguments.write:
-        note = f"{arguments.questions:,} questions a round, {arguments.rounds} rounds; {versions}."
-        measure.write("names", f"{measure.machine()}.\n\n{text}\n\n{note}")
-    return 0
+    makers = {name: make for name, make in ROOTFUL.items() if name in ENGINES}
+    options = {"rounds": 7, "questions": 5000}
+    return measure.comparison("names", __doc__, options, lambda only: of_root(makers, only), measured)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import measure
 from start import NAME, ROOTFUL, of_root
 
 import peers
-from support import people
 
 _SLEEP = ("sleep", "1000")
 _AT_ONCE = 4
@@ -31,14 +30,15 @@ def fill(engine: peers.Engine, containers: int, running: int) -> None:
         list(pool.map(measure.run, wanted))
 
 
-def measured(engines: list[peers.Engine], arguments: argparse.Namespace) -> str:
-    """Return the table for engines that have their containers."""
+def measured(engines: list[peers.Engine], arguments: argparse.Namespace) -> tuple[str, str]:
+    """Return the table for engines that have their containers, and what they had."""
     try:
         for engine in engines:
             print(f"  {engine.name}: making {arguments.containers} containers", flush=True)
             fill(engine, arguments.containers, arguments.running)
         contestants = {engine.name: engine.listing for engine in engines}
-        return measure.table(measure.in_turn(contestants, arguments.rounds, warm=3), "ms")
+        text = measure.table(measure.in_turn(contestants, arguments.rounds, warm=3), "ms")
+        return text, f"{arguments.containers} containers, {arguments.running} of them running; {arguments.rounds} rounds"
     finally:
         for engine in engines:
             for number in range(arguments.running):
@@ -54,27 +54,9 @@ def end(engine: peers.Engine, name: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--containers", type=int, default=500)
-    parser.add_argument("--running", type=int, default=10)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="crate,podman,docker")
-    arguments = parser.parse_args()
-    if reason := people.why_not("root"):
-        print(reason)
-        return 1
-    measure.end_in_order()
-    print(measure.machine())
     makers = {name: make for name, make in ROOTFUL.items() if name in ("crate", "podman", "docker")}
-    with of_root(makers, arguments.only) as engines:
-        text = measured(engines, arguments)
-        versions = "; ".join(engine.version() for engine in engines)
-    print(text)
-    if arguments.write:
-        note = f"{arguments.containers} containers, {arguments.running} of them running; {arguments.rounds} rounds"
-        measure.write("ps", f"{measure.machine()}.\n\n{text}\n\n{note}; {versions}.")
-    return 0
+    options = {"rounds": 30, "containers": 500, "running": 10}
+    return measure.comparison("ps", __doc__, options, lambda only: of_root(makers, only), measured)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,9 @@ class Filling:
                         _sync(one.data)
                     os.unlink(one.place + "/filling")
                     if one.durable:
-                        _fsync_directory(one.place)
+                        from cratebox.image.blobs import fsync_directory
+
+                        fsync_directory(one.place)
             except FileNotFoundError:
                 pass
             except OSError as error:
@@ -194,13 +196,5 @@ def _sync(path: str) -> None:
         fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         checked(f"syncfs({path})", const.SYS_syncfs, fd)
-    finally:
-        os.close(fd)
-
-
-def _fsync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
     finally:
         os.close(fd)
