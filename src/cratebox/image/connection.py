@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT = 60.0  # seconds from a request to the end of the answer's headers; and for a handshake
 
+TAKE_TIMEOUT = 300.0  # seconds for the answer to a blob: a registry may copy all of it before
+
 
 class Forbidden(Exception):
     """A name led to an address that is_forbidden. No OSError: urllib3 would take it for a broken connection."""
@@ -47,9 +49,9 @@ class _Limit:
             self._socket.close()
             self._socket = None
 
-    def keep(self, work: Callable[[], _R], drop: Callable[[_R], object] = bool) -> _R:
-        """Return what `work` returns. Raises TimeoutError where it takes too long; `drop` ends what came of it then."""
-        timer = threading.Timer(ANSWER_TIMEOUT, self._hang_up)
+    def keep(self, work: Callable[[], _R], seconds: float, drop: Callable[[_R], object] = bool) -> _R:
+        """Return what `work` returns. Raises TimeoutError where it takes longer; `drop` ends what came of it then."""
+        timer = threading.Timer(seconds, self._hang_up)
         timer.daemon = True
         self.passed = False
         timer.start()
@@ -85,10 +87,11 @@ class HTTP(HTTPConnection):
         return _checked(self, super()._new_conn())
 
     def connect(self) -> None:
-        _limit(self).keep(super().connect)
+        _limit(self).keep(super().connect, ANSWER_TIMEOUT)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        return _limit(self).keep(super().getresponse, HTTPResponse.close)
+        seconds = TAKE_TIMEOUT if self.timeout == TAKE_TIMEOUT else ANSWER_TIMEOUT
+        return _limit(self).keep(super().getresponse, seconds, HTTPResponse.close)
 
     def close(self) -> None:
         super().close()

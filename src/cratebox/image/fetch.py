@@ -28,9 +28,11 @@ from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from urllib3.response import BaseHTTPResponse
+
+    Body = bytes | Iterable[bytes]
 
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 30.0  # seconds without a single byte
@@ -132,18 +134,22 @@ class Fetcher:
         headers: Mapping[str, str],
         *,
         authorization: str | None = None,
-        body: bytes | None = None,
-        tries: int = _TRIES,
+        body: Body | None = None,
+        tries: int | None = None,
+        foreign: bool = False,
     ) -> Reply:
         """Send a request, follow its redirects, try again what may pass; return the reply, whatever its status.
 
-        Raises Unreachable where no answer came, RegistryError for a redirect that is refused.
+        A `body` follows no redirect; one that is no bytes has its Content-Length in `headers`, and is iterated for each try.
+        `foreign`: `url` is not what was asked first. Raises Unreachable where no answer came, RegistryError for a redirect
+        that is refused.
         """
+        tries = tries or _TRIES
         attempt = 0
         while True:
             attempt += 1
             try:
-                reply = self._follow(method, url, headers, authorization, body)
+                reply = self._follow(method, url, headers, authorization, body, foreign)
             except Unreachable as error:
                 if error.plain or attempt >= min(tries, _TRIES_UNREACHABLE) or not _may_pass(error):
                     raise
@@ -161,10 +167,9 @@ class Fetcher:
             time.sleep(wait)
 
     def _follow(
-        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: bytes | None
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body | None, foreign: bool
     ) -> Reply:
         first = origin = parse_url(url)
-        foreign = False
         for _ in range(MAX_REDIRECTS + 1):
             extra = {"Authorization": authorization} if authorization and origin == first else {}
             response = self._send(method, url, origin, {**headers, **extra}, body)
@@ -187,7 +192,7 @@ class Fetcher:
         if is_forbidden(origin.host):
             raise RegistryError(f"{before.authority} leads to {origin.host}, a link-local or metadata address; that is refused")
 
-    def _send(self, method: str, url: str, origin: Origin, headers: Mapping[str, str], body: bytes | None) -> BaseHTTPResponse:
+    def _send(self, method: str, url: str, origin: Origin, headers: Mapping[str, str], body: Body | None) -> BaseHTTPResponse:
         pool, absolute = self._pool(origin)
         parts = urlsplit(url)
         target = url if absolute else (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -196,6 +201,7 @@ class Fetcher:
                 method,
                 target,
                 body=body,
+                timeout=_timeout(method),
                 headers={"User-Agent": "crate", "Accept-Encoding": "identity", **headers},
                 redirect=False,
                 retries=False,
@@ -214,15 +220,14 @@ class Fetcher:
         return self._pools[origin], proxy is not None and origin.scheme == "http"
 
     def _new_pool(self, origin: Origin, proxy: str | None) -> urllib3.HTTPConnectionPool:
-        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
         context = self._context(origin) if origin.scheme == "https" else None
         if proxy is not None:
-            return connection.use(through_proxy(origin, proxy, timeout, context), named=True)
+            return connection.use(through_proxy(origin, proxy, _timeout(), context), named=True)
         # What the user typed may be any address; what a registry names may not.
         named = origin in self.own
         if origin.scheme == "http":
-            return connection.use(urllib3.HTTPConnectionPool(origin.host, origin.port, timeout=timeout, maxsize=2), named)
-        secure = urllib3.HTTPSConnectionPool(origin.host, origin.port, timeout=timeout, maxsize=2, ssl_context=context)
+            return connection.use(urllib3.HTTPConnectionPool(origin.host, origin.port, timeout=_timeout(), maxsize=2), named)
+        secure = urllib3.HTTPSConnectionPool(origin.host, origin.port, timeout=_timeout(), maxsize=2, ssl_context=context)
         return connection.use(secure, named)
 
     def _context(self, origin: Origin) -> ssl.SSLContext:
@@ -261,6 +266,11 @@ class Fetcher:
 
 class _NotTrusted(Unreachable):
     """The server's certificate does not verify: asking again changes nothing."""
+
+
+def _timeout(method: str = "GET") -> urllib3.Timeout:
+    patient = method in ("PUT", "PATCH")
+    return urllib3.Timeout(connect=CONNECT_TIMEOUT, read=connection.TAKE_TIMEOUT if patient else READ_TIMEOUT)
 
 
 def transport_errors() -> tuple[type[Exception], ...]:

@@ -12,8 +12,6 @@ from cratebox.text import shown
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Where clouds answer any process with secrets, besides link-local addresses: AWS over IPv6, Alibaba, Oracle.
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
-
-
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last four bytes
 
 
@@ -29,6 +27,11 @@ class Origin(Record):
         """HOST, or HOST:PORT where the port is not the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """SCHEME://AUTHORITY."""
+        return f"{self.scheme}://{self.authority}"
 
 
 def parse_url(url: str, what: str = "the URL") -> Origin:

@@ -1,4 +1,4 @@
-"""A repository of a registry: its manifests, and its blobs as streams that survive a cut.
+"""A repository of a registry: its manifests, and its blobs as streams that survive a cut. What goes there: upload.py.
 
 Format: OCI distribution-spec 1.1 ("Pull"), which Docker's Registry HTTP API V2 agrees with. What comes back is compared
 with the digest and the size that were asked for before anyone sees it; blobs are hashed by who writes them (blobs.py).
@@ -7,9 +7,9 @@ with the digest and the size that were asked for before anyone sees it; blobs ar
 from __future__ import annotations
 
 import time
+from urllib.parse import urljoin
 
-from cratebox import jsontext
-from cratebox.errors import CrateError, NotFound, RegistryError, Untrusted
+from cratebox.errors import CrateError, RegistryError, Untrusted
 from cratebox.image import digest as digests
 from cratebox.image.manifest import DOCKER_INDEX, DOCKER_MANIFEST, MAX_DOCUMENT, OCI_INDEX, OCI_MANIFEST, Descriptor
 from cratebox.image.origin import Origin, is_loopback, parse_url
@@ -20,13 +20,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cratebox.image.fetch import Reply
+    from cratebox.image.fetch import Body, Reply
     from cratebox.image.reference import Reference
     from cratebox.image.settings import Settings
 
 _ACCEPT = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_INDEX}, {DOCKER_MANIFEST}"
 _HUB_HOST = "registry-1.docker.io"
-_MAX_ERROR = 64 << 10  # bytes of an error's body that are looked at
 _LEAST_READ, _MOST_READ = 64 << 10, 1 << 20  # bytes
 _PATIENCE, _LEAST_RATE = 30.0, 1024  # seconds over which a body must bring so many bytes a second, for it to go on
 _CUTS = 5  # in a row, without a byte in between
@@ -41,19 +40,29 @@ class Resolved(Record):
 
 
 class Registry:
-    """The repository of `reference`, for reading. `say` gets a line where something takes long.
+    """The repository of `reference`. `say` gets a line where something takes long.
 
-    After a fork, the child calls `reopen` before anything else.
+    `actions`: what we are about to do there, in the words of a token's scope: "pull", "pull,push", "pull,delete". `sources`:
+    repositories beside it that we want to read as well. After a fork, the child calls `reopen` before anything else.
     """
 
-    def __init__(self, reference: Reference, settings: Settings, say: Callable[[str], None] = lambda _text: None) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        settings: Settings,
+        say: Callable[[str], None] = lambda _text: None,
+        *,
+        actions: str = "pull",
+        sources: tuple[str, ...] = (),
+    ) -> None:
         from cratebox.image.fetch import Fetcher
         from cratebox.image.token import Authorizer
 
         self.reference = reference
         self._settings = settings
         self._fetcher = Fetcher(reference.registry, settings, say)
-        self._authorizer = Authorizer(self._fetcher, reference)
+        scopes = (f"repository:{reference.repository}:{actions}", *(f"repository:{each}:pull" for each in sources))
+        self._authorizer = Authorizer(self._fetcher, reference, scopes)
         self._origin: Origin | None = None
 
     def reopen(self, say: Callable[[str], None]) -> None:
@@ -69,7 +78,7 @@ class Registry:
 
         Raises RegistryError, NotFound.
         """
-        reply = self._request("HEAD", self._manifest_path(), {"Accept": _ACCEPT})
+        reply = self.request("HEAD", self._manifest_path(), {"Accept": _ACCEPT})
         reply.close()
         if reply.status != 200:
             return None  # a HEAD has no body that would tell why: the GET that follows does
@@ -96,9 +105,9 @@ class Registry:
         return f"manifests/{self.reference.digest or self.reference.tag}"
 
     def _fetch_manifest(self, path: str, expected: str | None, what: str) -> Resolved:
-        reply = self._request("GET", path, {"Accept": _ACCEPT})
+        reply = self.request("GET", path, {"Accept": _ACCEPT})
         if reply.status != 200:
-            raise self._refusal(reply, what)
+            raise self.refusal(reply, what)
         announced = reply.header("Docker-Content-Digest")
         media_type = (reply.header("Content-Type") or "").partition(";")[0].strip().lower()
         raw = reply.body(MAX_DOCUMENT)
@@ -147,12 +156,12 @@ class Registry:
 
     def _open_blob(self, descriptor: Descriptor, position: int) -> Reply:
         headers = {"Range": f"bytes={position}-"} if position else {}
-        reply = self._request("GET", f"blobs/{digests.check(descriptor.digest)}", headers)
+        reply = self.request("GET", f"blobs/{digests.check(descriptor.digest)}", headers)
         if reply.status == 416:
             reply.close()
             raise Untrusted(f"{reply.described}: the registry's blob ends before byte {position} of {descriptor.size}")
         if reply.status not in (200, 206) or (reply.status == 206 and not position):
-            raise self._refusal(reply, f"blob {descriptor.digest}")
+            raise self.refusal(reply, f"blob {descriptor.digest}")
         try:
             _check_length(reply, descriptor, position)
         except BaseException:
@@ -160,15 +169,41 @@ class Registry:
             raise
         return reply
 
-    def _request(self, method: str, path: str, headers: dict[str, str]) -> Reply:
-        """Ask the repository; answer its challenge, and once more where the token has run out meanwhile."""
-        origin = self._connect()
-        url = f"{origin.scheme}://{origin.authority}/v2/{self.reference.repository}/{path}"
-        reply = self._fetcher.request(method, url, headers, authorization=self._authorizer.header(origin))
-        # A challenge counts only from the registry itself: elsewhere it would draw the password to another host.
-        if reply.status == 401 and not reply.foreign and self._answer(reply, origin):
+    def request(self, method: str, path: str, headers: dict[str, str], body: Body | None = None) -> Reply:
+        """Ask the repository for `path`; return the reply, whatever its status. Raises RegistryError."""
+        return self.send(method, f"{self._connect().url}/v2/{self.reference.repository}/{path}", headers, body)
+
+    def send(
+        self, method: str, url: str, headers: dict[str, str], body: Body | None = None, *, tries: int | None = None
+    ) -> Reply:
+        """Ask for `url`, in the repository or where it has led us; return the reply, whatever its status.
+
+        Elsewhere than at the registry itself nobody is told who we are. A `body` is iterated anew each time it is sent; `tries`:
+        how often what may pass is tried, if not as often as usual. Raises RegistryError.
+        """
+        from cratebox.image.fetch import MAX_REDIRECTS
+
+        for _ in range(MAX_REDIRECTS + 1):
+            reply = self._send(method, url, headers, body, tries)
+            target = reply.header("Location") if body is not None and reply.status in (307, 308) else None
+            if target is None:
+                return reply
             reply.drain()
-            reply = self._fetcher.request(method, url, headers, authorization=self._authorizer.header(origin))
+            url = urljoin(reply.url, target)
+        raise RegistryError(f"{reply.described}: redirected more than {MAX_REDIRECTS} times")
+
+    def _send(self, method: str, url: str, headers: dict[str, str], body: Body | None, tries: int | None) -> Reply:
+        """Answer a challenge, and once more where the token has run out meanwhile."""
+        home, origin = self._connect(), parse_url(url, f"where {self.reference.registry} leads")
+        if origin != home:
+            self._fetcher.check_target(origin, home)
+            return self._fetcher.request(method, url, headers, body=body, tries=tries, foreign=True)
+        reply = self._fetcher.request(method, url, headers, authorization=self._authorizer.header(home), body=body, tries=tries)
+        # A challenge counts only from the registry itself: elsewhere it would draw the password to another host.
+        if reply.status == 401 and not reply.foreign and self._answer(reply, home):
+            reply.drain()
+            again = self._authorizer.header(home)
+            reply = self._fetcher.request(method, url, headers, authorization=again, body=body, tries=tries)
         return reply
 
     def _answer(self, reply: Reply, origin: Origin) -> bool:
@@ -177,6 +212,12 @@ class Registry:
         except BaseException:
             reply.response.close()
             raise
+
+    def refusal(self, reply: Reply, what: str) -> CrateError:
+        """Return the error for a reply that has not given, or not taken, `what`."""
+        from cratebox.image import refusal
+
+        return refusal.of(reply, self.reference, what, self._authorizer.hint if reply.status in (401, 403) else None)
 
     def _connect(self) -> Origin:
         """Return where the registry is: https, or plain http where that is allowed and https does not answer."""
@@ -209,49 +250,9 @@ class Registry:
             raise
         return secure
 
-    def _refusal(self, reply: Reply, what: str) -> CrateError:
-        """Return the error for a reply that is not what was asked for: what, the request, and what the registry says."""
-        diagnosis, codes = _diagnosis(reply)
-        name = self.reference.familiar_name
-        told = f"({reply.described}: {reply.status}{diagnosis})"
-        if reply.status == 404 and "/manifests/" in reply.url:
-            if "NAME_UNKNOWN" in codes:
-                return NotFound(f"no such image: {name}: {self.reference.registry} has no repository of that name {told}", "check the spelling")  # fmt: skip
-            return NotFound(f"no such image: {what}: no such tag or digest {told}", f"the repository {name} may have others")
-        if reply.foreign:
-            return RegistryError(f"{what} cannot be fetched from where {self.reference.registry} leads {told}")
-        if reply.status in (401, 403):
-            return RegistryError(
-                f"access to {name} is denied: no such repository, or it is private {told}", self._authorizer.hint
-            )
-        if reply.status == 429:
-            wait = reply.header("Retry-After")
-            hint = f"it says: try again after {shown(wait)}" if wait else "wait, or log in: many registries allow more then"
-            return RegistryError(f"{self.reference.registry} has had too many requests from here {told}", hint)
-        if reply.status >= 500:
-            return RegistryError(f"{self.reference.registry} has a fault of its own {told}", "try again later")
-        return RegistryError(f"{self.reference.registry} did not give {what} {told}")
-
 
 class _Cut(Exception):
     """The connection ended or stalled before the body did."""
-
-
-def _diagnosis(reply: Reply) -> tuple[str, frozenset[str]]:
-    """Return what an error's body says, safe to print, and its codes (distribution-spec, "Error Codes")."""
-    try:
-        document = jsontext.loads(reply.body(_MAX_ERROR))
-    except (RegistryError, jsontext.JSONError):
-        document = None
-    errors = document.get("errors") if isinstance(document, dict) else None
-    said, codes = "", set()
-    for error in errors[:5] if isinstance(errors, list) else ():
-        if isinstance(error, dict) and isinstance(error.get("code"), str):
-            codes.add(error["code"])
-            said += f" {shown(error['code'], 40)[1:-1]}"
-            if isinstance(error.get("message"), str):
-                said += f": {shown(error['message'], 300)[1:-1]}"
-    return said, frozenset(codes)
 
 
 def _check_length(reply: Reply, descriptor: Descriptor, position: int) -> None:

@@ -4,7 +4,7 @@ Formats: the distribution project's "Token Authentication Specification" and "OA
 
     us -> registry       GET /v2/NAME/manifests/TAG
     registry -> us       401, WWW-Authenticate: Bearer realm="https://auth/token",service="registry"
-    us -> realm          GET ?service=registry&scope=repository:NAME:pull   (Basic, where we have a credential)
+    us -> realm          GET ?service=registry&scope=repository:NAME:pull   (Basic, where we have a credential; a scope or more)
     realm -> us          {"token": "...", "expires_in": 300}
     us -> registry       the request again, with Authorization: Bearer ...
 """
@@ -32,10 +32,16 @@ _MARGIN = 10.0  # seconds before its end that a token is renewed
 
 
 class Authorizer:
-    """Keeps the Authorization for one repository of one registry."""
+    """Keeps the Authorization for what is done in one registry: `scopes`, of which the first is needed and the others are wished.
 
-    def __init__(self, fetcher: Fetcher, reference: Reference) -> None:
-        self._fetcher, self._reference = fetcher, reference
+    `given` is tried before what was saved for `reference`.
+    """
+
+    def __init__(
+        self, fetcher: Fetcher, reference: Reference, scopes: tuple[str, ...] = (), given: Credential | None = None
+    ) -> None:
+        self._fetcher, self._reference, self._scopes = fetcher, reference, scopes
+        self._given = given
         self._found: auth.Found | None = None
         self._header: str | None = None
         self._challenge: Challenge | None = None
@@ -62,23 +68,28 @@ class Authorizer:
 
     @property
     def credential(self) -> Credential | None:
-        """The credential of other tools' files; they are read only when a registry has asked."""
+        """The credential that was saved by us or other tools; the files are read only when a registry has asked."""
         if self._found is None:
-            self._found = auth.find(self._reference)
+            self._found = auth.Found(self._given) if self._given else auth.find(self._reference)
         return self._found.credential
 
     @property
     def hint(self) -> str:
         """What a person may do about a refusal."""
         if self.credential is not None:
-            return f"the credential was taken from {self.credential.where}: it may be outdated, or lack the right to pull this"
+            return f"the credential was taken from {self.credential.where}: it may be outdated, or lack the right to do this"
         notes = "".join(f"; {note}" for note in (self._found.notes if self._found else ()))
-        return f"check the name; for a private image, log in with docker or podman: {', '.join(auth.files())} are read{notes}"
+        files = ", ".join(auth.files())
+        return f"check the name, or log in: crate login {self._reference.registry} (credentials are read from {files}){notes}"
 
     def _bearer(self, challenge: Challenge, registry: Origin) -> str:
         realm = challenge.parameters.get("realm", "")
         self._check_realm(realm, registry)
         reply = self._ask(realm, challenge.parameters.get("service", ""))
+        if reply.status in (401, 403) and len(self._scopes) > 1:  # some refuse all where one thing is too much
+            reply.drain()
+            self._scopes = self._scopes[:1]
+            reply = self._ask(realm, challenge.parameters.get("service", ""))
         body = reply.body(_MAX_ANSWER)
         if reply.status in (401, 403) and self.credential is not None:
             raise RegistryError(
@@ -103,16 +114,16 @@ class Authorizer:
     def _ask(self, realm: str, service: str) -> Reply:
         from urllib.parse import urlencode
 
-        wanted = {"service": service, "scope": f"repository:{self._reference.repository}:pull"}
-        if not service:
-            del wanted["service"]
+        wanted = [("service", service)] if service else []
         credential = self.credential
         if credential is not None and credential.identity_token:
-            grant = {"grant_type": "refresh_token", "client_id": "crate", "refresh_token": credential.identity_token}
+            grant = [("grant_type", "refresh_token"), ("client_id", "crate"), ("refresh_token", credential.identity_token)]
+            form = urlencode([*grant, *wanted, *([("scope", " ".join(self._scopes))] if self._scopes else [])])
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            return self._fetcher.request("POST", realm, headers, body=urlencode({**grant, **wanted}).encode())
+            return self._fetcher.request("POST", realm, headers, body=form.encode())
         realm = realm.partition("#")[0]
-        url = realm + ("&" if "?" in realm else "?") + urlencode(wanted)
+        wanted += [("scope", scope) for scope in self._scopes]
+        url = realm + ("&" if "?" in realm else "?") + urlencode(wanted) if wanted else realm
         basic = credential.basic if credential is not None else None
         return self._fetcher.request("GET", url, {"Accept": "application/json"}, authorization=basic)
 
