@@ -60,6 +60,7 @@ class Image(StoredImage):
     size: int = 7_833_000
     config: ImageConfig = ImageConfig(architecture="amd64", os="linux")
     layers: tuple[str, ...] = ()
+    tagged: str = ""
 
 
 class Containers:

@@ -53,6 +53,7 @@ DOCKER = {
     "commit": "author change message pause",
     "pull": "all-tags disable-content-trust platform quiet",
     "images": "all digests filter format no-trunc quiet tree",
+    "history": "format human no-trunc platform quiet",
     "rmi": "force no-prune platform",
     "events": "filter format since until",
     "info": "format",
@@ -84,6 +85,7 @@ DOCKER["run"] = DOCKER["create"] + " detach detach-keys sig-proxy"
 
 _WINDOWS = "of Windows alone"
 WHY = {
+    "tree": "each image is of one platform; `image tree` shows the layers of one",
     "link": "networks have names: `--network-alias`, `network connect --alias`",
     "link-local-ip": "an interface finds such an address by itself",
     **dict.fromkeys(("attachable", "config-from", "config-only", "ingress"), "Swarm's"),
@@ -131,7 +133,6 @@ DIFFERS = {
     "all options, those that were added among them. EndpointID and SandboxID are made of the IDs of container and network.",
     "info": "There is no daemon: what is Docker's daemon's own (Swarm, registries, plugins) is not there.",
     "version": ".Client and .Server are the same.",
-    "images": "--filter until is not there.",
 }
 TEMPLATES = """`--format` reads Go's templates: fields, `range` (with index and variable, `else`, `break`, `continue`), `if`,
 `else if`, `with`, variables, pipes, parentheses, comments, `{{-` and `-}}`, strings, raw strings, characters, numbers, `and

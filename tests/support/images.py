@@ -9,7 +9,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -98,13 +98,16 @@ class Tree:
 
 @dataclass(frozen=True)
 class Image:
-    """An image of one platform. `config` is the inner "config" object of the image configuration."""
+    """An image of one platform. `config` is the inner "config" object of the image configuration; without a `history`
+    each layer has a step.
+    """
 
     layers: tuple[Layer, ...]
     config: dict[str, object] = field(default_factory=dict)
     architecture: str = "amd64"
     variant: str = ""
     media: dict[str, str] = field(default_factory=lambda: OCI)
+    history: tuple[dict[str, object], ...] | None = None
 
     @cached_property
     def config_blob(self) -> bytes:
@@ -116,6 +119,8 @@ class Image:
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in self.layers]},
             "history": [{"created": CREATED, "created_by": f"layer {n}"} for n, _ in enumerate(self.layers)],
         }
+        if self.history is not None:
+            document["history"] = list(self.history)
         if self.variant:
             document["variant"] = self.variant
         return json.dumps(document).encode()
@@ -151,11 +156,11 @@ class Image:
 
     def changed(self, **config: object) -> Image:
         """Return the image with these keys of its configuration set."""
-        return Image(self.layers, self.config | config, self.architecture, self.variant, self.media)
+        return replace(self, config=self.config | config)
 
     def as_docker(self) -> Image:
         """Return the image with Docker's media types (schema 2)."""
-        return Image(self.layers, self.config, self.architecture, self.variant, DOCKER)
+        return replace(self, media=DOCKER)
 
 
 def index(images: Iterable[Image], media: dict[str, str] = OCI) -> bytes:

@@ -39,6 +39,7 @@ def selected(*words: str) -> list[str]:
         (["dangling=false"], ["alpine:3", "alpine:1", "alpine:2", "b:1"]),
         (["label=tier"], ["alpine:1", "alpine:2", "b:1"]),
         (["label=tier=back"], []),
+        (["until=2024-01-02"], ["alpine:1", "alpine:2", "b:1"]),
         (["since=old"], ["alpine:3", "<none>"]),
         (["before=old"], []),
         (["reference=alpine"], ["alpine:3", "alpine:1", "alpine:2"]),
@@ -53,7 +54,7 @@ def test_a_filter_means(words: list[str], names: list[str]) -> None:
     assert selected(*words) == names
 
 
-@pytest.mark.parametrize("word", ["dangling=maybe", "colour=red", "reference=A B", "label"])
+@pytest.mark.parametrize("word", ["dangling=maybe", "colour=red", "reference=A B", "label", "until=soon"])
 def test_a_wrong_filter_is_told(word: str) -> None:
     with pytest.raises(InvalidValue):
         selected(word)

@@ -31,7 +31,7 @@ def filters(words: Words, also: tuple[str, ...] = ()) -> Filters:
         raise InvalidValue(f"--filter: {what}", "until=24h, label=KEY[=VALUE] and label!=KEY[=VALUE]")
     until = None
     if times:
-        from cratebox.cli.times import moment
+        from cratebox.engine.times import moment
 
         until = moment(times[0], "filter until") / 1e9
     return Filters(until=until, labels=tuple(map(_label, asked.all("label"))), without=tuple(map(_label, asked.all("label!"))))

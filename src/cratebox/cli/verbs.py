@@ -11,7 +11,7 @@ CONTAINERS = (
     "run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "update", "rename", "exec", "attach", "ps", "top",
     "stats", "port", "cp", "logs", "inspect", "rm", "diff", "export", "commit",
 )  # fmt: skip
-IMAGES = ("pull", "images", "rmi")
+IMAGES = ("pull", "images", "history", "rmi")
 ITSELF = ("events", "info", "version", "completion")
 HEADINGS = {"Containers": CONTAINERS, "Images": IMAGES, "crate itself": ITSELF}
 VERBS = (*CONTAINERS, *IMAGES, *ITSELF)
@@ -32,6 +32,10 @@ GROUPS = {
         "prune": "image_prune",
         "pull": "pull",
         "inspect": "inspect --type=image",
+        "history": "history",
+        "tree": "image_tree",
+        "diff": "image_diff",
+        "exists": "image_exists",
     },
     "network": {
         "connect": "network_connect",
@@ -88,7 +92,7 @@ ABOUT = {
 
 # What Docker and Podman have and crate does not: answered as such, and not as a word that nobody knows. One word is meant alone
 # and after `container` or `image`.
-LATER = ("build", "compose", "history", "import", "load", "login", "logout", "push", "save", "search", "tag")
+LATER = ("build", "compose", "import", "load", "login", "logout", "push", "save", "search", "tag")
 
 
 def resolve(words: list[str]) -> tuple[str, str, list[str], list[str]] | None:

@@ -15,7 +15,7 @@ from cratebox.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 ADDED, CHANGED, DELETED = "A", "C", "D"
 
@@ -44,13 +44,15 @@ class _Step:
         self.path, self.new, self.old, self.above, self.told = path, new, old, above, told
 
 
-def find(tree: Layered, new: Entry, old: Entry) -> list[Change]:
-    """Return the changes from the root `old` to the root `new` of `tree`, a directory before what is in it. Raises OSError."""
+def find(tree: Layered, new: Entry, old: Entry, furniture: Collection[str] = _FURNITURE) -> list[Change]:
+    """Return the changes from the root `old` to the root `new` of `tree`, a directory before what is in it; what is new at a place
+    of `furniture`, and empty, is none. Raises OSError.
+    """
     found: list[Change] = []
     pending = [_Step("", new, old, None, told=True)]
     while pending:
         here = pending.pop()
-        for change, below in _compare(tree, here):
+        for change, below in _compare(tree, here, furniture):
             found.append(change) if change else None
             if change:
                 _tell_above(here, found)
@@ -59,14 +61,24 @@ def find(tree: Layered, new: Entry, old: Entry) -> list[Change]:
     return sorted(found, key=lambda change: change.path.replace("/", "\0"))
 
 
-def _compare(tree: Layered, here: _Step) -> Iterator[tuple[Change | None, _Step | None]]:
+def pack(changes: Iterable[Change]) -> bytes:
+    """Return changes as bytes, without their entries: for who reads the layers in another process."""
+    return b"".join(os.fsencode(f"{change.kind}{change.path}\0") for change in changes)
+
+
+def unpack(packed: bytes) -> list[Change]:
+    """Return what `pack` was given."""
+    return [Change(line[0], line[1:]) for line in os.fsdecode(packed).split("\0")[:-1]]
+
+
+def _compare(tree: Layered, here: _Step, furniture: Collection[str]) -> Iterator[tuple[Change | None, _Step | None]]:
     """Yield the change of each entry of a directory, if any, and the directories that are still to be looked into."""
     before = tree.children(here.old) if here.old is not None and here.old.is_directory else {}
     for name, new in tree.children(here.new).items():
         path, old = f"{here.path}/{name}", before.pop(name, None)
         if old is not None and new.is_same(old):
             continue
-        if old is None and path in _FURNITURE and _is_furniture(tree, path, new):
+        if old is None and path in furniture and _is_furniture(tree, path, new):
             continue
         change = None
         if old is None:

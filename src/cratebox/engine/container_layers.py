@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from cratebox.engine import records
-from cratebox.engine.changes import Change, find
+from cratebox.engine.changes import Change, find, pack, unpack
 from cratebox.engine.layered import Entry, Layered
 from cratebox.engine.records import Container
 from cratebox.errors import NotFound, StorageError, Unsupported
@@ -92,5 +92,4 @@ class ContainerRoot:
 def changes(paths: Paths, images: Images, container: Container) -> list[Change]:
     """Return what a container has changed in its root; none has its entry. Raises Unsupported, StorageError, NotFound."""
     root = ContainerRoot(paths, images, container)
-    answer = root.inside(lambda tree: b"".join(os.fsencode(f"{change.kind}{change.path}\0") for change in root.changes(tree)))
-    return [Change(line[0], line[1:]) for line in os.fsdecode(answer).split("\0")[:-1]]
+    return unpack(root.inside(lambda tree: pack(root.changes(tree))))

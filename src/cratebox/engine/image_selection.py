@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from cratebox.engine.filters import Filters
+from cratebox.engine.times import moment
 from cratebox.engine.words import boolean
 from cratebox.errors import InvalidValue
 from cratebox.image import reference
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
     from cratebox.image.store import StoredImage
 
-KEYS = ("dangling", "label", "before", "since", "reference")
-LATER = {"until": "for images it is not there yet"}
+KEYS = ("dangling", "label", "before", "since", "until", "reference")
 
 
 def select(found: Iterable[StoredImage], filters: Filters, get: Callable[[str], StoredImage]) -> list[StoredImage]:
@@ -26,14 +26,15 @@ def select(found: Iterable[StoredImage], filters: Filters, get: Callable[[str], 
     """
     before = [get(name).made for name in filters.all("before")]
     since = [get(name).made for name in filters.all("since")]
+    until = [moment(value, "filter until") / 1e9 for value in filters.all("until")]
     dangling = [boolean(value, "--filter dangling") for value in filters.all("dangling")]
 
     def fits(image: StoredImage) -> bool:
         return (
             filters.labels(image.config.labels)
             and all(bool(image.names) != wanted for wanted in dangling)
-            and all(image.made < moment for moment in before)
-            and all(image.made > moment for moment in since)
+            and all(image.made < time for time in (*before, *until))
+            and all(image.made > time for time in since)
         )
 
     wanted = filters.all("reference")

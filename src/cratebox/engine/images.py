@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any
 
+    from cratebox.engine import image_history, image_tree
+    from cratebox.engine.changes import Change
     from cratebox.engine.config import HealthCheck
     from cratebox.engine.pruning import Filters, Pruned
     from cratebox.engine.records import Container
@@ -181,7 +183,44 @@ class Images:
         """Return an image in Docker's form of `inspect`. Raises as `get`."""
         from cratebox.engine.inspect_image import image_document
 
-        return image_document(self.get(name))
+        image = self.get(name)
+        directories = [self.store.layer_path(diff_id) + "/fs" for diff_id in image.layers]
+        return image_document(image, self.store.descriptor_of(image), directories)
+
+    def exists(self, name: str) -> bool:
+        """Tell whether there is an image of that name, digest, ID or unique beginning of one. Raises Conflict, StorageError."""
+        try:
+            self.get(name)
+        except NotFound:
+            return False
+        return True
+
+    def history(self, name: str, platform: str | None = None) -> Sequence[image_history.Step]:
+        """Return the steps in which an image was made, the last one first. Raises as `get`, InvalidValue for another `platform`'s."""
+        from cratebox.engine import image_history
+
+        image = self.get(name)
+        _check_platform(image, platform, name)
+        return image_history.steps(image, self.store.layer_size)
+
+    def layers(self, name: str) -> Sequence[image_tree.TreeLayer]:
+        """Return an image's layers, lowest first, with the other images that have them. Raises as `get`."""
+        from cratebox.engine import image_tree
+
+        return image_tree.layers(self.get(name), self.store.images(), self.store.layer_size)
+
+    def built_upon(self, name: str) -> image_tree.Branch:
+        """Return an image with those that have all of its layers and more. Raises as `get`."""
+        from cratebox.engine import image_tree
+
+        return image_tree.built_upon(self.get(name), self.store.images())
+
+    def diff(self, name: str, base: str | None = None) -> Sequence[Change]:
+        """Return the changes of files from image `base` to image `name`; without `base`, those of its uppermost layer. Raises as `get`."""
+        from cratebox.engine import image_diff
+
+        with self.using():
+            return image_diff.changes(self, self.get(name), self.get(base) if base else None)
 
     def remove(self, name: str, force: bool = False) -> Sequence[str]:
         """Take the name from an image, and delete it with its last one; return Docker's lines.
@@ -242,7 +281,7 @@ class Images:
 
     def list(self, filters: Sequence[str] = ()) -> Sequence[StoredImage]:
         """Return the images in the store that are whole; those alone that `filters` let through, words as of `images --filter`:
-        "dangling=true", "label=KEY=VALUE", "reference=alpine*", "before=NAME", "since=NAME".
+        "dangling=true", "label=KEY=VALUE", "reference=alpine*", "before=NAME", "since=NAME", "until=24h".
 
         Raises StorageError where its index is damaged, InvalidValue for a filter, NotFound for an image of before and since.
         """
@@ -251,7 +290,7 @@ class Images:
         from cratebox.engine import image_selection
         from cratebox.engine.filters import parse
 
-        asked = parse(filters, image_selection.KEYS, image_selection.LATER)
+        asked = parse(filters, image_selection.KEYS)
         return image_selection.select(self.store.images(), asked, self.store.find)
 
     def damaged(self) -> Sequence[tuple[str, StorageError]]:

@@ -32,17 +32,23 @@ class StoredImage(Record):
     size: int  # bytes of its layers, unpacked
     config: ImageConfig
     layers: tuple[str, ...]  # diff IDs, lowest first
+    tagged: str = ""  # when it got the last of its names: RFC 3339, or empty
 
     @property
     def made(self) -> float:
         """When it was made, in seconds since 1970; 0 where the image does not say, or says what is no time."""
-        from datetime import UTC, datetime
+        return seconds(self.created)
 
-        try:
-            when = datetime.fromisoformat(self.created)
-            return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
-        except (ValueError, OverflowError):
-            return 0.0
+
+def seconds(text: str) -> float:
+    """Return a time of an image's config (RFC 3339) in seconds since 1970; 0 for what is none."""
+    from datetime import UTC, datetime
+
+    try:
+        when = datetime.fromisoformat(text)
+        return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 class Catalog:
@@ -77,7 +83,11 @@ class Catalog:
 
     def manifest_of(self, image: StoredImage) -> Manifest:
         """Return the manifest of an image. Raises NotFound where it was removed meanwhile, StorageError."""
-        return self._manifest(entry_of(image, index.read(self.directory)))
+        return self._manifest(self.descriptor_of(image))
+
+    def descriptor_of(self, image: StoredImage) -> Descriptor:
+        """Return the descriptor of an image's manifest. Raises NotFound where it was removed meanwhile, StorageError."""
+        return entry_of(image, index.read(self.directory))
 
     def has_blob(self, digest: str) -> bool:
         """Tell whether the blob is there, whole and verified. Raises Untrusted where `digest` is none."""
@@ -195,6 +205,7 @@ class Catalog:
             size=max(_size(other) for other in same),
             config=config,
             layers=config.diff_ids,
+            tagged=max(other.annotations.get(index.TAGGED, "") for other in same),
         )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 REF_NAME = "org.opencontainers.image.ref.name"
 SOURCE_DIGEST = "org.cratebox.source.digest"  # what the registry said the name stands for: of an index, or of the manifest
+TAGGED = "org.cratebox.tagged"  # when the image got this name, RFC 3339
 UNPACKED_SIZE = "org.cratebox.unpacked.size"  # bytes, decimal
 
 _RESERVE, _RESERVED = "/.reserve", 1 << 18  # a file below the store, bytes
@@ -139,6 +140,18 @@ def named(entries: list[Descriptor], name: str, target: Descriptor) -> list[Desc
     return [*(entry for entry in kept if entry.digest != target.digest or name_of(entry)), new]
 
 
+def timed(entries: list[Descriptor], name: str, target: Descriptor) -> Descriptor:
+    """Return `target` with the time it got `name`: now, or when it did where it has that name in `entries` already."""
+    if not name:
+        return target
+    from datetime import UTC, datetime
+
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    had = [entry.annotations.get(TAGGED, now) for entry in entries if entry.digest == target.digest and name_of(entry) == name]
+    return target.replace(annotations={**target.annotations, TAGGED: had[0] if had else now})
+
+
 def unnamed(entry: Descriptor) -> Descriptor:
     """Return `entry` without its name."""
-    return entry.replace(annotations={key: value for key, value in entry.annotations.items() if key != REF_NAME})
+    kept = {key: value for key, value in entry.annotations.items() if key not in (REF_NAME, TAGGED)}
+    return entry.replace(annotations=kept)

@@ -81,6 +81,8 @@ class ImageConfig(Record):
     stop_signal: str = ""
     healthcheck: dict[str, Any] | None = None
     shell: tuple[str, ...] = ()
+    on_build: tuple[str, ...] = ()
+    args_escaped: bool = False
     diff_ids: tuple[str, ...] = ()
     history: tuple[dict[str, Any], ...] = ()
 
@@ -196,6 +198,8 @@ def parse_config(raw: bytes) -> ImageConfig:
         stop_signal=_text(inner, "StopSignal"),
         healthcheck=_healthcheck(inner),
         shell=_texts(inner, "Shell"),
+        on_build=_texts(inner, "OnBuild"),
+        args_escaped=inner.get("ArgsEscaped") is True,
         diff_ids=tuple(digests.check(entry) for entry in _list(rootfs, "diff_ids", MAX_LAYERS)),
         history=_history(document),
     )

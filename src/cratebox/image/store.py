@@ -209,7 +209,7 @@ class Store(Catalog):
         entry = manifest.replace(media_type=document.media_type, annotations=annotations, platform=config.platform, urls=())
         with locks.hold(self._locks, "index"):
             before = index.read(self.directory)
-            entries = index.named(before, name, entry)
+            entries = index.named(before, name, index.timed(before, name, entry))
             if entries != before:
                 self._blobs.sync_names()
                 index.write(self.directory, entries)

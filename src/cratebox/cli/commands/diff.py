@@ -6,6 +6,12 @@ from cratebox.cli import render
 from cratebox.cli.commands import open_engine
 from cratebox.cli.options import Command, Flag, Words
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cratebox.engine.changes import Change
+
 COMMAND = Command(
     name="diff",
     arguments="CONTAINER",
@@ -25,8 +31,13 @@ _LISTS = {"C": "changed", "A": "added", "D": "deleted"}
 
 def main(words: Words) -> int:
     """Print the changes."""
-    changes = open_engine(words).containers.diff(words.arguments[0])
-    if words.text("format") == "json":
+    show(open_engine(words).containers.diff(words.arguments[0]), words.text("format"))
+    return 0
+
+
+def show(changes: Iterable[Change], form: str | None) -> None:
+    """Print changes as --format asks: a line for each, or `json`."""
+    if form == "json":
         lists: dict[str, list[str]] = {name: [] for name in _LISTS.values()}
         for change in changes:
             lists[_LISTS[change.kind]].append(change.path)
@@ -34,4 +45,3 @@ def main(words: Words) -> int:
     else:
         for change in changes:
             render.line(f"{change.kind} {change.path}")
-    return 0

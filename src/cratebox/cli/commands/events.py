@@ -39,8 +39,8 @@ TIME is as 2026-01-31T12:00:00Z, or less of it in local time, or seconds since 1
 
 def main(words: Words) -> int:
     """Print the events."""
-    from cratebox.cli.times import moment
     from cratebox.engine.event_log import parse_filters, read
+    from cratebox.engine.times import moment
 
     since, until = words.text("since"), words.text("until")
     show = _shown_by(words.text("format"))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _HEADERS = {
     "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedSince": "CREATED",
-    "CreatedAt": "CREATED AT", "Size": "SIZE", "Containers": "CONTAINERS",
+    "CreatedAt": "CREATED AT", "Size": "SIZE", "Containers": "CONTAINERS", "SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE",
 }  # fmt: skip
 _NONE = "<none>"
 
@@ -44,8 +44,8 @@ COMMAND = Command(
     later=("tree",),
     description="""List the images in the store, the newest first, a line for each of their names. REPOSITORY may be a pattern.
 
-Filters: dangling (true: without a name), label (KEY or KEY=VALUE), before and since (made before or after an image), reference (a
-name or a pattern). Values of reference are alternatives; keys must all hold.""",
+Filters: dangling (true: without a name), label (KEY or KEY=VALUE), before and since (made before or after an image), until (made before a time,
+or longer ago than 24h), reference (a name or a pattern). Values of reference are alternatives; keys must all hold.""",
     examples=(
         ("crate images alpine", "those of one name"),
         ("crate images --format '{{.ID}} {{.Size}}'", "as a script wants it"),
@@ -91,7 +91,7 @@ def _rows(image: StoredImage, whole: bool) -> Iterator[dict[str, Any]]:
             "CreatedSince": f"{render.duration(time.time() - created)} ago" if created else "N/A",
             "CreatedAt": render.local_time(created) if created else "N/A",
             "Size": render.size(image.size),
-            "Containers": "N/A",
+            **dict.fromkeys(("Containers", "SharedSize", "UniqueSize"), "N/A"),  # as Docker has them: see system df -v
         }
 
 

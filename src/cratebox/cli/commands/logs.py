@@ -50,7 +50,7 @@ each; -n counts for each of them.""",
 
 def main(words: Words) -> int:
     """Copy the log to the standard streams."""
-    from cratebox.cli.times import moment
+    from cratebox.engine.times import moment
 
     tail = None if words.text("tail") == "all" else words.number("tail", -1)
     since, until = words.text("since"), words.text("until")
