@@ -3,7 +3,7 @@
 Such a container is told by its process, which lives, and its lock, which nobody has. The command takes the lock and a pidfd of the process, and
 leaves a process behind that executes takeover.py, as a guardian would. What that finds:
 
-    exit code        from the kernel, by the pidfd (running.py, `_ask`): the process is a child of init by now
+    exit code        from the kernel, by the pidfd (vigil.py): the process is a child of init by now
     output           the pipes, opened anew through the descriptors that the container itself has of them. What it wrote meanwhile is in them;
                      but a program that wrote when nobody had the other end got SIGPIPE, as it would in a shell
     input            likewise, for whoever attaches later

@@ -84,7 +84,7 @@ class Client:
         kind, rest = message[:1], message[1:]
         if kind == dialogue.SIGNAL:
             try:
-                self._run.signal(int(rest))
+                self._run.vigil.signal(int(rest))
             except (OSError, ValueError, OverflowError):
                 pass  # it has just ended, or that is no signal
         elif kind in {dialogue.DETACH, b""}:

@@ -172,7 +172,7 @@ class Life:
         if not run or self.clients or not run.can_be_left:
             return
         console = run.console if run.pump.streams and run.pump.streams[0].source >= 0 else -1
-        usual = (self.custody.ours.fileno(), door, above, run.pidfd, *(one.source for one in run.pump.streams))
+        usual = (self.custody.ours.fileno(), door, above, run.vigil.pidfd, *(one.source for one in run.pump.streams))
         known = dict.fromkeys((fd for fd in usual if fd >= 0), READ)
         for part in self.parts:
             known |= part.watched
@@ -337,8 +337,8 @@ class Life:
         that is not its child.
         """
         named = {"console": self._run.console} if self._run and self._run.console >= 0 else {}
-        if self._run and self._run.strange and self._run.pidfd >= 0:
-            named["pidfd"] = self._run.pidfd
+        if self._run and self._run.vigil.strange and self._run.vigil.pidfd >= 0:
+            named["pidfd"] = self._run.vigil.pidfd
         if self._run:
             named |= {f"port.{number}": fd for number, fd in enumerate(self._run.watch.ports)}
         for number, client in enumerate(self.clients):
@@ -363,7 +363,7 @@ class Life:
     def _divided(self, parent: int) -> None:
         """There is another guardian: what it forked is this process, and what was its child is a child of `parent`."""
         if self._run:
-            self._run.orphan(parent)
+            self._run.vigil.orphan(parent)
             self._entrust()
 
     def _hear_reports(self) -> None:
@@ -372,7 +372,7 @@ class Life:
 
     def _hear_report(self) -> None:
         report = self.custody.report()
-        if report and self._run and self._run.told(*report):
+        if report and self._run and self._run.vigil.told(*report):
             self.loop.unwatch(self.custody.ours.fileno())  # it stays there until its end is written down
         else:
             self.custody.drop_report()

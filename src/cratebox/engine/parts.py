@@ -147,8 +147,8 @@ class TimeLimit(Part):
 
     def begun(self, run: Run) -> None:
         """Let the time begin, with the run, which a supervisor before this one may have begun."""
-        left = max(0.0, self._seconds - run.age)
-        self._timer = run.loop.after(left, lambda: run.signal(_SIGKILL))
+        left = max(0.0, self._seconds - run.vigil.age)
+        self._timer = run.loop.after(left, lambda: run.vigil.signal(_SIGKILL))
 
     @property
     def timers(self) -> tuple[Timer, ...]:

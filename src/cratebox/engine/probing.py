@@ -52,7 +52,7 @@ class Probing(Part):
         self._teller.recall()
         self._health = self._teller.told.health or Health()
         health.end_left()
-        self._watch_run(run, time.monotonic() - run.age)
+        self._watch_run(run, time.monotonic() - run.vigil.age)
         if self._teller.told.next_probe:
             self._timer = run.loop.after(max(0.0, self._teller.told.next_probe - time.monotonic()), self._begin)
         else:
@@ -188,9 +188,9 @@ class Probing(Part):
         run = self._run
         try:
             if action == "kill":
-                run.signal(stopping.SIGKILL)
+                run.vigil.signal(stopping.SIGKILL)
                 return
-            run.signal(stopping.stop_signal(self._container))
+            run.vigil.signal(stopping.stop_signal(self._container))
             seconds = self._container.config.stop_timeout
             run.loop.after(_SECONDS_TO_STOP if seconds is None else max(seconds, 0), lambda: _kill(run))
         except OSError:
@@ -199,8 +199,8 @@ class Probing(Part):
 
 def _kill(run: Run) -> None:
     """Kill what has not ended by itself; a run that is over has no process any more."""
-    if run.pidfd >= 0:
-        run.signal(stopping.SIGKILL)
+    if run.vigil.pidfd >= 0:
+        run.vigil.signal(stopping.SIGKILL)
 
 
 def ask(paths: Paths, container: Container) -> int:

@@ -10,6 +10,7 @@ from cratebox.cgroup import detect
 from cratebox.engine import exits, logs, streams
 from cratebox.engine.logs import LogWriter
 from cratebox.engine.pump import Pump, Stream
+from cratebox.engine.vigil import Vigil
 from cratebox.errors import CrateError, StorageError
 from cratebox.linux import process
 from cratebox.paths import private_directory
@@ -28,13 +29,11 @@ if TYPE_CHECKING:
     from cratebox.runtime.spec import Spec
     from cratebox.runtime.wish import Wish
 
-_SIGKILL = 9
-_SECONDS_TO_TELL, _PAUSE = 1.0, 0.02
 _SECONDS_AFTER_EXIT = 2.0  # for output on its way through a terminal, which a descriptor elsewhere could keep open for ever
 
 
 class Run:
-    """The container's first process, held by `pid` and `pidfd` (-1 once it has been reaped), its output and its cgroup.
+    """The container's first process, which `vigil` holds, its output and its cgroup.
 
     `console` is the master of its terminal, or -1; the pump's to close.
     """
@@ -42,9 +41,8 @@ class Run:
     def __init__(self, watch: Watch, loop: Loop, unheard: Callable[[Stream], None]) -> None:
         self.watch, self.loop = watch, loop
         self._unheard = unheard
-        self.pid, self.pidfd, self.console = 0, -1, -1
-        self.strange = False  # it is a child neither of this process nor of its guardian
-        self._started = 0  # see runtime/state.py
+        self.vigil = Vigil(loop, self._ended)
+        self.console = -1
         self._state: runtime_state.State | None = None
         self.state_fd = -1  # of its file: what is in it outlives its name
         self.code: int | None = None  # its exit code, as a shell counts
@@ -58,11 +56,6 @@ class Run:
         """Whether its PID namespace ends with its first process, and all others in it."""
         linux = self.watch.wish.spec.linux
         return linux is None or any(one.type == "pid" and not one.path for one in linux.namespaces)
-
-    @property
-    def age(self) -> float:
-        """How many seconds ago it began, whatever was done to the clock."""
-        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - self._started / os.sysconf("SC_CLK_TCK"))
 
     # Beginning
 
@@ -79,30 +72,16 @@ class Run:
             self._forget_state()
             raise
         created.sock.close()
-        self.pid, self.pidfd, self._started = created.pid, created.pidfd, created.started
-        self.loop.watch(self.pidfd, self._look)
+        self.vigil.begin(created.pid, created.pidfd, created.started)
 
     def resume(self, state: runtime_state.State, console: int, pidfd: int = -1) -> None:
         """Go on with a run that another supervisor has begun. Its process may have ended; `pidfd` is its own where whoever comes has it."""
-        self.pid, self.started_at, self.console = state.pid, state.started_at or state.created, console
+        self.started_at, self.console = state.started_at or state.created, console
         self.cgroup = cgroups.from_paths(state.cgroup)
-        self._alone, self._started, self._state = state.own_pids, state.started, state
+        self._alone, self._state = state.own_pids, state
         self._turn_pump(self._log_again())
         self.pump.recover()
-        if pidfd >= 0:
-            self.pidfd = pidfd
-            self._be_strange()
-            return
-        try:
-            self.pidfd = os.pidfd_open(self.pid)  # its number is nobody else's: it was not reaped, or that is still to be heard
-        except ProcessLookupError:
-            self.loop.after(_SECONDS_TO_TELL, self._is_lost)
-            return
-        parent = process.parent(self.pid)
-        if parent == os.getpid():
-            self.loop.watch(self.pidfd, self._look)
-        elif parent != os.getppid():
-            self._be_strange()
+        self.vigil.resume(state.pid, state.started, pidfd)
 
     def _create(self, meanwhile: Callable[[], None], before: Callable[[], None]) -> runtime.Created:
         wish, volumes = self._with_cgroup(self.watch.wish), self._volumes()
@@ -249,7 +228,7 @@ class Run:
 
     def keep_state(self) -> None:
         """Hold the file of its state, written again where somebody has deleted it (a logout takes $XDG_RUNTIME_DIR away)."""
-        if self._state is None or self.pidfd < 0:
+        if self._state is None or self.vigil.pidfd < 0:
             return
         path = self.watch.state_directory + "/state.json"
         try:
@@ -275,24 +254,10 @@ class Run:
         self.pump.close()
         return exits.Exit(self.code or 0, self.started_at, time.time(), failed or self.pump.log_error)
 
-    def signal(self, number: int) -> None:
-        """Send a signal to the container's first process; nothing where that has ended. Raises OSError, ValueError."""
-        if self.pidfd >= 0:
-            process.send_signal(self.pidfd, number)
-
-    def _look(self) -> None:
-        """The container's process has ended. It is reaped when that is written down: until then it can be asked again."""
-        how = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
-        assert how
-        self._ended(how.si_status if how.si_code == os.CLD_EXITED else 128 + how.si_status)
-
-    def told(self, pid: int, status: int) -> bool:
-        """Hear from the guardian, whose child the process may be, how a process ended; tell whether it is this run's."""
-        if pid != self.pid:
-            return False
-        if self.code is None:
-            self._ended(process.waited_status(status))
-        return True
+    @property
+    def can_be_left(self) -> bool:
+        """Whether another supervisor could go on with it and nothing be lost."""
+        return self.vigil.can_be_left and self.pump.rests
 
     def _ended(self, code: int) -> None:
         self.code = code
@@ -302,50 +267,10 @@ class Run:
         if self.pump.waiting:
             self.loop.after(_SECONDS_AFTER_EXIT, self.pump.wait_no_more)
 
-    @property
-    def can_be_left(self) -> bool:
-        """Whether another supervisor could go on with it and nothing be lost."""
-        known = self.strange or process.parent(self.pid) in {os.getpid(), os.getppid()}
-        return self.pidfd >= 0 and self.pump.rests and known
-
-    def orphan(self, guardian: int) -> None:
-        """The container's process is no child of this process any more. Where it is the guardian's, he tells how it ended."""
-        if self.pidfd >= 0:
-            self.loop.unwatch(self.pidfd)
-            if process.parent(self.pid) != guardian:
-                self._be_strange()
-
-    def _be_strange(self) -> None:
-        """The process is somebody else's child: what remains is to ask the kernel how it ended, which it tells until it is reaped, and
-        since 6.15 for as long as somebody has its pidfd.
-        """
-        self.strange = True
-        self._questions = int(_SECONDS_TO_TELL / _PAUSE)
-        self.loop.watch(self.pidfd, self._ask)
-
-    def _ask(self) -> None:
-        self.loop.unwatch(self.pidfd)
-        status = process.zombie_status(self.pid, self._started)
-        if status is None:
-            status = process.reaped_status(self.pidfd)
-        if status is not None:
-            self._ended(process.waited_status(status))
-        elif self._questions:
-            self._questions -= 1
-            self.loop.after(_PAUSE, self._ask)  # its parent has not reaped it yet
-        else:
-            self._is_lost()
-
-    def _is_lost(self) -> None:
-        if self.code is None:
-            self._ended(exits.LOST)
-
     def _kill(self) -> None:
         """End the container, whose PID namespace ends with its first process."""
         if self.code is None:
-            if self.pidfd >= 0:
-                process.send_signal(self.pidfd, _SIGKILL)
-            self.code = 128 + _SIGKILL
+            self.code = self.vigil.kill()
             self._end_others()
             self._let_go()
 
@@ -360,10 +285,6 @@ class Run:
                 pass  # the cgroup is gone, and they with it
 
     def _let_go(self) -> None:
-        if self.pidfd >= 0:
-            self.loop.unwatch(self.pidfd)
-            os.close(self.pidfd)
-            self.pidfd = -1
         streams.close(self.state_fd)
         self.state_fd = -1
 
@@ -371,10 +292,7 @@ class Run:
 
     def clean(self) -> None:
         """Take away what the run had on the machine: its process, its cgroup and the state of both."""
-        try:
-            os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            pass  # the guardian's
+        self.vigil.reap()
         self.disconnect()
         self._remove_cgroup()
         self._forget_state()

@@ -1,8 +1,9 @@
 """One small process per running container: its parent, which starts it, keeps its output, and writes down how it ended.
 
-supervisor.py   the process itself: forked by a command, it lets go of all that was the command's
+supervisor.py       the process itself: forked by a command, it lets go of all that was the command's
 life.py             the container's runs, one after the other, and what goes along with them (part.py)
 running.py          one run: begun, kept, ended
+vigil.py            how the end of its first process is learnt
 loop.py             what it waits for
 pump.py             the output
 client.py           who is attached; what they say to each other is drawn in dialogue.py
