@@ -36,6 +36,9 @@ GROUPS = {
         "tree": "image_tree",
         "diff": "image_diff",
         "exists": "image_exists",
+        "mount": "image_mount",
+        "unmount": "image_unmount",
+        "umount": "image_unmount",
     },
     "network": {
         "connect": "network_connect",

@@ -222,6 +222,37 @@ class Images:
         with self.using():
             return image_diff.changes(self, self.get(name), self.get(base) if base else None)
 
+    def mount(self, name: str) -> str:
+        """Mount an image for reading, where it is not mounted yet, and return the directory; it is there until as many `unmount`.
+
+        Raises as `get`; Unsupported for an ordinary user, RuntimeFailure where the kernel refuses.
+        """
+        from cratebox.engine import image_mounts
+
+        with self.using():
+            where = image_mounts.begin(self, image := self.get(name))
+        self._tell("mount", image.id, name)
+        return where
+
+    def unmount(self, name: str, force: bool = False) -> str:
+        """Take back one `mount` of an image, or all with `force`; the last one ends it. Return the image's ID.
+
+        Raises as `get`, Conflict where it is not mounted or somebody is in it.
+        """
+        from cratebox.engine import image_mounts
+
+        image = self.get(name)
+        if not image_mounts.end(self.paths, image.id, force):
+            raise Conflict(f"image {name} is not mounted", "crate image mount lists those that are")
+        self._tell("unmount", image.id, name)
+        return image.id
+
+    def mounts(self) -> Sequence[tuple[str, str]]:
+        """Return (ID, directory) of each image that is mounted."""
+        from cratebox.engine import image_mounts
+
+        return [(one.image, image_mounts.place(self.paths, one.image)) for one in image_mounts.listed(self.paths)]
+
     def remove(self, name: str, force: bool = False) -> Sequence[str]:
         """Take the name from an image, and delete it with its last one; return Docker's lines.
 
@@ -234,6 +265,8 @@ class Images:
             image = None  # it is damaged, and can be removed all the same
         if image and image.id in used and len(image.names) < 2 and not force:
             user = used[image.id][:12]
+            if not user:
+                raise Conflict(f"image {name} is mounted", f"crate image unmount {name} first")
             raise Conflict(f"image {name} is used by container {user}", f"crate rm {user} first")
         removed = self.store.remove(name, force=force, in_use=lambda: set(self._used()))
         for text in removed.untagged:
@@ -254,14 +287,16 @@ class Images:
         return pruning.images(self.paths, self, filters or pruning.Filters(), every)
 
     def used(self) -> set[str]:
-        """Return the IDs of the images and the diff IDs of the layers that containers are made of."""
+        """Return the IDs of the images and the diff IDs of the layers that containers are made of, or that are mounted."""
         return set(self._used())
 
     def _used(self) -> dict[str, str]:
-        """Return the container, by ID, that is made of each image and each layer in use."""
-        from cratebox.engine import records
+        """Return the container, by ID, that is made of each image and each layer in use; "" for one that is mounted alone."""
+        from cratebox.engine import image_mounts, records
 
         used: dict[str, str] = {}
+        for mounted in image_mounts.used(self.paths):
+            used |= dict.fromkeys((mounted.image, *mounted.layers), "")
         for identity in records.identities(self.paths):
             try:
                 container = records.load(self.paths, identity)

@@ -6,7 +6,7 @@ of the store while a pull, a commit or the making of a container holds it.
 
 from __future__ import annotations
 
-from cratebox.engine import ending, events, leftovers, records, sizes
+from cratebox.engine import ending, events, image_mounts, leftovers, records, sizes
 from cratebox.engine.records import ContainerStatus
 from cratebox.errors import Conflict, NotFound, StorageError
 from cratebox.paths import Paths
@@ -173,6 +173,7 @@ def everything(paths: Paths, store: Images, filters: Filters, every: bool, with_
             third = volumes(Volumes(paths, store.identity), filters, every=False)
         except StorageError as error:
             third = Pruned(failed=(error.message,))
+    mounts = image_mounts.clear(paths)
     try:
         second = images(paths, store, filters, every)
     except StorageError as error:
@@ -180,7 +181,7 @@ def everything(paths: Paths, store: Images, filters: Filters, every: bool, with_
     return Pruned(
         containers=first.containers,
         images=second.images,
-        leftovers=tuple(leftovers.clear(paths, store)),
+        leftovers=(*mounts, *leftovers.clear(paths, store)),
         volumes=third.volumes,
         freed=first.freed + second.freed + third.freed,
         deferred=second.deferred,

@@ -344,7 +344,8 @@ class Store(Catalog):
 
     def _referenced(self, used: frozenset[str]) -> tuple[set[str], set[str]]:
         """Return the digests of blobs and the diff IDs of layers that something refers to."""
-        kept, diff_ids = set(used), set(used)
+        kept: set[str] = set(used)
+        diff_ids: set[str] = set()
         for entry in index.read(self.directory):
             kept.add(entry.digest)
             if entry.media_type in manifests.MANIFEST_TYPES:
@@ -353,10 +354,11 @@ class Store(Catalog):
                 diff_ids.update(self._config(manifest).diff_ids)
             else:
                 kept |= self._nested(entry)
-        for digest in used:
-            if self._blobs.has(digest):
+        # The blob of a layer that was stored as it is, uncompressed, has the digest of its diff ID.
+        for digest in used - diff_ids:
+            if self._blobs.has(digest) and not self.has_layer(digest):
                 diff_ids.update(manifests.parse_config(self._blobs.read(digest, manifests.MAX_DOCUMENT)).diff_ids)
-        return kept, diff_ids
+        return kept, diff_ids | used
 
     def blob_usage(self, in_use: InUse = ()) -> tuple[int, int, int, int]:
         """Return how many blobs there are, how many of them are needed, their bytes, and the bytes of those that are not.

@@ -8,6 +8,10 @@ from cratebox.errors import OverlayRefused, RuntimeFailure
 from cratebox.linux import const, mount
 from cratebox.runtime.wish import Overlay
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _EINVAL, _EPERM = 22, 1
 _MOST_OF_VALUE, _PAGE = 255, 4096  # bytes
 
@@ -15,6 +19,26 @@ _MOST_OF_VALUE, _PAGE = 255, 4096  # bytes
 def mount_overlay(overlay: Overlay, path: str) -> int:
     """Mount `overlay` at `path`; return its descriptor. Raises OSError, RuntimeFailure, OverlayRefused."""
     return _mount(overlay, path) if overlay.upper else _in_memory(overlay, path)
+
+
+def mount_for_reading(directories: Sequence[str], path: str) -> None:
+    """Mount the `directories`, two at least and the lowest first, over each other at `path`, without a writable side. No device of
+    theirs is one there, and no set-user-ID bit counts. Raises OSError, OverlayRefused, RuntimeFailure.
+    """
+    fds: list[int] = []
+    try:
+        fds.append(_attach([_by_descriptor(one, fds) for one in reversed(directories)], (), path))
+        attributes = const.MOUNT_ATTR_RDONLY | const.MOUNT_ATTR_NOSUID | const.MOUNT_ATTR_NODEV
+        try:
+            mount.set_attributes(fds[-1], attributes, propagation=const.MS_PRIVATE)
+        except BaseException:
+            mount.unmount(path, const.MNT_DETACH)
+            raise
+    except OSError as error:
+        raise _refusal(error) from None
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def put(tree: int, path: str) -> int:
@@ -56,11 +80,15 @@ def _mount(overlay: Overlay, path: str) -> int:
         sides = (f"upperdir={_side(overlay.upper, fds)}", f"workdir={_side(overlay.work, fds)}", *overlay.options)
         return _attach(lower, sides, path)
     except OSError as error:
-        kind = OverlayRefused if error.errno in (_EINVAL, _EPERM, 19, 95) else RuntimeFailure
-        raise kind(f"cannot mount the image's layers: {error.strerror}") from None
+        raise _refusal(error) from None
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _refusal(error: OSError) -> OverlayRefused | RuntimeFailure:
+    kind = OverlayRefused if error.errno in (_EINVAL, _EPERM, 19, 95) else RuntimeFailure
+    return kind(f"cannot mount the image's layers: {error.strerror}")
 
 
 def _attach(lower: list[str], sides: tuple[str, ...], path: str) -> int:

@@ -16,7 +16,7 @@ COMMAND = Command(
         pruning.FORCE,
         Flag("volumes", help="also volumes without a name that no container has"),
     ),
-    description="""Remove stopped containers, networks that no container is made for, images without a name, and what commands that were killed
+    description="""Remove stopped containers, networks that no container is made for, images without a name, mounts of images (crate image mount) that nobody is in, and what commands that were killed
 have left behind: containers half made or half removed, cgroups, names, state, unfinished downloads. It asks first. What another
 command uses stays.""",
     examples=(
@@ -37,6 +37,7 @@ def main(words: Words) -> int:
         "all networks not used by at least one container",
         *volumes,
         images,
+        "all mounts of images that nobody is in",
         "all that killed commands have left behind",
     )
     if not pruning.agreed(words, "This will remove:", items):
