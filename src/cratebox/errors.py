@@ -53,6 +53,10 @@ class Unsupported(CrateError):
     """The machine or the kernel lacks what this needs, or crate does not do it. The message names it."""
 
 
+class NotAllowed(CrateError):
+    """A setting of this machine or user forbids it. The message names the file."""
+
+
 class StorageError(CrateError):
     """The disk is full, a file of the store is damaged, or the store belongs to somebody else."""
 

@@ -13,6 +13,7 @@ import pytest
 
 from cratebox import errors
 from cratebox.cli.main import main
+from cratebox.image import transport
 from cratebox.image.manifest import ImageConfig
 from cratebox.image.store import StoredImage
 from cratebox.record import Record
@@ -85,6 +86,9 @@ class Containers:
 
 class Images(Containers):
     last_status = "downloaded"
+
+    def source(self, name: str) -> transport.Source:
+        return transport.parse(name)
 
 
 class Volumes:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cratebox.engine.records import Container
     from cratebox.image.manifest import ImageConfig
     from cratebox.image.progress import Progress
+    from cratebox.image.reference import Reference
     from cratebox.image.store import Store, StoredImage
     from cratebox.image.transport import Source
 
@@ -89,7 +90,7 @@ class Images:
     def provide(self, name: str, platform: str | None, policy: str, progress: Progress | None = None) -> Provided:
         """Return what a container of image `name` is made of, pulled if `policy` ("always", "missing", "never") says so.
 
-        Raises InvalidValue, NotFound, RegistryError, Untrusted, StorageError.
+        Raises InvalidValue, NotAllowed (by policy.json, or blocked), NotFound, RegistryError, Untrusted, StorageError.
         """
         if policy != "always" and not platform and (known := resolved.recall(self.paths, name)):
             self._directories[known.id] = known.directories
@@ -129,14 +130,14 @@ class Images:
     def _image(self, source: Source, name: str, platform: str | None, policy: str, progress: Progress | None) -> StoredImage:
         if policy != "always" and source.kind == "registry":
             try:
-                found = self.store.find(source.reference if source.reference and not _may_be_id(name) else name)
+                found = self.get(name)
             except NotFound:
                 if policy == "never":
                     raise
             else:
                 _check_platform(found, platform, name)
                 return found
-        return self._pull(source, name, platform, progress)
+        return self._pull(self.source(name), name, platform, progress)
 
     def pull(
         self, name: str, platform: str | None = None, policy: str = "always", progress: Progress | None = None
@@ -144,11 +145,9 @@ class Images:
         """Bring an image into the store and return it; what is there already is not fetched again. One from a file gets the names
         that the file has for it.
 
-        Raises InvalidValue, NotFound, RegistryError, Untrusted, StorageError.
+        Raises InvalidValue, NotAllowed (by policy.json, or blocked), NotFound, RegistryError, Untrusted, StorageError.
         """
-        from cratebox.image import transport
-
-        source = transport.parse(name)
+        source = self.source(name)
         if source.kind == "rootfs":
             raise Unsupported(f"cannot pull {name}: it is a directory, used as it is", f"crate run {name} COMMAND")
         if policy != "always":
@@ -166,18 +165,49 @@ class Images:
         add_site_packages()
         gc.enable()  # see _entry.py: this is no short work
         from cratebox.image import pull as pulling
+        from cratebox.image import reference as references
         from cratebox.image.platform import parse
         from cratebox.image.settings import load
 
         wanted = parse(platform) if platform else None
+        if progress is not None and source.reference and source.reference != references.parse(name):
+            progress.message(f"{name} is an alias of {source.reference.name}")
         pulled = pulling.bring(self.store, source, wanted, load(self.paths.config), progress, names=names)
         self.last_status = pulled.status
         self._tell("pull", name, name)
         return pulled.image
 
+    def source(self, name: str) -> Source:
+        """Return where a pull of `name` gets it from: what Docker means by it, but for the aliases of short names.
+
+        Raises InvalidValue for what is no name, and for settings of registries that cannot be read.
+        """
+        from cratebox.image import transport
+
+        found = transport.parse(name)
+        return found.replace(reference=self._aliased(name) or found.reference) if found.reference else found
+
     def get(self, name: str) -> StoredImage:
-        """Return the image of that name, digest, ID or beginning of one. Raises NotFound, Conflict, StorageError."""
-        return self.store.find(name)
+        """Return the image of that name, digest, ID or beginning of one. Raises NotFound, Conflict, StorageError, and InvalidValue
+        for settings of registries that cannot be read.
+        """
+        return self.store.find(self._known_as(name))
+
+    def _known_as(self, name: str) -> str:
+        """Return the name that the store knows: `name` as Docker means it, or where there is no such image, that of its alias."""
+        try:
+            self.store.find(name)
+        except NotFound:
+            full = self._aliased(name)
+            return str(full) if full else name
+        except (Conflict, StorageError):
+            pass  # whoever asks for it is told
+        return name
+
+    def _aliased(self, name: str) -> Reference | None:
+        from cratebox.image.settings import full_name
+
+        return full_name(name, self.paths.config)
 
     def inspect(self, name: str) -> dict[str, Any]:
         """Return an image in Docker's form of `inspect`. Raises as `get`."""
@@ -258,7 +288,7 @@ class Images:
 
         Raises NotFound, Conflict where a container is made of it (and `force` is not given) or an ID has several names.
         """
-        used = self._used()
+        used, name = self._used(), self._known_as(name)
         try:
             image = self.store.find(name)
         except StorageError:
@@ -326,7 +356,7 @@ class Images:
         from cratebox.engine.filters import parse
 
         asked = parse(filters, image_selection.KEYS)
-        return image_selection.select(self.store.images(), asked, self.store.find)
+        return image_selection.select(self.store.images(), asked, self.get)
 
     def damaged(self) -> Sequence[tuple[str, StorageError]]:
         """Return (a name or a digest, what is wrong) of each image that is not whole. Raises as `list`."""

@@ -18,8 +18,8 @@ from cratebox.image import decompress, workers
 from cratebox.image import manifest as manifests
 from cratebox.image import platform as platforms
 from cratebox.image.manifest import CONFIG_TYPES, MAX_DOCUMENT, Descriptor, ImageConfig, Index, Manifest
+from cratebox.image.mirrors import Mirrored
 from cratebox.image.progress import Silent
-from cratebox.image.registry import Registry, Resolved
 from cratebox.record import Record
 from cratebox.text import shown
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cratebox.image.platform import Platform
     from cratebox.image.progress import Progress
     from cratebox.image.reference import Reference
+    from cratebox.image.registry import Resolved
     from cratebox.image.settings import Settings
     from cratebox.image.store import Store, StoredImage
     from cratebox.image.transport import Source
@@ -65,6 +66,7 @@ def bring(
     """
     if source.kind == "rootfs":
         raise Unsupported(f"cannot pull {source}: a directory is used as it is")
+    settings.policy.check(source)
     with store.pulling():
         _sweep_before(store, settings)
         pulled = _bring(store, source, platform, settings, progress or Silent(), names)
@@ -109,7 +111,7 @@ class _Pull:
     def __init__(self, store: Store, reference: Reference, platform: Platform, settings: Settings, progress: Progress) -> None:
         self._store, self._reference, self._progress = store, reference, progress
         self._platform = platforms.normal(platform.os, platform.architecture, platform.variant)
-        self.registry = Registry(reference, settings, progress.message)
+        self.registry = Mirrored(reference, settings, progress.message)
 
     def present(self) -> StoredImage | None:
         """Return the image where the store has, whole, what the name stands for now. A name with a digest asks nobody."""
@@ -211,7 +213,10 @@ class _Pull:
     def _job(self, layer: Descriptor, diff_id: str) -> Any:
         def work(report: workers.Report) -> None:
             self.registry.reopen(lambda text: report(["message", text]))
-            self._store.ingest(layer, diff_id, lambda offset: self._bytes(layer, offset, report))
+            try:
+                self._store.ingest(layer, diff_id, lambda offset: self._bytes(layer, offset, report))
+            except Untrusted as error:
+                raise self.registry.blamed(error) from None
             report(["done"])
 
         return work

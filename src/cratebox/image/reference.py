@@ -61,13 +61,13 @@ def parse(text: str) -> Reference:
     if at and not digests.is_digest(digest):
         raise _invalid(text, f"{shown(digest)} is not a digest", "after @ comes sha256: and 64 hexadecimal digits")
     rest, tag = _split_tag(rest)
-    if tag is not None and not _is_tag(tag):
-        raise _invalid(text, f"{shown(tag)} is not a tag", "a tag has letters, digits, _ . and -, at most 128 of them")
+    if tag is not None:
+        check_tag(text, tag)
     if len(rest) == 64 and _HEX.issuperset(rest):
         raise _invalid(text, "64 hexadecimal digits are the ID of an image, not a name")
     registry, repository = _split_registry(rest)
-    _check_registry(text, registry)
-    _check_repository(text, repository)
+    check_registry(text, registry)
+    check_repository(text, repository)
     if tag is None and not digest:
         tag = DEFAULT_TAG
     return Reference(registry=registry, repository=repository, tag=tag, digest=digest or None)
@@ -90,20 +90,35 @@ def _split_tag(text: str) -> tuple[str, str | None]:
 
 
 def _split_registry(text: str) -> tuple[str, str]:
-    """The first word is a registry where it cannot be a repository: it has a dot, a colon or a capital, or is localhost."""
     head, slash, rest = text.partition("/")
-    if slash and ("." in head or ":" in head or head == "localhost" or head != head.lower()):
-        registry, repository = head, rest
+    if slash and _is_registry(head):
+        registry, repository = canonical_registry(head), rest
     else:
         registry, repository = DEFAULT_REGISTRY, text
-    if registry in ("index.docker.io", "registry-1.docker.io"):
-        registry = DEFAULT_REGISTRY
     if registry == DEFAULT_REGISTRY and repository and "/" not in repository:
         repository = "library/" + repository
     return registry, repository
 
 
-def _check_registry(text: str, registry: str) -> None:
+def _is_registry(head: str) -> bool:
+    """The first word is a registry where it cannot be a repository: it has a dot, a colon or a capital, or is localhost."""
+    return "." in head or ":" in head or head == "localhost" or head != head.lower()
+
+
+def canonical_registry(registry: str) -> str:
+    """Return the one name of a registry that has several: Docker Hub."""
+    return DEFAULT_REGISTRY if registry in ("index.docker.io", "registry-1.docker.io") else registry
+
+
+def short_name(text: str) -> str | None:
+    """Return `text` without tag and digest where it names no registry, else None: `team/app` of `team/app:1.0`."""
+    name = _split_tag(text.partition("@")[0])[0]
+    head, slash, _ = name.partition("/")
+    return None if slash and _is_registry(head) else name
+
+
+def check_registry(text: str, registry: str) -> None:
+    """Raise InvalidValue for `text` where its part `registry` is none."""
     if registry.startswith("["):
         host, bracket, port = registry.partition("]")
         good = bool(bracket) and 2 < len(host) < 48 and _HEX.union("ABCDEF:").issuperset(host[1:])
@@ -123,11 +138,14 @@ def _is_port(port: str) -> bool:
     return 0 < len(port) < 6 and _DIGITS.issuperset(port) and 0 < int(port) < 65536
 
 
-def _is_tag(tag: str) -> bool:
-    return 0 < len(tag) <= 128 and tag[0] in _WORD and _TAG.issuperset(tag)
+def check_tag(text: str, tag: str) -> None:
+    """Raise InvalidValue for `text` where its part `tag` is none."""
+    if not (0 < len(tag) <= 128 and tag[0] in _WORD and _TAG.issuperset(tag)):
+        raise _invalid(text, f"{shown(tag)} is not a tag", "a tag has letters, digits, _ . and -, at most 128 of them")
 
 
-def _check_repository(text: str, repository: str) -> None:
+def check_repository(text: str, repository: str) -> None:
+    """Raise InvalidValue for `text` where its part `repository` is none."""
     if not repository:
         raise _invalid(text, "the name is empty")
     if len(repository) > 255:

@@ -1,10 +1,18 @@
-"""What the user decided about images: the tables [registries] and [images] of config.toml, which need not exist.
+"""What was decided about images: in config.toml, which is crate's, and in the files that Podman, Buildah and Skopeo read too.
 
 [registries]
 insecure = ["registry.lan:5000"]        # plain HTTP, or TLS with a certificate that nobody vouches for
+blocked = ["registry.example.com/team"] # names below it are not fetched
+[registries.mirrors]
+"docker.io" = ["mirror.lan:5000/hub"]   # asked first, in this order
+[registries.aliases]
+"tools" = "registry.lan/team/tools"     # what a short name stands for
 
 [images]
 settle = "later"        # when pulled layers are put on the disk: "later", after the pull; "now", before it ends; "never"
+
+registries.conf (registries_conf.py) says the same and more of registries. Where both speak of the same prefix, or of the same
+alias, config.toml alone counts. None of the files need exist.
 """
 
 from __future__ import annotations
@@ -12,67 +20,105 @@ from __future__ import annotations
 import os
 
 from cratebox.errors import InvalidValue
+from cratebox.image import place, registries_conf, toml_file
+from cratebox.image import reference as references
+from cratebox.image.policy import Policy
+from cratebox.image.policy import load as load_policy
+from cratebox.image.reference import Reference
+from cratebox.image.registries_conf import Alias, Mirror, Namespace, Rules
+from cratebox.image.toml_file import Fields
+from cratebox.paths import home
 from cratebox.record import Record
 from cratebox.text import shown
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 CERTIFICATES = ("/etc/containers/certs.d", "/etc/docker/certs.d")
-_MAX_FILE = 1 << 20
 _SETTLE = ("later", "now", "never")
 
 
 class Settings(Record):
-    """How registries are spoken to, and what is done after a pull.
+    """How registries are spoken to, which images are let in, and what is done after a pull.
 
     `insecure`: HOST or HOST:PORT as in a name. `certificates`: directories with a directory HOST[:PORT] each, which has
-    *.crt (authorities to trust) and *.cert with *.key (who we are). `settle`: "later", "now" or "never"; a layer that was not
-    settled is unpacked again after a reboot.
+    *.crt (authorities to trust) and *.cert with *.key (who we are). `namespaces`: what holds for names below prefixes (see
+    endpoints.py). `aliases`: what short names stand for. `files`: those that say so, for people. `settle`: "later", "now" or
+    "never"; a layer that was not settled is unpacked again after a reboot.
     """
 
     insecure: tuple[str, ...] = ()
     certificates: tuple[str, ...] = CERTIFICATES
+    namespaces: tuple[Namespace, ...] = ()
+    aliases: dict[str, Alias] = {}  # noqa: RUF012  a default of a Record is never changed
+    policy: Policy = Policy()
+    files: tuple[str, ...] = ()
     settle: str = "later"
 
 
 def load(path: str) -> Settings:
-    """Return the settings in `path` (Paths.config), the defaults where it is not there. Raises InvalidValue."""
-    certificates = CERTIFICATES if os.geteuid() == 0 else (os.path.dirname(path) + "/certs.d", *CERTIFICATES)
-    document = _document(path)
-    registries = _table(document, path, "registries", "insecure")
-    insecure = registries.get("insecure", [])
-    if not isinstance(insecure, list) or not all(isinstance(entry, str) for entry in insecure):
-        raise InvalidValue(f"{path}: [registries] insecure is not a list of texts", 'write insecure = ["HOST:PORT"]')
-    settle = _table(document, path, "images", "settle").get("settle", "later")
-    if settle not in _SETTLE:
-        raise InvalidValue(f"{path}: [images] settle cannot be {shown(settle)}", f"one of {', '.join(_SETTLE)}")
-    return Settings(insecure=tuple(entry.lower() for entry in insecure), certificates=certificates, settle=settle)
+    """Return the settings in `path` (Paths.config) and in the files of containers, defaults where none is. Raises InvalidValue."""
+    document = toml_file.read(path)
+    fields = Fields(path, document or {})
+    registries, images = fields.table("registries"), fields.table("images")
+    insecure = registries.texts("insecure")
+    rules = _all_rules(registries, document is not None)
+    settle = images.word("settle", _SETTLE, "later")
+    images.end()
+    return Settings(
+        insecure=tuple(entry.lower() for entry in insecure),
+        certificates=_certificates(path),
+        namespaces=rules.namespaces,
+        aliases=rules.aliases,
+        policy=load_policy(),
+        files=rules.files,
+        settle=settle,
+    )
 
 
-def _table(document: dict[str, Any], path: str, name: str, known: str) -> dict[str, Any]:
-    """Return the table `name`, which may have one key. Raises InvalidValue."""
-    table = document.get(name, {})
-    if not isinstance(table, dict):
-        raise InvalidValue(f"{path}: {name} is not a table", f"write [{name}]")
-    unknown = sorted(table.keys() - {known})
-    if unknown:
-        raise InvalidValue(f"{path}: [{name}] has {shown(unknown[0])}, which crate does not know")
-    return table
+def _certificates(path: str) -> tuple[str, ...]:
+    """A user's own come before the machine's. The first is crate's, the second that of containers-certs.d(5)."""
+    own = () if os.geteuid() == 0 else (os.path.dirname(path) + "/certs.d",)
+    return (*own, home() + "/.config/containers/certs.d", *CERTIFICATES)
 
 
-def _document(path: str) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            raw = file.read(_MAX_FILE + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise InvalidValue(f"cannot read {path}: {error.strerror}") from None
-    import tomllib
+def full_name(name: str, path: str) -> Reference | None:
+    """Return what the short name `name` stands for by an alias, with its tag and digest; None where there is none.
 
-    try:
-        return tomllib.loads(raw.decode())
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
-        raise InvalidValue(f"{path} is not TOML: {error}") from None
+    Of the settings, those alone that tell are looked at. Raises InvalidValue for what cannot be read.
+    """
+    short = references.short_name(name)
+    if short is None:
+        return None
+    document = toml_file.read(path)
+    alias = _all_rules(Fields(path, document or {}).table("registries"), document is not None).aliases.get(short)
+    return references.parse(alias.full + name[len(short) :]) if alias and alias.full else None
+
+
+def _all_rules(registries: Fields, there: bool) -> Rules:
+    """Join what all files say. `there`: whether there is a file with the table `registries`."""
+    own = _rules(registries)
+    return registries_conf.load().joined(own.replace(files=(registries.path,)) if there else own)
+
+
+def _rules(registries: Fields) -> Rules:
+    registries.drop("insecure")  # by hosts, whatever the names
+    blocked = {place.check(each, f"{registries.where} blocked") for each in registries.texts("blocked")}
+    mirrors = _mirrors(registries.table("mirrors"))
+    aliases = registries_conf.aliases(registries.table("aliases"))
+    registries.end()
+    return Rules(
+        namespaces=tuple(
+            Namespace(prefix=prefix, blocked=prefix in blocked, mirrors=mirrors.get(prefix, ()), where=registries.path)
+            for prefix in sorted(blocked | mirrors.keys())
+        ),
+        aliases=aliases,
+    )
+
+
+def _mirrors(table: Fields) -> dict[str, tuple[Mirror, ...]]:
+    """Return the mirrors of each prefix."""
+    found = {}
+    for prefix, locations in table.rest().items():
+        where = f"{table.where} {shown(prefix)}"
+        if not isinstance(locations, list) or not all(isinstance(each, str) for each in locations):
+            raise InvalidValue(f"{where} is not a list of texts", 'as "docker.io" = ["mirror.lan:5000"]')
+        found[place.check(prefix, where)] = tuple(Mirror(location=place.check_location(each, where)) for each in locations)
+    return found

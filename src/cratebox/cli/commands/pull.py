@@ -36,11 +36,9 @@ file has for it, as `docker save` writes them; where one is run from a file, it 
 
 def main(words: Words) -> int:
     """Fetch the image and say what came of it."""
-    from cratebox.image import transport
-
-    source = transport.parse(words.arguments[0])
     quiet = words.yes("quiet")
     images = open_engine(words).images
+    source = images.source(words.arguments[0])
     reference = source.reference
     if not quiet and reference is not None and reference.tag == "latest" and ":latest" not in words.arguments[0]:
         line("Using default tag: latest")
