@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from cratebox.errors import Conflict, InvalidValue, NotFound, Unsupported
+from cratebox.errors import Conflict, InvalidValue, NotFound, RuntimeFailure, Unsupported
 from cratebox.linux import lock
-from cratebox.network import bridge, definitions, endpoints, firewall
+from cratebox.network import bridge, definitions, endpoints, firewall, upkeep
+from cratebox.network.inside import Target
 from cratebox.network.model import Port, Subnet, Wish
 from support.netspaces import Machine, Net, Netspace, owner_of
 
@@ -245,10 +246,10 @@ def test_what_a_killed_one_had_is_gone_after_the_next_command(net: Net, tmp_path
 def test_who_lives_without_anybody_who_cares_keeps_what_he_has(net: Net, tmp_path: Path) -> None:
     network = net.create("front")
     one = net.start("web", network, ports=(Port(80, host=8080),), lock=str(tmp_path / "nobody"))
-    endpoints.sweep(net.place)
+    upkeep.sweep(net.place)
     assert endpoints.of_owner(net.place, owner_of("web")) == one.reservation
     one.space.end()
-    endpoints.sweep(net.place)
+    upkeep.sweep(net.place)
     assert endpoints.of_owner(net.place, owner_of("web")) is None
 
 
@@ -275,7 +276,7 @@ def test_rules_that_somebody_deleted_are_there_again_when_somebody_looks_at_a_ne
     """Without them a container reaches the machine's 127.0.0.1."""
     net.start("web", net.create("front"), ports=(Port(80, host=8080),))
     subprocess.run(["nft", "flush", "ruleset"], check=True)
-    endpoints.sweep(net.place)
+    upkeep.sweep(net.place)
     found = rules()
     assert re.search(r"tcp \. 8080 : 10\.\d+\.\d+\.2 \. 80", found)
     assert "iifname @bridges ip daddr 127.0.0.0/8 drop" in found
@@ -300,23 +301,43 @@ def test_a_bridge_that_is_gone_is_made_again(net: Net) -> None:
 def test_who_joins_and_leaves_is_there_and_is_not(net: Net) -> None:
     front, back = net.create("front"), net.create("back")
     one, two = net.start("one", front), net.start("two", back)
-    made = endpoints.join(net.place, owner_of("one"), "one", Wish(back), one.space.pid)
+    made = endpoints.join(net.place, owner_of("one"), "one", Wish(back), one.space.target)
     assert made.interface == "eth1"
     with two.space.listen(80):
         one.space.talk(two.ip, 80).close()
     with pytest.raises(Conflict, match="one is on network back already"):
-        endpoints.join(net.place, owner_of("one"), "one", Wish(back), one.space.pid)
-    endpoints.leave(net.place, owner_of("one"), back.id, one.space.pid)
+        endpoints.join(net.place, owner_of("one"), "one", Wish(back), one.space.target)
+    endpoints.leave(net.place, owner_of("one"), back.id, one.space.target)
     assert "eth1" not in one.space.ip("link", "show")
     with pytest.raises(NotFound, match="one is not on this network"):
-        endpoints.leave(net.place, owner_of("one"), back.id, one.space.pid)
+        endpoints.leave(net.place, owner_of("one"), back.id, one.space.target)
+
+
+def test_whose_number_is_anothers_by_now_is_not_plugged_into_that_one(net: Net) -> None:
+    front, back = net.create("front"), net.create("back", names=True)
+    net.start("one", front)
+    stranger = net.space()
+    ended = Netspace()
+    held = os.dup(ended.target.pidfd)
+    ended.end()
+    try:
+        target = Target(stranger.pid, held)
+        with pytest.raises(RuntimeFailure, match=r"network back: .*No such process"):
+            endpoints.join(net.place, owner_of("one"), "one", Wish(back), target)
+        with target, pytest.raises(ProcessLookupError):
+            target.open_namespaces()
+    finally:
+        os.close(held)
+    assert stranger.ip("-br", "link", "show").split()[0] == "lo"
+    assert len(stranger.ip("-br", "link", "show").splitlines()) == 1
+    assert [end.name for end in endpoints.of_owner(net.place, owner_of("one")).endpoints] == ["front"]
 
 
 def test_the_way_outside_and_published_ports_move_to_the_next_network(net: Net) -> None:
     front, back = net.create("front", ipv6=True), net.create("back", ipv6=True)
     one = net.start("one", front, ports=(Port(80, host=8080),))
-    endpoints.join(net.place, owner_of("one"), "one", Wish(back), one.space.pid)
-    endpoints.leave(net.place, owner_of("one"), front.id, one.space.pid)
+    endpoints.join(net.place, owner_of("one"), "one", Wish(back), one.space.target)
+    endpoints.leave(net.place, owner_of("one"), front.id, one.space.target)
     neighbour = net.machine.neighbour
     with neighbour.listen(80), neighbour.listen(81, "::"), one.space.listen(80):
         one.space.talk(Machine.NEIGHBOUR, 80).close()
@@ -327,7 +348,7 @@ def test_the_way_outside_and_published_ports_move_to_the_next_network(net: Net) 
 def test_who_does_not_run_joins_and_leaves_as_well(net: Net) -> None:
     front, back = net.create("front"), net.create("back")
     net.reserve("one", front)
-    endpoints.join(net.place, owner_of("one"), "one", Wish(back), 0)
+    endpoints.join(net.place, owner_of("one"), "one", Wish(back), None)
     reservation = endpoints.of_owner(net.place, owner_of("one"))
     assert reservation
     assert [one.name for one in reservation.endpoints] == ["front", "back"]
@@ -376,7 +397,7 @@ def test_shut_down_leaves_nothing_but_what_was_there_before(net: Net) -> None:
     net.machine.sysctl("net/ipv4/ip_forward", "1")
     before = (links(net), rules())
     net.start("web", net.create("front"), net.create("back"), ports=(Port(80, host=8080),))
-    endpoints.shut_down(net.place)
+    upkeep.shut_down(net.place)
     until(lambda: not ends(net))
     assert (links(net), rules()) == before
 
@@ -386,13 +407,13 @@ def test_what_nobody_uses_is_tidied_up_and_made_again(net: Net) -> None:
     before = (links(net), rules())
     network = net.create("front")
     one = net.start("web", network)
-    assert endpoints.tidy(net.place) == ()
+    assert upkeep.tidy(net.place) == ()
     one.space.end()
-    assert endpoints.tidy(net.place) == (network.interface,)
+    assert upkeep.tidy(net.place) == (network.interface,)
     until(lambda: not ends(net))
     assert (links(net), rules()) == before
     firewall.load(net.place, [], [])  # as a bridge leaves it behind that somebody deleted
-    assert endpoints.tidy(net.place) == ()
+    assert upkeep.tidy(net.place) == ()
     assert rules() == before[1]
     with net.start("web", network, ports=(Port(80, host=8080),)).space.listen(80):
         net.machine.neighbour.talk(Machine.ADDRESS, 8080).close()
@@ -402,7 +423,7 @@ def test_two_crates_on_one_machine_do_not_touch_each_other(net: Net, tmp_path: P
     other = Net(net.machine, net.place.__class__(f"{tmp_path}/root2", f"{tmp_path}/state2"), net.containers)
     one, two = net.start("web", net.default(), ports=(Port(80, host=8080),)), other.start("web", other.default())
     assert one.reservation.endpoints[0].ip != two.reservation.endpoints[0].ip
-    endpoints.shut_down(other.place)
+    upkeep.shut_down(other.place)
     with one.space.listen(80):
         net.machine.neighbour.talk(Machine.ADDRESS, 8080).close()
 
@@ -451,7 +472,7 @@ def test_a_machine_that_was_no_router_is_one_for_containers_alone(net: Net, stra
                 stranger.talk(address, port, seconds=0.5)
     with web.space.listen(80):
         stranger.talk("198.51.100.1", 8080).close()
-    endpoints.shut_down(net.place)
+    upkeep.shut_down(net.place)
     assert net.machine.setting("net/ipv4/ip_forward") == "1"  # others may rely on it by now; so it stays as it is:
     with net.machine.neighbour.listen(81), pytest.raises(TimeoutError):
         stranger.talk(Machine.NEIGHBOUR, 81, seconds=0.5)
@@ -516,10 +537,10 @@ def test_what_keeps_packets_from_being_forwarded_is_told(
     net: Net, monkeypatch: pytest.MonkeyPatch, ruleset: str, text: str, hint: str
 ) -> None:
     network = net.create("front").replace(interface="crate0")
-    assert endpoints.obstacle(net.place, network) is None
+    assert upkeep.obstacle(net.place, network) is None
     subprocess.run(["nft", ruleset], check=True)
     monkeypatch.setattr(firewall, "_says", lambda *_words: "")
-    found = endpoints.obstacle(net.place, network)
+    found = upkeep.obstacle(net.place, network)
     assert found
     assert found[0].startswith(text)
     assert hint in found[1]
@@ -529,12 +550,12 @@ def test_who_was_allowed_to_forward_is_not_told(net: Net) -> None:
     network = net.create("front")
     iptables = ["iptables", "-w"]
     subprocess.run([*iptables, "-P", "FORWARD", "DROP"], check=True)
-    found = endpoints.obstacle(net.place, network)
+    found = upkeep.obstacle(net.place, network)
     assert found
     hint = found[1]
     assert hint.startswith(f"iptables -I FORWARD -i {network.interface}")
     subprocess.run(["sh", "-c", hint], check=True)  # what was said helps
-    assert endpoints.obstacle(net.place, network) == ("", "")
+    assert upkeep.obstacle(net.place, network) == ("", "")
     one = net.start("one", network)
     with net.machine.neighbour.listen(80):
         one.space.talk(Machine.NEIGHBOUR, 80).close()

@@ -92,7 +92,8 @@ try:
     out, = inside.open_sockets(bridges, True, (inside.NETLINK,))
     within, = inside.open_sockets(container, True, (inside.NETLINK,))
     netlink.perform(out, [netlink.bridge_message("b0", 0)])
-    veth = netlink.veth_message("v0", netlink.link_index(out, "b0"), container, "eth0", b"\\2\\0\\0\\0\\0\\1", 0)
+    there = inside.namespace_of(within)
+    veth = netlink.veth_message("v0", netlink.link_index(out, "b0"), there, "eth0", b"\\2\\0\\0\\0\\0\\1", 0)
     netlink.perform(out, [veth])
     print(sorted(netlink.links(out)), sorted(netlink.links(within)))
 finally:

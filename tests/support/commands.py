@@ -12,7 +12,7 @@ import sysconfig
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cratebox.network import endpoints
+from cratebox.network import upkeep
 from cratebox.network.model import Place
 from support.people import Person
 
@@ -123,7 +123,7 @@ class Crate:
     def _take_networks_away(self) -> None:
         """Bridges and rules of root's are there until a reboot: those of this crate have no other end."""
         if self.person.is_root and (self.root / "networks").is_dir():
-            endpoints.shut_down(Place(str(self.root), str(self.state)))
+            upkeep.shut_down(Place(str(self.root), str(self.state)))
 
     def person_behind_prefix(self) -> Person:
         """Return who starts the command: root, where there is a prefix."""

@@ -18,6 +18,7 @@ import pytest
 
 from cratebox.linux import const, namespaces
 from cratebox.network import definitions, endpoints, firewall
+from cratebox.network.inside import Target
 from cratebox.network.model import Network, Place, Port, Reservation, Subnet, Wish
 
 SECONDS = 5.0  # for what must come; what must not come is waited for as shortly as can be told
@@ -42,7 +43,7 @@ class Netspace:
         os.close(told)
         assert os.read(ready, 1) == b"!"
         os.close(ready)
-        self._fd = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._fd, self._pidfd = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC), os.pidfd_open(self.pid)
         with self.inside():
             self.ip("link", "set", "lo", "up")
 
@@ -52,7 +53,12 @@ class Netspace:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
             os.close(self._fd)
+            os.close(self._pidfd)
             self.pid = 0
+
+    @property
+    def target(self) -> Target:
+        return Target(self.pid, self._pidfd)
 
     @contextmanager
     def inside(self) -> Iterator[None]:

@@ -65,8 +65,9 @@ class Rig:
     def attach(self, owner: str) -> Asking:
         """Give `owner` a namespace whose questions are answered."""
         namespace = self.namespaces[owner] = Asking()
-        made = inside.open_sockets(namespace.pid, False, (*SOCKETS, inside.NETFILTER))
-        dns.attach(self.place, self.reservations[owner], namespace.pid, *made)
+        with inside.Target(namespace.pid) as target:
+            made = target.open_sockets(False, (*SOCKETS, inside.NETFILTER))
+            dns.attach(self.place, self.reservations[owner], target, *made)
         for sock in made:
             sock.close()
         return namespace
@@ -82,7 +83,7 @@ class Rig:
             code = 1
             try:
                 names = Names(str(self.leases), lambda: self._read()[0], lambda number: self._read()[1].get(number))  # noqa: PLW0108
-                Resolver(place, listening, names, lambda pid, kinds: inside.open_sockets(pid, False, tuple(kinds))).run()
+                Resolver(place, listening, names, lambda pidfd, kinds: inside.open_sockets_of(pidfd, False, tuple(kinds))).run()
                 code = 0
             except Exception:
                 traceback.print_exc()

@@ -19,6 +19,7 @@ from cratebox.engine.network_words import check
 from cratebox.errors import Conflict, CrateError, NotFound
 from cratebox.linux import process
 from cratebox.network import endpoints
+from cratebox.network.inside import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,10 +50,16 @@ def connect(paths: Paths, rootless: bool, network: Network, reference: str, wish
     names = dict(zip((one.name for one in after.config.networks), connections.interfaces(after.config), strict=True))
     asked = connections.wish_of(network, wanted, after, names[network.name])
 
-    def join(pid: int) -> None:
+    def join(target: Target) -> None:
         if not _is_on(endpoints.of_owner(place, after.id), network):  # or it has read its new record
             endpoints.join(
-                place, after.id, after.name, asked, pid, lock=connections.lock_of(paths, after.id), upstreams=after.config.dns
+                place,
+                after.id,
+                after.name,
+                asked,
+                target,
+                lock=connections.lock_of(paths, after.id),
+                upstreams=after.config.dns,
             )
 
     try:
@@ -74,7 +81,7 @@ def disconnect(paths: Paths, rootless: bool, network: Network, reference: str, f
             raise
         for label, owner, _end in endpoints.on_network(place, network.id):
             if label == reference or owner.startswith(reference):
-                endpoints.leave(place, owner, network.id, 0)
+                endpoints.leave(place, owner, network.id, None)
                 connections.tell(paths, "disconnect", network.id, network.name, owner)
                 return
         raise
@@ -87,9 +94,9 @@ def disconnect(paths: Paths, rootless: bool, network: Network, reference: str, f
 
     after = edit(paths, before.id, change)
 
-    def leave(pid: int) -> None:
+    def leave(target: Target) -> None:
         if _is_on(endpoints.of_owner(place, after.id), network):
-            endpoints.leave(place, after.id, network.id, pid)
+            endpoints.leave(place, after.id, network.id, target)
 
     try:
         told = _done_to(paths, rootless, after, leave)
@@ -124,7 +131,7 @@ def _is_on(now: Reservation | None, network: Network) -> bool:
     return now is not None and any(one.network == network.id for one in now.endpoints)
 
 
-def _done_to(paths: Paths, rootless: bool, container: Container, act: Callable[[int], None]) -> bool:
+def _done_to(paths: Paths, rootless: bool, container: Container, act: Callable[[Target], None]) -> bool:
     """Call `act` with the first process of the container, and bring its files of names up to date; return whether it runs."""
     found = _process(paths, container)
     if found is None:
@@ -132,7 +139,8 @@ def _done_to(paths: Paths, rootless: bool, container: Container, act: Callable[[
     pid, pidfd = found
     try:
         before = connections.known(paths, rootless, container)
-        act(pid)
+        with Target(pid, pidfd) as target:
+            act(target)
         _rewrite(paths, rootless, container, before, connections.known(paths, rootless, container))
     finally:
         os.close(pidfd)

@@ -12,7 +12,7 @@ from cratebox.engine import events, records
 from cratebox.engine.config import NETWORKS, ContainerConfig, NetworkWish
 from cratebox.engine.network_words import wanted
 from cratebox.errors import Conflict, CrateError, InvalidValue
-from cratebox.network import definitions, endpoints
+from cratebox.network import definitions, endpoints, upkeep
 from cratebox.network.model import BRIDGE, Network, Place, Port, Reservation, Wish
 
 TYPE_CHECKING = False
@@ -120,7 +120,7 @@ def tell_obstacles(paths: Paths, rootless: bool, progress: Progress, reservation
         from cratebox.engine import notices
 
         place = place_of(paths, rootless)
-        found = endpoints.obstacle(place, definitions.load(place, one.name))
+        found = upkeep.obstacle(place, definitions.load(place, one.name))
         if found and found[0]:
             notices.once(
                 paths, progress, f"forward-{one.network[:12]}", f"network {one.name}: {found[0]}; to mend it: {found[1]}"

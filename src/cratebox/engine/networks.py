@@ -11,7 +11,7 @@ from cratebox.engine.inspect_network import identity_of
 from cratebox.engine.inspect_state import rfc3339
 from cratebox.engine.network_words import network_name
 from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound
-from cratebox.network import definitions, endpoints
+from cratebox.network import definitions, endpoints, upkeep
 from cratebox.network.model import BRIDGE, Endpoint, Network
 from cratebox.record import Record
 
@@ -75,7 +75,7 @@ class Networks:
         """Return who is on the network now, by name. Raises StorageError."""
         if network.driver != BRIDGE:
             return []
-        endpoints.sweep(self.place)
+        upkeep.sweep(self.place)
         found = [Member(owner, label, end) for label, owner, end in endpoints.on_network(self.place, network.id)]
         return sorted(found, key=lambda one: one.name)
 
@@ -129,7 +129,7 @@ class Networks:
         again when it is needed.
         """
         try:
-            endpoints.tidy(self.place)
+            upkeep.tidy(self.place)
         except (CrateError, OSError):
             pass  # what cannot be taken away stays for the next time
 

@@ -18,11 +18,11 @@ import time
 
 from cratebox.record import Record
 
-AF_NETLINK, NETLINK_ROUTE = 16, 0
+AF_NETLINK, NETLINK_ROUTE, NETLINK_NETFILTER = 16, 0, 12
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_GETROUTE = 16, 17, 18, 20, 22, 24, 26
 NLM_F_REQUEST, NLM_F_MULTI, NLM_F_ACK, NLM_F_DUMP, NLM_F_CREATE, NLM_F_EXCL = 0x1, 0x2, 0x4, 0x300, 0x400, 0x200
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_PID, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 19, 28
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 IFLA_OPERSTATE, IF_OPER_UP = 16, 6
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED, VETH_INFO_PEER = 4, 33, 1
@@ -188,15 +188,15 @@ def bridge_message(name: str, mtu: int = 0) -> Message:
     return Message(f"make the bridge {name}", RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
 
 
-def veth_message(name: str, master: int, pid: int, peer: str, mac: bytes, mtu: int = 0) -> Message:
+def veth_message(name: str, master: int, namespace: int, peer: str, mac: bytes, mtu: int = 0) -> Message:
     """Return the message that makes a veth(4) pair.
 
     `name` is up and a port of the bridge `master`; `peer`, with the hardware address `mac`, is down in the network namespace of
-    process `pid`.
+    descriptor `namespace`.
     """
     size = attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
     inside = attribute(IFLA_IFNAME, os.fsencode(peer) + b"\0") + attribute(IFLA_ADDRESS, mac) + size
-    inside += attribute(IFLA_NET_NS_PID, struct.pack("=I", pid))
+    inside += attribute(IFLA_NET_NS_FD, struct.pack("=I", namespace))
     data = attribute(VETH_INFO_PEER, struct.pack(_IFINFO, 0, 0, 0, 0, 0) + inside)
     info = attribute(IFLA_INFO_KIND, b"veth\0") + attribute(IFLA_INFO_DATA, data)
     words = attribute(IFLA_IFNAME, os.fsencode(name) + b"\0") + size

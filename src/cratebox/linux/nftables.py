@@ -12,9 +12,8 @@ import os
 import struct
 
 from cratebox.linux import netlink
-from cratebox.linux.netlink import attribute, attributes
+from cratebox.linux.netlink import AF_NETLINK, NETLINK_NETFILTER, attribute, attributes
 
-AF_NETLINK, NETLINK_NETFILTER = 16, 12
 NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6 = 1, 2, 10
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 16, 17
 NFNL_SUBSYS_NFTABLES = 10

@@ -80,12 +80,12 @@ def all_of(place: Place) -> list[Network]:
 
 def remove(place: Place, network: Network) -> None:
     """Delete a network and its bridge. Raises Conflict where somebody is on it, and for the default one."""
-    from cratebox.network import bridge, endpoints
+    from cratebox.network import bridge, endpoints, upkeep
     from cratebox.network.leases import Ledger
 
     if network.name == BRIDGE:
         raise Conflict("network bridge is the default one: it stays")
-    endpoints.sweep(place)
+    upkeep.sweep(place)
     with Ledger(place) as ledger:
         busy = endpoints.on_network(place, network.id)
         if busy:
@@ -96,7 +96,7 @@ def remove(place: Place, network: Network) -> None:
         except FileNotFoundError:
             raise NotFound(f"no network {network.name}: it was removed") from None
         bridge.take_away(place, network)
-        endpoints.reload(place, ledger)
+        upkeep.reload(place, ledger)
 
 
 def default(place: Place) -> Network:
@@ -105,7 +105,7 @@ def default(place: Place) -> Network:
 
 
 def _made(place: Place, network: Network) -> Network:
-    from cratebox.network import bridge, endpoints, pools
+    from cratebox.network import bridge, pools, upkeep
 
     where = private_directory(private_directory(place.root) + "/networks")
     lock = locks.hold(where + "/.lock")
@@ -130,7 +130,7 @@ def _made(place: Place, network: Network) -> Network:
                 os.unlink(_path(place, network.name))
                 raise
         try:
-            endpoints.reload(place)
+            upkeep.reload(place)
         except BaseException:
             os.unlink(_path(place, network.name))
             bridge.take_away(place, network)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import _socket
     from typing import NoReturn
 
+    from cratebox.network.inside import Target
     from cratebox.network.model import Place, Reservation
 
 COMMAND = "crate-resolver"  # what _entry.py is told
@@ -43,9 +44,9 @@ _KEPT = ("PATH", "HOME", "LANG", "XDG_RUNTIME_DIR", "CRATE_DEBUG")  # of the env
 
 
 def attach(
-    place: Place, reservation: Reservation, pid: int, udp: _socket.socket, tcp: _socket.socket, netfilter: _socket.socket
+    place: Place, reservation: Reservation, target: Target, udp: _socket.socket, tcp: _socket.socket, netfilter: _socket.socket
 ) -> None:
-    """Have the questions of the network namespace of process `pid` answered, as those of the reservation's owner.
+    """Have the questions of the network namespace of `target` answered, as those of the reservation's owner.
 
     `udp` and `tcp` are sockets of that namespace, bound to RESOLVER, `netfilter` is one of NETLINK_NETFILTER; the caller closes
     them. Raises RuntimeFailure.
@@ -54,11 +55,7 @@ def attach(
 
     try:
         dns_redirect.install(netfilter, udp.getsockname()[1], tcp.getsockname()[1])
-        pidfd = os.pidfd_open(pid)
-        try:
-            _send(place, reservation.owner, pid, (udp.fileno(), tcp.fileno(), pidfd))
-        finally:
-            os.close(pidfd)
+        _send(place, reservation.owner, target, (udp.fileno(), tcp.fileno(), target.pidfd))
     except OSError as error:
         raise RuntimeFailure(f"cannot resolve names for a container: {error}") from None
 
@@ -91,14 +88,15 @@ def _is_there(place: Place) -> bool:
     return door is not None
 
 
-def _send(place: Place, owner: str, pid: int, fds: tuple[int, ...]) -> None:
+def _send(place: Place, owner: str, target: Target, fds: tuple[int, ...]) -> None:
     try:
         held = dns_place.hold(place)
     except FileNotFoundError:
         os.makedirs(dns_place.directory(place), mode=0o700, exist_ok=True)
         held = dns_place.hold(place)
     try:
-        dns_place.write_down(place, owner, pid)
+        dns_place.write_down(place, owner, target.pid)
+        target.check()  # else that was another process with its number; what was written is forgotten with that one
         door = dns_place.connect(place) or _start(place)
         try:
             fdpass.send(door, owner.encode(), fds)

@@ -12,6 +12,7 @@ import time
 
 from cratebox import third_party
 from cratebox.linux import door, fdpass, guard, lock, process, stub
+from cratebox.linux.netlink import AF_NETLINK, NETLINK_NETFILTER
 from cratebox.network import dns, dns_place
 from cratebox.network.dns_asker import Asker, Surroundings
 from cratebox.network.dns_forward import Servers
@@ -23,15 +24,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    OpenSockets = Callable[[int, list[tuple[int, int, int, tuple[str, int] | None]]], list[_socket.socket]]
+    from cratebox.network.inside import Kind
+
+    OpenSockets = Callable[[int, list[Kind]], list[_socket.socket]]
 
 _LINGER = 1.0  # seconds after the last namespace: the next one is often not far
 _SHORT_LIFE = 1.0  # seconds: who fails so soon would fail again
-_AF_NETLINK, _NETLINK_NETFILTER = 16, 12
 
 
 class Resolver:
-    """`open_sockets` makes sockets in the network namespace of a process: (family, type, protocol, address to be bound to)."""
+    """`open_sockets` makes sockets in the network namespace of a pidfd's process: (family, type, protocol, address to be bound to)."""
 
     def __init__(self, place: Place, listening: _socket.socket, names: Names, open_sockets: OpenSockets) -> None:
         self._place, self._door, self._open_sockets = place, listening, open_sockets
@@ -120,21 +122,21 @@ class Resolver:
                 self._place, owner, pid
             ):  # its number may be another's by now, the machine's first one's
                 raise ProcessLookupError(3, os.strerror(3))
-            udp, tcp = self._renewed(pid)
+            udp, tcp = self._renewed(pidfd)
         except OSError:
             os.close(pidfd)
             raise
         self._take(owner, pidfd, udp, tcp)
 
-    def _renewed(self, pid: int) -> tuple[_socket.socket, _socket.socket]:
+    def _renewed(self, pidfd: int) -> tuple[_socket.socket, _socket.socket]:
         from cratebox.network import dns_redirect
 
-        kinds: list[tuple[int, int, int, tuple[str, int] | None]] = [
+        kinds: list[Kind] = [
             (_socket.AF_INET, _socket.SOCK_DGRAM, 0, (RESOLVER, 0)),
             (_socket.AF_INET, _socket.SOCK_STREAM, 0, (RESOLVER, 0)),
-            (_AF_NETLINK, _socket.SOCK_RAW, _NETLINK_NETFILTER, None),
+            (AF_NETLINK, _socket.SOCK_RAW, NETLINK_NETFILTER, None),
         ]
-        udp, tcp, netfilter = self._open_sockets(pid, kinds)
+        udp, tcp, netfilter = self._open_sockets(pidfd, kinds)
         try:
             dns_redirect.install(netfilter, udp.getsockname()[1], tcp.getsockname()[1], again=True)
         finally:
@@ -142,13 +144,8 @@ class Resolver:
         return udp, tcp
 
     def _open_inside(self, pidfd: int, family: int, kind: int) -> _socket.socket:
-        """Return a socket in the network namespace of a process that has not ended. Raises OSError."""
-        pid = _pid_of(pidfd)
-        sock = self._open_sockets(pid, [(family, kind, 0, None)])[0]
-        if _pid_of(pidfd) != pid:
-            sock.close()
-            raise ProcessLookupError(3, os.strerror(3))
-        return sock
+        """Return a socket in the network namespace of a process. Raises OSError."""
+        return self._open_sockets(pidfd, [(family, kind, 0, None)])[0]
 
     def _linger(self) -> None:
         if not self._askers:
@@ -172,17 +169,6 @@ class Resolver:
             return
         dns_place.remove_door(self._place, self._door_file)
         self._is_over = True  # the lock is free with our end
-
-
-def _pid_of(pidfd: int) -> int:
-    """Return the pid of a pidfd's process. Raises ProcessLookupError where it has ended."""
-    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
-        for line in file:
-            if line.startswith("Pid:"):
-                pid = int(line.split()[1])
-                if pid > 0:
-                    return pid
-    raise ProcessLookupError(3, os.strerror(3))
 
 
 def main(args: list[str]) -> int:
@@ -238,4 +224,4 @@ def _resolver_of(place: Place, listening: _socket.socket) -> Resolver:
             return None
 
     names = Names(leases.path_of(place), read, load)
-    return Resolver(place, listening, names, lambda pid, kinds: inside.open_sockets(pid, place.rootless, tuple(kinds)))
+    return Resolver(place, listening, names, lambda pidfd, kinds: inside.open_sockets_of(pidfd, place.rootless, tuple(kinds)))

@@ -17,40 +17,89 @@ import struct
 
 from cratebox.linux import const, fdpass, process
 from cratebox.linux.namespaces import clone, setns
+from cratebox.linux.netlink import AF_NETLINK, NETLINK_NETFILTER, NETLINK_ROUTE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import Any, NoReturn
 
     Kind = tuple[int, int, int, Any]  # family, type, protocol, and the address that it is bound to, or None
 
-NETLINK: Kind = (16, _socket.SOCK_RAW, 0, (0, 0))
-NETFILTER: Kind = (16, _socket.SOCK_RAW, 12, (0, 0))
+NETLINK: Kind = (AF_NETLINK, _socket.SOCK_RAW, NETLINK_ROUTE, (0, 0))
+NETFILTER: Kind = (AF_NETLINK, _socket.SOCK_RAW, NETLINK_NETFILTER, (0, 0))
 _MOST = 16  # sockets a visit
 _BACKLOG = 64
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # netdevice(7)
+_SIOCGSKNS = 0x894C  # linux/sockios.h
+
+
+class Target:
+    """Whose network namespace it is: that of process `pid`, held by `pidfd`, for the number alone could be another's by now.
+
+    Without `pidfd` it is opened here: the caller holds the process (he has not reaped it). `namespaces`: of user and network,
+    opened, for a process that does not let itself be looked into yet. `with Target(pid) as target`. Raises OSError.
+    """
+
+    def __init__(self, pid: int, pidfd: int = -1, namespaces: tuple[int, int] | None = None) -> None:
+        self.pid, self.pidfd, self.namespaces = pid, pidfd, namespaces
+        self._opened: list[int] = []
+        if pidfd < 0:
+            self.pidfd = os.pidfd_open(pid)
+            self._opened.append(self.pidfd)
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for fd in self._opened:
+            os.close(fd)
+
+    def check(self) -> None:
+        """What was found by the number before this was found of the process itself. Raises ProcessLookupError where it has ended."""
+        process.send_signal(self.pidfd, 0)
+
+    def open_namespaces(self) -> tuple[int, int]:
+        """Return `namespaces`, opened where they are not yet, and closed with the target. Raises OSError."""
+        if not self.namespaces:
+            for kind in ("user", "net"):
+                self._opened.append(os.open(f"/proc/{self.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC))
+            self.check()
+            self.namespaces = self._opened[-2], self._opened[-1]
+        return self.namespaces
+
+    def open_sockets(
+        self, rootless: bool, kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...] = ()
+    ) -> list[_socket.socket]:
+        """Return sockets made in the namespace, as open_sockets_of."""
+        if rootless and self.namespaces:
+            return _by_child(self.namespaces, kinds, settings)
+        return open_sockets_of(self.pidfd, rootless, kinds, settings)
+
+
+def open_sockets_of(
+    pidfd: int, rootless: bool, kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...] = ()
+) -> list[_socket.socket]:
+    """Return a socket of each of `kinds`, made in the network namespace of a process. Its lo is up then; those of TCP that are bound
+    also listen.
+
+    `settings` are files below /proc/sys and what is written to them before; one that is not there is no setting of this kernel.
+    `rootless`: the namespace belongs to a user namespace of this user. Raises OSError.
+    """
+    return _by_child((pidfd,), kinds, settings) if rootless else _by_visit(pidfd, kinds, settings)
 
 
 def open_sockets(
-    pid: int,
-    rootless: bool,
-    kinds: tuple[Kind, ...],
-    settings: tuple[tuple[str, str], ...] = (),
-    namespaces: tuple[int, int] | None = None,
+    pid: int, rootless: bool, kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...] = ()
 ) -> list[_socket.socket]:
-    """Return a socket of each of `kinds`, made in the network namespace of process `pid`, which its caller holds (not reaped).
+    """Do as open_sockets_of, of a process that the caller has not reaped. Raises OSError."""
+    with Target(pid) as target:
+        return target.open_sockets(rootless, kinds, settings)
 
-    Its lo is up then. Those of TCP that are bound also listen. `settings` are files below /proc/sys and what is written to them
-    before; one that is not there is no setting of this kernel. `rootless`: the namespace belongs to a user namespace of this user.
-    `namespaces`: both, opened, for a process that does not let itself be looked into yet. Raises OSError.
-    """
-    if rootless and namespaces:
-        return _by_child(namespaces, kinds, settings)
-    pidfd = os.pidfd_open(pid)
-    try:
-        return _by_child((pidfd,), kinds, settings) if rootless else _by_visit(pidfd, kinds, settings)
-    finally:
-        os.close(pidfd)
+
+def namespace_of(sock: _socket.socket) -> int:
+    """Return a descriptor of the network namespace in which a socket was made (SIOCGSKNS). Raises OSError."""
+    return fcntl.ioctl(sock.fileno(), _SIOCGSKNS)
 
 
 def _by_visit(pidfd: int, kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...]) -> list[_socket.socket]:

@@ -7,6 +7,7 @@ start: interfaces go with their namespace.
 from __future__ import annotations
 
 import errno
+import os
 from _socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM
 
 from cratebox.linux import netlink
@@ -18,34 +19,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
 
+    from cratebox.network.inside import Target
+
 _NAMES = (inside.NETFILTER, (AF_INET, SOCK_DGRAM, 0, (RESOLVER, 0)), (AF_INET, SOCK_STREAM, 0, (RESOLVER, 0)))
 
 
-def plug(
-    place: Place,
-    reservation: Reservation,
-    new: tuple[Endpoint, ...],
-    pid: int,
-    names: bool,
-    namespaces: tuple[int, int] | None = None,
-) -> None:
-    """Make the interfaces of the endpoints `new` in the namespace of process `pid`; `names`: and what asks the resolver of names.
+def plug(place: Place, reservation: Reservation, new: tuple[Endpoint, ...], target: Target, names: bool) -> None:
+    """Make the interfaces of the endpoints `new` in the namespace of `target`; `names`: and what asks the resolver of names.
 
     Raises OSError, CrateError.
     """
     kinds = (inside.NETLINK, *_NAMES) if names else (inside.NETLINK,)
     outside = bridge.open_outside(place)
     try:
-        sockets = inside.open_sockets(pid, place.rootless, kinds, _settings(new), namespaces)
+        sockets = target.open_sockets(place.rootless, kinds, _settings(new))
         try:
-            for one in new:
-                _pair(place, one, outside, pid, bool(reservation.ports))
+            _pair_all(place, new, outside, sockets[0], bool(reservation.ports))
             _configure(sockets[0], reservation, new, place.rootless)
             if names:
                 from cratebox.network import dns
 
                 _, netfilter, udp, tcp = sockets
-                dns.attach(place, reservation, pid, udp, tcp, netfilter)
+                dns.attach(place, reservation, target, udp, tcp, netfilter)
             for one in new:
                 _await(one, outside, sockets[0])
         finally:
@@ -62,14 +57,24 @@ def _settings(new: tuple[Endpoint, ...]) -> tuple[tuple[str, str], ...]:
     return (("net/ipv6/conf/default/disable_ipv6", "1"),)
 
 
-def _pair(place: Place, one: Endpoint, outside: _socket.socket, pid: int, hairpin: bool) -> None:
+def _pair_all(place: Place, new: tuple[Endpoint, ...], outside: _socket.socket, within: _socket.socket, hairpin: bool) -> None:
+    """The namespace is the one that the socket `within` is of, whatever has become of the process by now."""
+    namespace = inside.namespace_of(within)
+    try:
+        for one in new:
+            _pair(place, one, outside, namespace, hairpin)
+    finally:
+        os.close(namespace)
+
+
+def _pair(place: Place, one: Endpoint, outside: _socket.socket, namespace: int, hairpin: bool) -> None:
     """`hairpin`: who asks for a port of the machine that is his own gets it where bridges filter packets (br_netfilter)."""
     index = netlink.link_index(outside, one.bridge)
     if not index:
         from cratebox.network import definitions
 
         index = bridge.ready(place, definitions.load(place, one.name), outside)
-    made = [netlink.veth_message(one.outside, index, pid, one.interface, parse_mac(one.mac), one.mtu)]
+    made = [netlink.veth_message(one.outside, index, namespace, one.interface, parse_mac(one.mac), one.mtu)]
     if one.apart or hairpin:
         made.append(netlink.port_message(one.outside, one.apart, hairpin))
     netlink.perform(outside, made)
@@ -109,12 +114,12 @@ def _default_routes(reservation: Reservation, new: tuple[Endpoint, ...], indices
     return made
 
 
-def unplug(place: Place, left: Endpoint, after: Reservation, pid: int) -> None:
+def unplug(place: Place, left: Endpoint, after: Reservation, target: Target) -> None:
     """Delete the interfaces of the endpoint `left`; what it was the way for goes by the next one. Raises OSError."""
     delete(place, (left,))
     if place.rootless or not (left.gateway or left.gateway6):
         return
-    sock = inside.open_sockets(pid, False, (inside.NETLINK,))[0]
+    sock = target.open_sockets(False, (inside.NETLINK,))[0]
     try:
         for message in _default_routes(after, after.endpoints, netlink.links(sock)):
             try:
