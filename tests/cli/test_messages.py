@@ -99,7 +99,7 @@ class Volumes:
 class Engine:
     containers = Containers()
     images = Images()
-    volumes = Volumes()
+    networks = secrets = volumes = Volumes()
     paths: Any = None
 
     def __init__(self, paths: Any) -> None:
@@ -462,7 +462,8 @@ def test_inspect_finds_containers_before_images(crate: Callable[..., Said], engi
     engine.images.answers["inspect"] = {"alpine": {"Id": "2"}, "x": errors.NotFound("no")}
     said = crate("inspect", "web", "x", "alpine")
     assert json.loads(said.out) == [{"Id": "1"}, {"Id": "2"}]
-    assert (said.code, said.err.splitlines()[0]) == (1, "crate inspect: there is no container, image or volume x")
+    assert said.code == 1
+    assert said.err.splitlines()[0] == "crate inspect: there is no container, image, network, volume or secret x"
 
 
 def test_image_inspect_looks_among_images_alone(crate: Callable[..., Said], engine: type[Engine]) -> None:

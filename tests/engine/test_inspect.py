@@ -72,11 +72,42 @@ def test_missing_names_are_told_and_the_others_shown(box) -> None:
     done = box.crate("inspect", "web", "nobody")
     assert done.returncode == 1
     assert [one["Id"] for one in json.loads(done.stdout)] == [identity]
-    assert "there is no container, image or volume nobody" in done.stderr
+    assert "there is no container, image, network, volume or secret nobody" in done.stderr
     done = box.crate("inspect", "nobody")
     assert (done.stdout, done.returncode) == ("[]\n", 1)
     assert "no container" in box.crate.fails("inspect", "--type", "container", box.image, code=1)
     assert "image web: not in the store" in box.crate.fails("inspect", "--type", "image", "web", code=1)
+
+
+def test_a_name_is_that_of_a_container_an_image_a_network_a_volume_or_a_secret_in_that_order(box) -> None:
+    def found(*words: str) -> str:
+        (document,) = box.crate.json("inspect", *words)
+        return next(key for key in ("HostConfig", "RootFS", "IPAM", "Mountpoint", "Spec") if key in document)
+
+    box.crate.ok("secret", "create", "Web", "-", input="it is one")
+    assert found("Web") == found("--type", "secret", "Web") == "Spec"
+    assert "it is one" not in box.crate.ok("inspect", "Web")
+    box.crate.ok("volume", "create", "Web")
+    assert found("Web") == "Mountpoint"
+    assert found("none") == found("--type", "network", "none") == "IPAM"
+    assert box.crate.json("inspect", "none") == box.crate.json("network", "inspect", "none")
+    box.create("--name", "Web", "@", "true")
+    assert found("Web") == "HostConfig"
+    assert [found("--type", kind, "Web") for kind in ("volume", "secret")] == ["Mountpoint", "Spec"]
+    assert "no network Web" in box.crate.fails("inspect", "--type", "network", "Web", code=1)
+    assert "image 'Web'" in box.crate.fails("inspect", "--type", "image", "Web", code=1)
+
+
+def test_a_damaged_network_is_not_in_the_way_of_what_is_not_one(box) -> None:
+    box.crate.ok("volume", "create", "data")
+    networks = box.crate.root / "networks"
+    networks.mkdir(exist_ok=True)
+    (networks / "front.json").write_text("{")
+    try:
+        assert box.crate.json("inspect", "data")[0]["Name"] == "data"
+        assert "damaged" in box.crate.fails("inspect", "nobody", code=125)
+    finally:
+        (networks / "front.json").unlink()
 
 
 def test_a_field_that_is_not_there_is_one_line(box) -> None:

@@ -47,6 +47,12 @@ def crate() -> Program:
     """Return the command crate."""
     from cratebox.cli import main, verbs
 
+    kinds = {
+        "image": "crate images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null | grep -v '<none>'",
+        "container": "crate ps -a --format '{{.Names}}' 2>/dev/null",
+        "network": "crate network ls --format '{{.Name}}' 2>/dev/null",
+        "volume": "crate volume ls -q 2>/dev/null",
+    }
     return Program(
         name="crate",
         globals=main.GLOBAL,
@@ -55,12 +61,7 @@ def crate() -> Program:
             group: {verb: main.load(module).COMMAND for verb, module in names.items()}
             for group, names in verbs.groups().items()
         },
-        kinds={
-            "image": "crate images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null | grep -v '<none>'",
-            "container": "crate ps -a --format '{{.Names}}' 2>/dev/null",
-            "network": "crate network ls --format '{{.Name}}' 2>/dev/null",
-            "volume": "crate volume ls -q 2>/dev/null",
-        },
+        kinds={**kinds, "object": "; ".join(kinds.values())},
     )
 
 

@@ -20,6 +20,10 @@ from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError
 from cratebox.paths import Paths, private_directory
 from cratebox.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 MOST = 512_000  # bytes, as Podman's
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME = _LETTERS | frozenset("_.-")
@@ -105,6 +109,19 @@ class Secrets:
         if not found:
             raise NotFound(f"no secret {ascii(reference)[1:-1]}", "crate secret ls lists them")
         return found[0]
+
+    def inspect(self, reference: str) -> dict[str, Any]:
+        """Return what is known of a secret in Podman's form of `secret inspect`, without what is in it. Raises as `get`."""
+        from cratebox.engine.inspect_state import rfc3339
+
+        secret = self.get(reference)
+        when = rfc3339(secret.created)
+        return {
+            "ID": secret.id,
+            "CreatedAt": when,
+            "UpdatedAt": when,
+            "Spec": {"Name": secret.name, "Driver": {"Name": "file", "Options": {}}, "Labels": secret.labels},
+        }
 
     def data(self, secret: Secret) -> bytes:
         """Return the secret itself. Raises NotFound, StorageError."""

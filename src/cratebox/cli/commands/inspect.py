@@ -1,11 +1,11 @@
-"""crate inspect: all that is known of a container, an image or a volume."""
+"""crate inspect: all that is known of a container, an image, a network, a volume or a secret."""
 
 from __future__ import annotations
 
 from cratebox.cli.commands import documents, open_engine
 from cratebox.cli.options import Command, Flag, Words
 from cratebox.engine.words import shown
-from cratebox.errors import NotFound
+from cratebox.errors import NotFound, StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,20 +14,22 @@ if TYPE_CHECKING:
 
     from cratebox.engine.engine import Engine
 
+KINDS = ("container", "image", "network", "volume", "secret")  # in the order in which a name is looked for, Docker's
+
 COMMAND = Command(
     name="inspect",
     arguments="NAME|ID [NAME|ID...]",
-    summary="Show all that is known of containers, images and volumes",
+    summary="Show all that is known of containers, images and others",
     flags=(
         Flag("format", "f", "FORMAT", "json, or a template as '{{.State.Status}}'"),
-        Flag("type", metavar="container|image|volume", help="look among these alone", words=("container", "image", "volume")),
+        Flag("type", metavar="|".join(KINDS), help="look among these alone", words=KINDS),
         Flag("size", "s", help="measure what containers have written: SizeRw and SizeRootFs, in bytes"),
     ),
     least=1,
     most=None,
-    completes="container",
+    completes="object",
     description="""Print what is known as a JSON array, with Docker's names of fields. A name is looked for among the containers
-first, then among the images, then the volumes. With --format a line for each, from a template of Go: fields, range, if, with, variables, pipes,
+first, then among the images, the networks, the volumes, the secrets (of which all is told but what is in them). With --format a line for each, from a template of Go: fields, range, if, with, variables, pipes,
 index, len, eq, printf and the like, and Docker's json, join, split, title, lower, upper, pad and truncate.""",
     examples=(
         ("crate inspect -f '{{.State.ExitCode}}' web", "one field"),
@@ -47,15 +49,23 @@ def _look(engine: Engine, name: str, kind: str | None, size: bool) -> dict[str, 
     kinds: dict[str, Callable[[], dict[str, Any]]] = {
         "container": lambda: engine.containers.inspect(name, size),
         "image": lambda: engine.images.inspect(name),
+        "network": lambda: engine.networks.inspect(name),
         "volume": lambda: engine.volumes.inspect(name),
+        "secret": lambda: engine.secrets.inspect(name),
     }
     if kind:
         return kinds[kind]()
-    hint: str | None = "`crate ps -a`, `crate images` and `crate volume ls` list them"
-    for what, look in kinds.items():
+    damage = None
+    for look in kinds.values():
         try:
             return look()
-        except NotFound as error:
-            if what == "container" and error.hint:
-                hint = f"{error.hint}, `crate images` the images, `crate volume ls` the volumes"
-    raise NotFound(f"there is no container, image or volume {shown(name)}", hint)
+        except NotFound:
+            continue
+        except StorageError as error:  # of a record, which need not be that of what is looked for
+            damage = damage or error
+    if damage:
+        raise damage
+    raise NotFound(
+        f"there is no container, image, network, volume or secret {shown(name)}",
+        "`crate ps -a`, `crate images`, `crate network ls`, `crate volume ls` and `crate secret ls` list them",
+    )

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from cratebox.cli import render
 from cratebox.cli.commands import open_engine
 from cratebox.cli.options import Command, Flag, Words
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from cratebox.engine.secrets import Secret
 
 COMMAND = Command(
     name="inspect",
@@ -36,21 +28,10 @@ def main(words: Words) -> int:
 
         wanted = template.parse(template.unescape(str(form)))
     store = open_engine(words).secrets
-    found = [document_of(store.get(reference)) for reference in words.arguments]
+    found = [store.inspect(reference) for reference in words.arguments]
     if wanted is None:
         render.line(render.json_line(found) if form == "json" else render.json_text(found), keep="\n")
         return 0
     for document in found:
         render.line(wanted.show(document), keep="\n\t")
     return 0
-
-
-def document_of(secret: Secret) -> dict[str, Any]:
-    """Return the document of a secret."""
-    when = datetime.fromtimestamp(secret.created, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return {
-        "ID": secret.id,
-        "CreatedAt": when,
-        "UpdatedAt": when,
-        "Spec": {"Name": secret.name, "Driver": {"Name": "file", "Options": {}}, "Labels": secret.labels},
-    }
