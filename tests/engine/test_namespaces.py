@@ -101,6 +101,11 @@ def test_a_container_that_does_not_want_it_is_not_joined(box) -> None:
 
 def test_the_other_container_must_be_there_and_run(box) -> None:
     assert "no container not-there" in box.fails("--pid", "container:not-there", "@", "true")
+    other = box.create("@", "true")
+    box.create("--name", "left", "--pid", f"container:{other}", "@", "true")
+    box.crate.ok("rm", other)
+    said = box.crate.fails("start", "left", code=125)
+    assert f"--pid: the container whose pid namespace it is to share, {other[:12]}, was removed" in said
     box.create("--name", "still", "@", "true")
     said = box.fails("--pid", "container:still", "@", "true")
     assert "still is not running" in said

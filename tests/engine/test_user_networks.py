@@ -54,6 +54,18 @@ def _without_programs(crate: Crate) -> Crate:
     return crate.within((*step_down, "env", f"PATH={there}"))
 
 
+def test_an_interface_cannot_have_the_name_of_the_way_outside(user_box: Ready) -> None:
+    crate = user_box.crate
+    crate.ok("network", "create", "front")
+    name = user_box.create("@", "true")
+    for words in (
+        ("create", "--network", "name=front,interface-name=tap0", user_box.image),
+        ("network", "connect", "--driver-opt", "com.docker.network.endpoint.ifname=tap0", "front", name),
+    ):
+        assert "an interface cannot be called tap0 without root" in crate.fails(*words, code=125)
+    assert crate.ok("ps", "-aq", "--no-trunc").split() == [name]
+
+
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
     with socket.socket(socket.AF_INET, kind) as sock:
         sock.bind(("", 0))

@@ -88,6 +88,9 @@ def test_a_range_that_is_wished_may_be_part_of_one_that_the_machine_leads_elsewh
         (Subnet("10.78.0.0/24", gateway="10.79.0.1"), "--gateway 10.79.0.1 is not in subnet 10.78.0.0/24"),
         (Subnet("10.78.0.0/24", gateway="10.78.0.255"), "--gateway 10.78.0.255 is the address of the whole subnet"),
         (Subnet("10.78.0.0/24", ip_range="10.79.0.0/25"), "--ip-range 10.79.0.0/25 is not inside of subnet 10.78.0.0/24"),
+        (Subnet("10.78.0.0/24", ip_range="10.78.0.1/32"), "--ip-range 10.78.0.1/32 has no address for a container"),
+        (Subnet("10.78.0.0/24", ip_range="10.78.0.0/31"), "--ip-range 10.78.0.0/31 has no address for a container"),
+        (Subnet("10.78.0.0/30", reserved={"r": "10.78.0.2"}), "subnet 10.78.0.0/30 has no address for a container"),
         (Subnet("10.78.0.0/24", reserved={"r": "10.1.1.1"}), "--aux-address r 10.1.1.1 is not in subnet 10.78.0.0/24"),
     ],
 )

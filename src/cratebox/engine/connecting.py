@@ -35,6 +35,7 @@ _SECONDS_TO_START, _PAUSE = 10.0, 0.01
 def connect(paths: Paths, rootless: bool, network: Network, reference: str, wish: NetworkWish | None) -> None:
     """Put the container on the network. Raises Conflict, InvalidValue, NotFound, RuntimeFailure."""
     wanted = (wish or NetworkWish(network.name)).replace(name=network.name)
+    connections.check_interface(wanted, rootless)
     before = records.load(paths, records.find(paths, reference))
 
     def change(now: Container) -> Container:

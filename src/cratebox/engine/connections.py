@@ -50,8 +50,22 @@ def named(paths: Paths, rootless: bool, config: ContainerConfig) -> ContainerCon
     """Return the config with all networks that it is made for, each by its name. Raises NotFound, Conflict."""
     place = place_of(paths, rootless)
     given = config.networks or (NetworkWish(config.network),)
+    for one in given:
+        check_interface(one, rootless)
     networks = tuple(one.replace(name=_name(place, one.name or config.network)) for one in given)
     return config.replace(network=networks[0].name, networks=networks)
+
+
+def check_interface(wish: NetworkWish, rootless: bool) -> None:
+    """Raise InvalidValue where the name of an interface is that of the way outside."""
+    if not (rootless and wish.interface):
+        return
+    from cratebox.network import usermode
+
+    if wish.interface == usermode.INTERFACE:
+        raise InvalidValue(
+            f"an interface cannot be called {wish.interface} without root: the way outside is called so", "choose another name"
+        )
 
 
 def _name(place: Place, reference: str) -> str:

@@ -13,7 +13,7 @@ from cratebox.engine.config import ContainerConfig, is_on_networks
 from cratebox.engine.made_mounts import shared_memory
 from cratebox.engine.namespace_words import flag
 from cratebox.engine.spec_mounts import SHM
-from cratebox.errors import Conflict, InvalidValue
+from cratebox.errors import Conflict, InvalidValue, NotFound
 from cratebox.linux import process
 from cratebox.paths import Paths
 from cratebox.record import Record
@@ -82,7 +82,7 @@ def open_others(paths: Paths, config: ContainerConfig, rootless: bool) -> Joined
     hostname = files = ""
     try:
         for kind, identity in wanted.items():
-            other = records.load(paths, identity)
+            other = _partner(paths, kind, identity)
             state = _running(paths, kind, other)
             fds[kind] = _open(kind, other, state)
             if kind == "network":
@@ -99,6 +99,16 @@ def open_others(paths: Paths, config: ContainerConfig, rootless: bool) -> Joined
         raise
     found = tuple(Namespace(kind, f"/proc/self/fd/{fd}") for kind, fd in fds.items())
     return Joined(found, tuple(fds.values()), trees, hostname, files)
+
+
+def _partner(paths: Paths, kind: str, identity: str) -> records.Container:
+    try:
+        return records.load(paths, identity)
+    except NotFound:
+        raise NotFound(
+            f"{flag(kind)}: the container whose {kind} namespace it is to share, {identity[:12]}, was removed",
+            f"another one has another namespace: crate rm this one, and make it anew with {flag(kind)} container:NAME",
+        ) from None
 
 
 def _running(paths: Paths, kind: str, other: records.Container) -> State:

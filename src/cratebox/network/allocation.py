@@ -6,7 +6,7 @@ import os
 from _socket import AF_INET, AF_INET6
 
 from cratebox.errors import Conflict, InvalidValue
-from cratebox.network.addresses import Range, mac_of, parse, parse_mac, parse_range, text
+from cratebox.network.addresses import Range, given_out, mac_of, parse, parse_mac, parse_range, text
 from cratebox.network.model import Endpoint, Network, Reservation, Subnet, Wish
 
 TYPE_CHECKING = False
@@ -99,8 +99,7 @@ def _wished(wish: Wish, subnet: Subnet, part: Range, used: dict[str, str], reser
 def _next(ledger: Ledger, wish: Wish, subnet: Subnet, part: Range, unfree: set[str]) -> str:
     """Go round: an address that was just given up is on an interface for some 50 ms more, until the kernel has ended its namespace."""
     given = parse_range(subnet.ip_range) if subnet.ip_range else part
-    first = max(given.first, part.first + 1)
-    last = min(given.last, part.last - 1 if part.family == AF_INET else part.last)
+    first, last = given_out(part, given)
     mark = f"{wish.network.id[:12]} {given}"
     start = int(ledger.marks.get(mark, "0"), 16)  # text: JSON has no numbers of 128 bits
     number = start if first <= start <= last else last

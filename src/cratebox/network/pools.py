@@ -10,7 +10,7 @@ from _socket import AF_INET, AF_INET6
 from cratebox.errors import Conflict, InvalidValue, Unsupported
 from cratebox.linux import netlink
 from cratebox.network import definitions
-from cratebox.network.addresses import Range, parse, parse_range, text
+from cratebox.network.addresses import Range, given_out, parse, parse_range, text
 from cratebox.network.model import BRIDGE, Network, Place, Subnet
 
 # Where subnets are looked for, in this order; the later ones for machines whose routes cover the first.
@@ -116,7 +116,19 @@ def _checked(wish: Subnet, taken: _Taken) -> Subnet:
     gateway = wish.gateway or text(found.family, found.first + 1)
     for what, address in (("--gateway", gateway), *((f"--aux-address {name}", one) for name, one in wish.reserved.items())):
         check_inside(what, address, found)
+    _check_room(wish, found, {parse(one)[1] for one in (gateway, *wish.reserved.values())})
     return wish.replace(subnet=str(found), gateway=text(*parse(gateway)))
+
+
+def _check_room(wish: Subnet, subnet: Range, had: set[int]) -> None:
+    """Raise InvalidValue where all addresses are had already that would be given out, by the gateway and by those that are kept."""
+    part = parse_range(wish.ip_range) if wish.ip_range else subnet
+    first, last = given_out(subnet, part)
+    if last - first + 1 <= sum(first <= one <= last for one in had):
+        what = f"--ip-range {part}" if wish.ip_range else f"subnet {subnet}"
+        raise InvalidValue(
+            f"{what} has no address for a container: the gateway or --aux-address has all of it", "choose a larger one"
+        )
 
 
 def check_inside(what: str, address: str, subnet: Range) -> int:
