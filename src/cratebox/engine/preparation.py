@@ -96,14 +96,14 @@ def prepare(start: Start, there: Streams | None = None) -> Prepared:
     prepare_mounts(config)
     joined = _joined(start, config)
     ports: tuple[int, ...] = ()
+    wish: Wish | None = None
     try:
         network, ports = _reserved(start)
         wish = _wish(start, config, where, joined, network)
         there = there or streams.of(config, open_to_write=config.interactive and (start.interactive or not start.attach))
     except BaseException:
-        if joined:
-            joined.close()
-        streams.close(*ports)
+        ours = {*(joined.trees.values() if joined else ()), *(wish.trees.values() if wish else ())}
+        streams.close(*(joined.fds if joined else ()), *ours, *ports)
         give_back(start)
         raise
     if volumes:
@@ -157,22 +157,9 @@ def _joined(start: Start, config: ContainerConfig) -> Joined | None:
 
 
 def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | None, network: Reservation | None) -> Wish:
-    container, identity = start.container, start.identity
-    if config.namespaces.user:
-        from cratebox.engine import id_ranges
-
-        identity = id_ranges.of_container(identity, container)
-    facts = host.facts(identity, container, config, start.attach, joined)
-    if not facts.confined and any(one.idmap == "container" for one in config.mounts):
-        raise InvalidValue(
-            "idmap: the container has no IDs of its own that others could be mapped to",
-            "--userns auto, or idmap=uids=0-1000-10;gids=0-1000-10",
-        )
-    spec = _spec(start, config, where, facts)
-    assert spec.process
-    if not spec.process.args[0]:
-        raise CommandNotFound('exec: "": executable file not found in $PATH')
-    validate.validate(spec)
+    identity = _container_identity(start, config)
+    facts = host.facts(identity, start.container, config, start.attach, joined)
+    spec = _checked_spec(start, config, where, facts)
     if any(one.chown for one in config.mounts):
         from cratebox.engine import volume_mounts
 
@@ -183,33 +170,70 @@ def _wish(start: Start, config: ContainerConfig, where: str, joined: Joined | No
         overlay, root = _overlay(start, where)
         if root:
             spec = spec.replace(root=spec.root.replace(path=root) if spec.root else None)
-        also = spec.process.args[2] if config.init and spec.process else ""  # after the reaper and its --
         filter_ = syscall_filter.filter_of(start.paths, config, specgen.capabilities_of(config), where, starts=True)
-        _make_state_directory(start.paths, container.id)
+        _make_state_directory(start.paths, start.container.id)
         record_file.write(where + "/config.json", spec)  # last: it says that the container was started, see `status`
     except OSError as error:
         raise StorageError(f"cannot write to {where}: {error.strerror}", full_hint(error)) from None
-    trees = dict(joined.trees) if joined else {}
-    if identity.uids and not identity.rootless:
-        from cratebox.engine import made_mounts
-
-        trees["/"] = made_mounts.mapped_root(overlay, root, where + "/rootfs", identity)
-        overlay = None
-    if config.secrets:  # after the spec was written: they are never on the disk
-        from cratebox.engine import secret_mounts
-
-        spec, secrets = secret_mounts.give(start.paths, identity, config.secrets, spec)
-        trees |= secrets
-    return Wish(
+    wish = Wish(
         spec=spec,
         bundle=where,
-        trees=trees,
+        trees=dict(joined.trees) if joined else {},
         held=joined.fds if joined else (),
         overlay=overlay,
         filter=filter_,
-        also=also,
+        also=spec.process.args[2] if config.init and spec.process else "",  # after the reaper and its --
         keep_groups=config.group_add == KEEP_GROUPS,
     )
+    return _with_made_trees(start, config, identity, wish, root)
+
+
+def _container_identity(start: Start, config: ContainerConfig) -> Identity:
+    """Return the identity with the maps of the container's user namespace."""
+    if not config.namespaces.user:
+        return start.identity
+    from cratebox.engine import id_ranges
+
+    return id_ranges.of_container(start.identity, start.container)
+
+
+def _checked_spec(start: Start, config: ContainerConfig, where: str, facts: specgen.Host) -> Spec:
+    """Return the container's spec, which the runtime would take. Raises InvalidValue, CommandNotFound, Unsupported."""
+    if not facts.confined and any(one.idmap == "container" for one in config.mounts):
+        raise InvalidValue(
+            "idmap: the container has no IDs of its own that others could be mapped to",
+            "--userns auto, or idmap=uids=0-1000-10;gids=0-1000-10",
+        )
+    spec = _spec(start, config, where, facts)
+    assert spec.process
+    if not spec.process.args[0]:
+        raise CommandNotFound('exec: "": executable file not found in $PATH')
+    validate.validate(spec)
+    return spec
+
+
+def _with_made_trees(start: Start, config: ContainerConfig, identity: Identity, wish: Wish, root: str) -> Wish:
+    """Return the wish with the mounts that are made for this start: a root whose IDs are mapped, files of secrets.
+
+    `root`: the copy of the layers, empty where there is an overlay.
+    """
+    made: dict[str, int] = {}
+    try:
+        if identity.uids and not identity.rootless:
+            from cratebox.engine import made_mounts
+
+            made["/"] = made_mounts.mapped_root(wish.overlay, root, wish.bundle + "/rootfs", identity)
+            wish = wish.replace(overlay=None)
+        if config.secrets:  # after the spec was written: they are never on the disk
+            from cratebox.engine import secret_mounts
+
+            spec, secrets = secret_mounts.give(start.paths, identity, config.secrets, wish.spec)
+            made |= secrets
+            wish = wish.replace(spec=spec)
+    except BaseException:
+        streams.close(*made.values())
+        raise
+    return wish.replace(trees={**wish.trees, **made})
 
 
 def names_of(config: ContainerConfig, hostname: str, rootless: bool, network: Reservation | None) -> hostfiles.Names:
