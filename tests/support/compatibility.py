@@ -131,7 +131,7 @@ DIFFERS = {
     "inspect": "A wrong template ends with 125 (Docker: 1 or 64). MergedDir is mounted in the container's own mount namespace "
     "and empty outside. CapAdd and CapDrop have the kernel's full names, as since Docker 28. HostConfig.Tmpfs shows "
     "all options, those that were added among them. EndpointID and SandboxID are made of the IDs of container and network.",
-    "info": "There is no daemon: what is Docker's daemon's own (Swarm, registries, plugins) is not there.",
+    "info": "There is no daemon: what is Docker's daemon's own (Swarm, plugins) is not there.",
     "version": ".Client and .Server are the same.",
 }
 TEMPLATES = """`--format` reads Go's templates: fields, `range` (with index and variable, `else`, `break`, `continue`), `if`,

@@ -7,7 +7,7 @@ import sys
 
 import cratebox
 from cratebox.cgroup import detect
-from cratebox.engine import capacity, default_network
+from cratebox.engine import capacity, default_network, registries
 from cratebox.engine.config import NETWORKS
 from cratebox.engine.log_options import DRIVERS as LOG_DRIVERS
 from cratebox.errors import CrateError
@@ -55,6 +55,7 @@ def collect(engine: Engine) -> dict[str, Any]:
     """Return the machine, the store and what containers can have here. Raises StorageError where the state cannot be read."""
     here = capacity.capacity(engine.identity.rootless)
     lacking = capacity.told(here)
+    trusted = registries.describe(engine.paths.config)
     return {
         **_containers(engine.containers.list(all=True)),
         "Images": len(engine.images.list()),
@@ -73,12 +74,13 @@ def collect(engine: Engine) -> dict[str, Any]:
         "SecurityOptions": _security(engine.identity),
         **_limits(lacking),
         **_machine(),
+        **trusted,
         "DockerRootDir": engine.paths.root,
         "CrateRootDir": engine.paths.root,
         "CrateStateDir": engine.paths.state,
         "Notice": engine.identity.notice,
         "Hint": engine.identity.hint,
-        "Warnings": [*_warnings(here, lacking, engine.identity), *_way_outside(engine.identity)],
+        "Warnings": [*trusted["Warnings"], *_warnings(here, lacking, engine.identity), *_way_outside(engine.identity)],
     }
 
 

@@ -21,7 +21,7 @@ COMMAND = Command(
     summary="Show what crate found on this machine",
     flags=(FORMAT,),
     description="""Show how many containers and images there are, where state lives, what the kernel offers, how cgroups and
-networks are done, and what is missing here with what mends it. With --format Docker's names of fields, as `docker info` has them.""",
+networks are done, which settings of registries and which policy for images were found, and what is missing here with what mends it. With --format Docker's names of fields, as `docker info` has them.""",
     examples=(
         ("crate info -f json", "for a program, or for a bug report"),
         ("crate info -f '{{.CgroupVersion}} {{.MemoryLimit}}'", "whether memory can be limited"),
@@ -70,8 +70,27 @@ def _lines(values: dict[str, Any]) -> Iterable[str]:
     for option in values["SecurityOptions"]:
         yield f" {option.removeprefix('name=')}"
     yield from _place(values)
+    yield from _registries(values)
     for text in values["Warnings"]:
         yield f"WARNING: {text}"
+
+
+def _registries(values: dict[str, Any]) -> Iterable[str]:
+    from cratebox.engine.registries import policy_line
+
+    registries = values["RegistryConfig"]
+    plain = [name for name, each in registries["IndexConfigs"].items() if not each["Secure"]]
+    lists = {
+        "Insecure Registries": [*plain, *registries["InsecureRegistryCIDRs"]],
+        "Registry Mirrors": registries["Mirrors"],
+        "Blocked Registries": values["BlockedRegistries"],
+        "Registry Files": values["RegistryFiles"],
+    }
+    for name, entries in lists.items():
+        if entries:
+            yield f"{name}:"
+            yield from (f" {each}" for each in entries)
+    yield f"Image Policy: {policy_line(values['ImagePolicy'])}"
 
 
 _LIMITS = {
