@@ -12,8 +12,9 @@ from clients import BLOB, IMAGE, Clock, Connect
 from craft import fingerprint
 from fake_registry import FakeRegistry, certificates
 from inside import IS_ROOT
+from writable_registry import WritableRegistry
 
-from cratebox.image import fetch, reference, registry, token
+from cratebox.image import fetch, reference, registry, token, upload
 from cratebox.image.registry import Registry
 from cratebox.image.settings import Settings
 from cratebox.image.store import Store
@@ -25,7 +26,7 @@ VARIABLES = ("REGISTRY_AUTH_FILE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (fetch, registry, token):
+    for module in (fetch, registry, token, upload):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -49,6 +50,12 @@ def server(clock: Clock, home: Path) -> Iterator[FakeRegistry]:
         server.put("a/b:t", IMAGE)
         server.blobs[digest(BLOB)] = BLOB
         yield server
+
+
+@pytest.fixture
+def writable(clock: Clock, home: Path) -> Iterator[WritableRegistry]:
+    with WritableRegistry() as writable:
+        yield writable
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ class _Rule:
     part: str
     fault: Fault
     left: int
+    takes: int  # bytes of a request's body that are read
 
 
 class _Server(ThreadingHTTPServer):
@@ -67,7 +68,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     registry: FakeRegistry
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handlerefused(self, request: object, client_address: object) -> None:
         pass  # clients that hang up are what is tested
 
 
@@ -79,20 +80,20 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         headers = {key.lower(): value for key, value in self.headers.items()}
-        seen = Seen(self.command, self.path, headers, self.rfile.read(length))
         registry = self.server.registry
+        rule = registry.rule(f"{self.command} {self.path}")
+        taken = length if rule is None else min(length, rule.takes)
+        seen = Seen(self.command, self.path, headers, self.rfile.read(taken))
         registry.seen.append(seen)
         answer = registry.answer(seen)
-        rule = next((each for each in registry.rules if each.left and each.part in f"{seen.method} {seen.path}"), None)
         if rule is None:
             self.send(answer)
             return
-        rule.left -= 1
         changed = rule.fault(self, answer)
         if changed is not None:
             self.send(changed)
 
-    do_HEAD = do_POST = do_GET  # noqa: N815  the base class calls them so
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815  the base class calls them so
 
     def send(self, answer: Answer) -> None:
         self.begin(answer)
@@ -135,6 +136,7 @@ class FakeRegistry:
     blobs: dict[str, bytes] = field(default_factory=dict)
     manifests: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=lambda: {"t0ken"})
+    _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> FakeRegistry:
         self._server = _Server(("127.0.0.1", 0), Handler)
@@ -174,9 +176,20 @@ class FakeRegistry:
         self.manifests[f"{repository}/{tag}"] = (document, media_type)
         return f"{self.address}/{name}"
 
-    def fault(self, part: str, fault: Fault, times: int = 1) -> None:
-        """Let `fault` have the next `times` answers to requests with `part` in "METHOD PATH", after those set before."""
-        self.rules.append(_Rule(part, fault, times))
+    def fault(self, part: str, fault: Fault, times: int = 1, takes: int = 1 << 30) -> None:
+        """Let `fault` have the next `times` answers to requests with `part` in "METHOD PATH", after those set before.
+
+        `takes`: bytes of their bodies that are read before.
+        """
+        self.rules.append(_Rule(part, fault, times, takes))
+
+    def rule(self, request: str) -> _Rule | None:
+        """Return what is to be done with "METHOD PATH", counted."""
+        with self._counting:
+            found = next((each for each in self.rules if each.left and each.part in request), None)
+            if found is not None:
+                found.left -= 1
+            return found
 
     def asked(self, part: str) -> list[Seen]:
         return [seen for seen in self.seen if part in f"{seen.method} {seen.path}"]
@@ -200,12 +213,12 @@ class FakeRegistry:
             raw, media_type = self.manifests[f"{repository}/{reference}"]
             return Answer(200, {"Content-Type": media_type, "Docker-Content-Digest": digest(raw)}, raw)
         known = any(key.startswith(repository + "/") for key in self.manifests)
-        return _error(404, "MANIFEST_UNKNOWN" if known else "NAME_UNKNOWN", "not here")
+        return refused(404, "MANIFEST_UNKNOWN" if known else "NAME_UNKNOWN", "not here")
 
     def _blob(self, path: str, wanted: str) -> Answer:
         blob = self.blobs.get(path.rpartition("/blobs/")[2])
         if blob is None:
-            return _error(404, "BLOB_UNKNOWN", "no such blob")
+            return refused(404, "BLOB_UNKNOWN", "no such blob")
         if not wanted or not self.ranges:
             return Answer(200, {}, blob)
         start = int(wanted.removeprefix("bytes=").rstrip("-"))
@@ -226,13 +239,13 @@ class FakeRegistry:
             challenge = 'Basic realm="r"'
         else:
             return None
-        refusal = _error(401, "UNAUTHORIZED", "authentication required")
+        refusal = refused(401, "UNAUTHORIZED", "authentication required")
         refusal.headers["WWW-Authenticate"] = challenge
         return refusal
 
     def _token(self, seen: Seen) -> Answer:
         if self.login and seen.method == "GET" and seen.headers.get("authorization") not in {None, basic(self.login)}:
-            return _error(401, "UNAUTHORIZED", "wrong password")
+            return refused(401, "UNAUTHORIZED", "wrong password")
         return Answer(200, {"Content-Type": "application/json"}, json.dumps(self.token).encode())
 
 
@@ -240,7 +253,7 @@ def basic(login: str) -> str:
     return "Basic " + b64encode(login.encode()).decode()
 
 
-def _error(status: int, code: str, message: str) -> Answer:
+def refused(status: int, code: str, message: str) -> Answer:
     return Answer(status, {}, json.dumps({"errors": [{"code": code, "message": message}]}).encode())
 
 
@@ -254,7 +267,7 @@ def fine(_handler: Handler, answer: Answer) -> Answer:
 
 def status(number: int, code: str = "ODD", message: str = "of the test", **headers: str) -> Fault:
     def fault(_handler: Handler, _answer: Answer) -> Answer:
-        answer = _error(number, code, message)
+        answer = refused(number, code, message)
         answer.headers |= _named(headers)
         return answer
 
@@ -264,6 +277,11 @@ def status(number: int, code: str = "ODD", message: str = "of the test", **heade
 def redirect(target: str, number: int = 307) -> Fault:
     """Lead to `target`; {path} in it stands for the request's path."""
     return lambda handler, _answer: Answer(number, {"Location": target.replace("{path}", handler.path)}, b"")
+
+
+def hang_up(handler: Handler, _answer: Answer) -> None:
+    """Answer nothing: whatever was taken of the request is all that came."""
+    handler.hang_up()
 
 
 def cut(after: int) -> Fault:

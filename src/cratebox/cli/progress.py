@@ -1,4 +1,4 @@
-"""What a pull shows: a bar for each layer on a terminal, plain lines elsewhere, nothing where it shall be quiet.
+"""What a pull or a push shows: a bar for each layer on a terminal, plain lines elsewhere, nothing where it shall be quiet.
 
 All three are an `image.progress.Progress`.
 """
@@ -27,14 +27,14 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Lines(Silent):
     """Says a line when a layer begins and one when it is there, as Docker does where no terminal is."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, doing: str = "Pulling") -> None:
+        self._stream, self._doing = stream, doing
         self._begun: set[str] = set()
 
     def layer(self, digest: str, total_bytes: int) -> None:  # noqa: ARG002  the protocol's
         if digest not in self._begun:
             self._begun.add(digest)
-            self.message(f"{short_id(digest)}: Pulling")
+            self.message(f"{short_id(digest)}: {self._doing}")
 
     def done(self, digest: str, note: str) -> None:
         self.message(f"{short_id(digest)}: {note}")
@@ -52,8 +52,8 @@ class Bars(Lines):
     layers side by side may call; the last one that is done ends the drawing, hence the lock.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: TextIO, doing: str = "Pulling") -> None:
+        super().__init__(stream, doing)
         self._drawing: Any = None
         self._tasks: dict[str, Any] = {}
         self._open: set[str] = set()
@@ -69,7 +69,7 @@ class Bars(Lines):
                 self._drawing = _rich_progress(self._stream)
                 self._take_signals()
                 self._drawing.start()
-            self._tasks[digest] = self._drawing.add_task(short_id(digest), total=max(total_bytes, 1), note="Pulling")
+            self._tasks[digest] = self._drawing.add_task(short_id(digest), total=max(total_bytes, 1), note=self._doing)
             self._open.add(digest)
             self._redraw()
 
@@ -163,12 +163,12 @@ def _rich_progress(stream: TextIO) -> Any:
     )
 
 
-def choose(quiet: bool, to_stdout: bool = False) -> Progress:
+def choose(quiet: bool, to_stdout: bool = False, doing: str = "Pulling") -> Progress:
     """Return the progress that fits: `run` and `create` keep standard output for what they are asked for."""
     stream = sys.stdout if to_stdout else sys.stderr
     if quiet:
         return Silent()
-    return Bars(stream) if stream.isatty() and _has_rich() else Lines(stream)
+    return Bars(stream, doing) if stream.isatty() and _has_rich() else Lines(stream, doing)
 
 
 def _has_rich() -> bool:

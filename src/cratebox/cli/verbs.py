@@ -11,7 +11,10 @@ CONTAINERS = (
     "run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "update", "rename", "exec", "attach", "ps", "top",
     "stats", "port", "cp", "logs", "inspect", "rm", "diff", "export", "commit",
 )  # fmt: skip
-IMAGES = ("pull", "images", "history", "rmi")
+IMAGES = (
+    "pull", "images", "history", "rmi",
+    "tag", "push",
+)  # fmt: skip
 ITSELF = ("events", "info", "version", "completion")
 HEADINGS = {"Containers": CONTAINERS, "Images": IMAGES, "crate itself": ITSELF}
 VERBS = (*CONTAINERS, *IMAGES, *ITSELF)
@@ -31,6 +34,8 @@ GROUPS = {
         "remove": "rmi",
         "prune": "image_prune",
         "pull": "pull",
+        "tag": "tag",
+        "push": "push",
         "inspect": "inspect --type=image",
         "history": "history",
         "tree": "image_tree",
@@ -95,7 +100,7 @@ ABOUT = {
 
 # What Docker and Podman have and crate does not: answered as such, and not as a word that nobody knows. One word is meant alone
 # and after `container` or `image`.
-LATER = ("build", "compose", "import", "load", "login", "logout", "push", "save", "search", "tag")
+LATER = ("build", "compose", "import", "load", "login", "logout", "save", "search")
 
 
 def resolve(words: list[str]) -> tuple[str, str, list[str], list[str]] | None:

@@ -49,7 +49,7 @@ def commit(paths: Paths, images: Images, container: Container, wish: Wish) -> St
 
     Raises InvalidValue, Unsupported (a container of rootfs:, a freezer that is not there), NotFound, StorageError.
     """
-    name = _canonical(wish.name)
+    name = str(references.nameable(wish.name)) if wish.name else ""
     run = instructions.apply(run_config(container), wish.changes)
     store = images.store
     with ExitStack() as held:
@@ -70,15 +70,6 @@ def commit(paths: Paths, images: Images, container: Container, wish: Wish) -> St
         image = store.tag(name, made.manifest)
     store.settle_later()
     return image
-
-
-def _canonical(name: str) -> str:
-    if not name:
-        return ""
-    reference = references.parse(name)
-    if reference.digest:
-        raise InvalidValue(f"cannot commit to {name}: the digest of an image is what comes out", "REPOSITORY or REPOSITORY:TAG")
-    return str(reference)
 
 
 def run_config(container: Container) -> dict[str, Any]:

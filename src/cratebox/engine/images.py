@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 
 from cratebox.engine import resolved
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from cratebox.engine.records import Container
     from cratebox.image.manifest import ImageConfig
     from cratebox.image.progress import Progress
+    from cratebox.image.push import Pushed
     from cratebox.image.reference import Reference
     from cratebox.image.store import Store, StoredImage
     from cratebox.image.transport import Source
@@ -101,7 +101,7 @@ class Images:
         in_store = True  # and not a file beside it, which may be another one next time
         if _is_id(name):  # a full ID is not the name of anything in a registry
             image = self.store.find(name)
-            _check_platform(image, platform, name)
+            check_platform(image, platform, name)
         else:
             source = transport.parse(name)
             if source.kind == "rootfs":
@@ -135,7 +135,7 @@ class Images:
                 if policy == "never":
                     raise
             else:
-                _check_platform(found, platform, name)
+                check_platform(found, platform, name)
                 return found
         return self._pull(self.source(name), name, platform, progress)
 
@@ -160,19 +160,18 @@ class Images:
         """`names`: not where a container is made of a file: that must not become what `alpine` means from now on."""
         self.tell_notice(progress)
         private_directory(self.paths.root)
-        from cratebox.third_party import add_site_packages
+        from cratebox.engine.pushing import speaking
 
-        add_site_packages()
-        gc.enable()  # see _entry.py: this is no short work
+        settings = speaking(self)
         from cratebox.image import pull as pulling
         from cratebox.image import reference as references
         from cratebox.image.platform import parse
-        from cratebox.image.settings import load
 
         wanted = parse(platform) if platform else None
         if progress is not None and source.reference and source.reference != references.parse(name):
             progress.message(f"{name} is an alias of {source.reference.name}")
-        pulled = pulling.bring(self.store, source, wanted, load(self.paths.config), progress, names=names)
+
+        pulled = pulling.bring(self.store, source, wanted, settings, progress, names=names)
         self.last_status = pulled.status
         self._tell("pull", name, name)
         return pulled.image
@@ -230,7 +229,7 @@ class Images:
         from cratebox.engine import image_history
 
         image = self.get(name)
-        _check_platform(image, platform, name)
+        check_platform(image, platform, name)
         return image_history.steps(image, self.store.layer_size)
 
     def layers(self, name: str) -> Sequence[image_tree.TreeLayer]:
@@ -282,6 +281,38 @@ class Images:
         from cratebox.engine import image_mounts
 
         return [(one.image, image_mounts.place(self.paths, one.image)) for one in image_mounts.listed(self.paths)]
+
+    def tag(self, source: str, target: str) -> StoredImage:
+        """Give the image `source` (a name, a digest, an ID or the beginning of one) the name `target` as well; return it.
+
+        What had that name before keeps none. Raises InvalidValue, NotFound, Conflict, StorageError.
+        """
+        from cratebox.image import reference as references
+
+        name = references.nameable(target)
+        with self.using():
+            image = self.get(source)
+            self.store.layer_directories(image)  # what a power failure took is made again: a name is given to what is whole
+            tagged = self.store.tag(str(name), self.store.manifest_descriptor(image))
+        self._tell("tag", tagged.id, name.familiar)
+        return tagged
+
+    def push(
+        self, name: str, destination: str | None = None, platform: str | None = None, progress: Progress | None = None
+    ) -> Pushed:
+        """Send the image `name` to the registry of its name, or to `destination`; return what stands for that name there now.
+
+        `platform`: insist that the image is for this one. Raises InvalidValue, NotFound, Conflict, RegistryError, StorageError.
+        """
+        from cratebox.engine import pushing
+
+        return pushing.push(self, name, destination, platform, progress)
+
+    def names_of(self, repository: str) -> Sequence[Reference]:
+        """Return the names, each with its tag, that the store has in a repository. Raises InvalidValue, and NotFound for none."""
+        from cratebox.engine import pushing
+
+        return pushing.names_of(self, repository)
 
     def remove(self, name: str, force: bool = False) -> Sequence[str]:
         """Take the name from an image, and delete it with its last one; return Docker's lines.
@@ -372,7 +403,8 @@ def _may_be_id(name: str) -> bool:
     return len(text) >= 3 and set(text) <= set("0123456789abcdef")
 
 
-def _check_platform(image: StoredImage, platform: str | None, name: str) -> None:
+def check_platform(image: StoredImage, platform: str | None, name: str) -> None:
+    """Raise InvalidValue where an image is not for the platform that was asked for."""
     if not platform:
         return
     from cratebox.image.platform import parse, suits

@@ -89,6 +89,11 @@ class Catalog:
         """Return the descriptor of an image's manifest. Raises NotFound where it was removed meanwhile, StorageError."""
         return entry_of(image, index.read(self.directory))
 
+    def manifest_descriptor(self, image: StoredImage) -> Descriptor:
+        """Return how the manifest of an image is referred to. Raises NotFound where it was removed meanwhile, StorageError."""
+        entry = entry_of(image, index.read(self.directory))
+        return Descriptor(entry.media_type, entry.digest, entry.size)
+
     def has_blob(self, digest: str) -> bool:
         """Tell whether the blob is there, whole and verified. Raises Untrusted where `digest` is none."""
         return self._blobs.has(digest)

@@ -1,4 +1,4 @@
-"""Who wants to know how a pull goes."""
+"""Who wants to know how a pull goes, or a push."""
 
 from __future__ import annotations
 

@@ -73,6 +73,19 @@ def parse(text: str) -> Reference:
     return Reference(registry=registry, repository=repository, tag=tag, digest=digest or None)
 
 
+def nameable(text: str) -> Reference:
+    """Return the full name that an image can be given: one with a tag. Raises InvalidValue."""
+    reference = parse(text)
+    if reference.digest:
+        raise _invalid(text, "the digest of an image is what comes out, and cannot be given", "REPOSITORY or REPOSITORY:TAG")
+    return reference
+
+
+def has_tag(text: str) -> bool:
+    """Tell whether the name `text` says a tag or a digest itself, and is not of all tags where there may be several."""
+    return "@" in text or _split_tag(text)[1] is not None
+
+
 def with_digest(reference: Reference, digest: str) -> Reference:
     """Return the name of the one manifest `digest` in the same repository. Raises Untrusted for what is no digest."""
     return Reference(registry=reference.registry, repository=reference.repository, digest=digests.check(digest))

@@ -92,18 +92,21 @@ def documents(words: Words, look: Callable[[str], dict[str, Any]]) -> int:
 
 
 class PullProgress:
-    """The `progress` of a pull that may not happen: the code that draws is loaded when there is something to draw."""
+    """The `progress` of a pull that may not happen: the code that draws is loaded when there is something to draw.
 
-    def __init__(self, quiet: bool, to_stdout: bool = False) -> None:
+    `doing`: what is said of a layer while it is on its way.
+    """
+
+    def __init__(self, quiet: bool, to_stdout: bool = False, doing: str = "Pulling") -> None:
         self.quiet = quiet
-        self._to_stdout = to_stdout
+        self._to_stdout, self._doing = to_stdout, doing
         self._drawn: Any = None
 
     def _real(self) -> Any:
         if self._drawn is None:
             from cratebox.cli.progress import choose
 
-            self._drawn = choose(self.quiet, self._to_stdout)
+            self._drawn = choose(self.quiet, self._to_stdout, self._doing)
         return self._drawn
 
     def layer(self, digest: str, total_bytes: int) -> None:

@@ -1,0 +1,58 @@
+"""`crate push`: images of the store, to registries."""
+
+from __future__ import annotations
+
+import gc
+
+from cratebox.engine import events
+from cratebox.errors import InvalidValue, NotFound
+from cratebox.image import reference as references
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.engine.images import Images
+    from cratebox.image.progress import Progress
+    from cratebox.image.push import Pushed
+    from cratebox.image.reference import Reference
+    from cratebox.image.settings import Settings
+
+
+def push(images: Images, name: str, destination: str | None, platform: str | None, progress: Progress | None) -> Pushed:
+    """See Images.push."""
+    from cratebox.engine.images import check_platform
+
+    try:
+        image = images.get(name)
+    except NotFound as error:
+        raise NotFound(error.message, "crate images lists what there is, crate tag gives an image one more name") from None
+    check_platform(image, platform, name)
+    target = references.parse(destination or name)
+    settings = speaking(images)
+    from cratebox.image import push as pushing
+
+    pushed = pushing.send(images.store, images.store.manifest_descriptor(image), target, settings, progress)
+    events.emit(images.paths, "image", "push", target.familiar, {"name": target.familiar})
+    return pushed
+
+
+def names_of(images: Images, name: str) -> list[Reference]:
+    """Return the names with a tag that images have in the repository `name`. Raises InvalidValue, and NotFound for none."""
+    if references.has_tag(name):
+        raise InvalidValue(f"{name} has a tag or a digest: --all-tags wants the name of a repository alone")
+    repository = references.parse(name).name
+    named = [references.parse(each) for image in images.list() for each in image.names if each.startswith(repository + ":")]
+    found = sorted((each for each in named if each.name == repository and not each.digest), key=str)
+    if not found:
+        raise NotFound(f"no image of {name} is in the store", "crate images lists what there is")
+    return found
+
+
+def speaking(images: Images) -> Settings:
+    """Make ready to speak with registries; return how. Raises InvalidValue for bad settings."""
+    from cratebox.third_party import add_site_packages
+
+    add_site_packages()
+    gc.enable()  # see _entry.py: this is no short work
+    from cratebox.image.settings import load
+
+    return load(images.paths.config)

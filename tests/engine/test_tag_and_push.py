@@ -1,0 +1,110 @@
+"""`crate tag` and `crate push`, as root and as an ordinary user, to a real registry."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+from support.registry import Registry
+
+
+def name(registry: Registry, word: str, repository: str = "app") -> str:
+    return f"{registry.address}/{word}/{repository}"
+
+
+def stored(registry: Registry, path: str) -> bytes:
+    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"}
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(urllib.request.Request(f"http://{registry.address}/v2/{path}", headers=accept), timeout=60) as answer:
+        return answer.read()  # type: ignore[no-any-return]
+
+
+def short(box) -> str:  # type: ignore[no-untyped-def]
+    return box.crate.ok("images", "-q").splitlines()[0]  # type: ignore[no-any-return]
+
+
+def test_a_tag_is_one_more_name(box) -> None:
+    for name in ("first", "example.com/team/app:1.0"):
+        box.crate.ok("tag", box.image, name)
+    assert box.crate.ok("run", "--rm", "--pull=never", "example.com/team/app:1.0", "echo", "hello") == "hello"
+    assert set(box.crate.json("inspect", box.image)[0]["RepoTags"]) == {"first:latest", "example.com/team/app:1.0"}
+    box.crate.ok("rmi", "example.com/team/app:1.0")
+    assert box.crate.ok("run", "--rm", "--pull=never", "first", "echo", "there") == "there"
+
+
+def test_an_image_is_tagged_by_the_beginning_of_its_id(box) -> None:
+    box.crate.ok("image", "tag", short(box), "app")
+    assert "app:latest" in box.crate.json("inspect", box.image)[0]["RepoTags"]
+
+
+def test_a_name_goes_over_to_another_image(box) -> None:
+    made = box.crate.ok("commit", box.create("@", "true"), "app").removeprefix("sha256:")
+    box.crate.ok("tag", box.image, "app")
+    assert box.crate.json("inspect", made)[0]["RepoTags"] == []
+
+
+def test_what_is_no_name_is_refused(box) -> None:
+    assert "not the name of an image" in box.crate.fails("tag", box.image, "UPPER")
+    assert "digest" in box.crate.fails("tag", box.image, "app@sha256:" + "a" * 64)
+    assert "not in the store" in box.crate.fails("tag", "nothing:here", "app")
+    assert "not in the store" in box.crate.fails("push", "nothing:here")
+
+
+def test_an_image_goes_to_a_registry_and_back(box, registry: Registry, word: str) -> None:
+    target = name(registry, word) + ":1.0"
+    said = box.crate.ok("push", box.image, target)
+    digest = said.splitlines()[-1].split()[2]
+    assert said.splitlines()[0] == f"The push refers to repository [{name(registry, word)}]"
+    assert said.splitlines()[-1] == f"1.0: digest: {digest} size: {len(stored(registry, f'{word}/app/manifests/1.0'))}"
+    assert "already exists" in box.crate.ok("push", box.image, target)
+    box.crate.ok("pull", target)
+    assert box.crate.ok("run", "--rm", "--pull=never", target, "echo", "hello") == "hello"
+    assert f"{name(registry, word)}@{digest}" in box.crate.json("inspect", target)[0]["RepoDigests"]
+
+
+def test_what_was_committed_is_pushed(box, registry: Registry, word: str) -> None:
+    target = name(registry, word)
+    box.crate.ok("run", "--name", "made", box.image, "sh", "-c", "echo words > /file")
+    box.crate.ok("commit", "made", target)
+    box.crate.ok("push", target)
+    layers = json.loads(stored(registry, f"{word}/app/manifests/latest"))["layers"]
+    assert layers[-1]["mediaType"].endswith("tar+gzip")
+    box.crate.ok("rmi", target)
+    assert box.crate.ok("run", "--rm", target, "cat", "/file") == "words"
+
+
+def test_all_tags_of_a_repository_are_pushed(box, registry: Registry, word: str) -> None:
+    target = name(registry, word)
+    for tag in ("1", "2"):
+        box.crate.ok("tag", box.image, f"{target}:{tag}")
+    box.crate.ok("tag", box.image, f"{target}-other:3")
+    box.crate.ok("push", "--all-tags", target)
+    assert set(json.loads(stored(registry, f"{word}/app/tags/list"))["tags"]) == {"1", "2"}
+
+
+def test_all_tags_are_of_a_repository_alone(box, registry: Registry, word: str) -> None:
+    target = name(registry, word)
+    assert "has a tag or a digest" in box.crate.fails("push", "-a", f"{target}:1")
+    assert "no image of" in box.crate.fails("push", "-a", target)
+    assert "takes no DESTINATION" in box.crate.fails("push", "-a", target, target)
+
+
+def test_quiet_says_the_name_alone(box, registry: Registry, word: str) -> None:
+    assert box.crate.ok("push", "-q", box.image, name(registry, word)) == f"{name(registry, word)}:latest"
+
+
+def test_another_platform_is_refused(box, registry: Registry, word: str) -> None:
+    assert "not for linux/s390x" in box.crate.fails("push", "--platform", "linux/s390x", box.image, name(registry, word))
+
+
+def test_a_push_is_an_event(box, registry: Registry, word: str) -> None:
+    box.crate.ok("tag", box.image, name(registry, word))
+    box.crate.ok("push", name(registry, word))
+    events = box.crate.ok(
+        "events", "--since=1", "--until=0s", "--filter=type=image", "--format={{.Action}} {{.Actor.Attributes.name}}"
+    )
+    assert events.splitlines()[-2:] == [f"tag {name(registry, word)}:latest", f"push {name(registry, word)}:latest"]
+
+
+def test_a_registry_that_is_not_there_is_one_line(box) -> None:
+    assert "cannot reach 127.0.0.1:9" in box.crate.fails("push", box.image, "127.0.0.1:9/app")
