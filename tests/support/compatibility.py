@@ -53,6 +53,11 @@ DOCKER = {
     "commit": "author change message pause",
     "pull": "all-tags disable-content-trust platform quiet",
     "images": "all digests filter format no-trunc quiet tree",
+    "manifest annotate": "arch os os-features os-version variant",
+    "manifest create": "amend insecure",
+    "manifest inspect": "insecure verbose",
+    "manifest push": "insecure purge",
+    "manifest rm": "",
     "history": "format human no-trunc platform quiet",
     "rmi": "force no-prune platform",
     "tag": "",
@@ -89,6 +94,7 @@ DOCKER["run"] = DOCKER["create"] + " detach detach-keys sig-proxy"
 
 _WINDOWS = "of Windows alone"
 WHY = {
+    "insecure": "registries without TLS are named in the settings",
     "tree": "each image is of one platform; `image tree` shows the layers of one",
     "link": "networks have names: `--network-alias`, `network connect --alias`",
     "link-local-ip": "an interface finds such an address by itself",
@@ -111,6 +117,9 @@ WHY = {
     ),
 }  # fmt: skip
 DIFFERS = {
+    "manifest create": "A list is of images of this store as well as of registries; what a registry has is fetched with its "
+    "layers. It prints the list's digest.",
+    "manifest push": "The images are pushed before the list, to wherever it goes. DESTINATION is Podman's.",
     "commit": "Without --pause a container is paused only where the machine has a freezer for it.",
     "system df": "Rows of its own: Container Logs and Image Blobs.",
     "system prune": "It also removes what killed commands have left.",

@@ -45,6 +45,18 @@ GROUPS = {
         "unmount": "image_unmount",
         "umount": "image_unmount",
     },
+    "manifest": {
+        "create": "manifest_create",
+        "add": "manifest_add",
+        "annotate": "manifest_annotate",
+        "inspect": "manifest_inspect",
+        "exists": "manifest_exists",
+        "ls": "manifest_ls",
+        "list": "manifest_ls",
+        "push": "manifest_push",
+        "remove": "manifest_remove",
+        "rm": "manifest_rm",
+    },
     "network": {
         "connect": "network_connect",
         "create": "network_create",
@@ -90,6 +102,7 @@ GROUPS = {
 ABOUT = {
     "container": "commands for containers, by Docker's longer names",
     "image": "commands for images, by Docker's longer names",
+    "manifest": "lists of manifests: one name for the images of several platforms",
     "network": "by what containers reach each other, and the world",
     "system": "commands for crate and all that it keeps",
     "healthcheck": "commands for the health of containers",

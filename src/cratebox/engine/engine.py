@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cratebox.engine.containers import Containers
     from cratebox.engine.idmaps import Identity
     from cratebox.engine.images import Images
+    from cratebox.engine.manifest_lists import ManifestLists
     from cratebox.engine.networks import Networks
     from cratebox.engine.pruning import Filters, Pruned
     from cratebox.engine.secrets import Secrets
@@ -51,6 +52,13 @@ class Engine:
 
             self._images = Images(self.paths, self.identity)
         return self._images
+
+    @property
+    def manifests(self) -> ManifestLists:
+        """Lists of manifests: one name for the images of several platforms."""
+        from cratebox.engine.manifest_lists import ManifestLists
+
+        return ManifestLists(self.images)
 
     @property
     def containers(self) -> Containers:

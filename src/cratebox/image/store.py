@@ -221,6 +221,18 @@ class Store(Catalog):
             raise StorageError(f"layer {diff_id} is not in the store: its image cannot be tagged")
         return record.size
 
+    def edit_index(self, change: Callable[[list[Descriptor]], list[Descriptor]]) -> None:
+        """Replace the entries of index.json by what `change` makes of them, while nobody else does; the names of all blobs are on the
+        disk before. Raises what `change` raises, StorageError.
+        """
+        self.prepare()
+        with locks.hold(self._locks, "index"):
+            before = index.read(self.directory)
+            entries = change(before)
+            if entries != before:
+                self._blobs.sync_names()
+                index.write(self.directory, entries)
+
     def untag(self, name: str) -> None:
         """Take a canonical name from its image, which stays. Raises NotFound, StorageError."""
         self.prepare()
