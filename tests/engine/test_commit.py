@@ -162,7 +162,7 @@ def test_a_running_container_without_a_freezer_is_committed_all_the_same(user_bo
         (("none", "x"), "no container none"),
         (("web", "UPPER"), "UPPER"),
         (("web", "x@sha256:" + "a" * 64), "the digest of an image is what comes out"),
-        (("-c", "RUN true", "web"), "no instruction that commit takes"),
+        (("-c", "RUN true", "web"), "no instruction that --change takes"),
         (("-c", "EXPOSE no", "web"), "not a port"),
         (("-f", "tar", "web"), "--format cannot be"),
     ],

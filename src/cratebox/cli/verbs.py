@@ -14,6 +14,7 @@ CONTAINERS = (
 IMAGES = (
     "pull", "images", "history", "rmi",
     "tag", "push",
+    "save", "load", "import",
 )  # fmt: skip
 ITSELF = ("events", "info", "version", "completion")
 HEADINGS = {"Containers": CONTAINERS, "Images": IMAGES, "crate itself": ITSELF}
@@ -36,6 +37,9 @@ GROUPS = {
         "pull": "pull",
         "tag": "tag",
         "push": "push",
+        "save": "save",
+        "load": "load",
+        "import": "import",
         "inspect": "inspect --type=image",
         "history": "history",
         "tree": "image_tree",
@@ -113,7 +117,7 @@ ABOUT = {
 
 # What Docker and Podman have and crate does not: answered as such, and not as a word that nobody knows. One word is meant alone
 # and after `container` or `image`.
-LATER = ("build", "compose", "import", "load", "login", "logout", "save", "search")
+LATER = ("build", "compose", "login", "logout", "search")
 
 
 def resolve(words: list[str]) -> tuple[str, str, list[str], list[str]] | None:

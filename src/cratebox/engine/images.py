@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from cratebox.engine import image_history, image_tree
     from cratebox.engine.changes import Change
     from cratebox.engine.config import HealthCheck
+    from cratebox.engine.importing import Wish as ImportWish
     from cratebox.engine.pruning import Filters, Pruned
     from cratebox.engine.records import Container
+    from cratebox.image.archive import Loaded
     from cratebox.image.manifest import ImageConfig
     from cratebox.image.progress import Progress
     from cratebox.image.push import Pushed
     from cratebox.image.reference import Reference
+    from cratebox.image.settings import Settings
     from cratebox.image.store import Store, StoredImage
     from cratebox.image.transport import Source
 
@@ -158,11 +161,7 @@ class Images:
         self, source: Source, name: str, platform: str | None, progress: Progress | None, names: bool = False
     ) -> StoredImage:
         """`names`: not where a container is made of a file: that must not become what `alpine` means from now on."""
-        self.tell_notice(progress)
-        private_directory(self.paths.root)
-        from cratebox.engine.pushing import speaking
-
-        settings = speaking(self)
+        settings = self._begin(progress)
         from cratebox.image import pull as pulling
         from cratebox.image import reference as references
         from cratebox.image.platform import parse
@@ -185,6 +184,55 @@ class Images:
 
         found = transport.parse(name)
         return found.replace(reference=self._aliased(name) or found.reference) if found.reference else found
+
+    def _begin(self, progress: Progress | None) -> Settings:
+        """Make ready for work that takes a while, with libraries; return the settings on where images may come from."""
+        self.tell_notice(progress)
+        private_directory(self.paths.root)
+        from cratebox.engine.pushing import speaking
+
+        return speaking(self)
+
+    def load(self, archive: int | str, platform: str | None = None, progress: Progress | None = None) -> Sequence[Loaded]:
+        """Take all images of an archive or a layout into the store, under the names that they have there; all or none.
+
+        `archive` is a path, or a descriptor to read it from. Raises NotAllowed, NotFound, Untrusted, Unsupported, StorageError.
+        """
+        settings = self._begin(progress)
+        from cratebox.image import archive as archives
+        from cratebox.image.platform import parse
+        from cratebox.image.transport import Source
+
+        stream = archive if isinstance(archive, int) else None
+        source = Source("archive", "standard input" if isinstance(archive, int) else os.path.abspath(archive))
+        wanted = parse(platform) if platform else None
+        loaded = archives.load_all(self.store, source, wanted, stream=stream, allow=settings.policy.check, progress=progress)
+        for one in loaded:
+            self._tell("load", one.image.id, one.image.id)
+        return loaded
+
+    def save(
+        self, names: Sequence[str], to: int | str, form: str = "docker-archive", platform: str | None = None
+    ) -> Sequence[StoredImage]:
+        """Write images to a descriptor or a path, as a "docker-archive", an "oci-archive" or an "oci-dir". See saving.save."""
+        from cratebox.engine import saving
+
+        saved = saving.save(self, names, to, form, platform)
+        for one in saved:
+            self._tell("save", one.image.id, one.image.id)
+        return [one.image for one in saved]
+
+    def import_(self, archive: int, wish: ImportWish) -> StoredImage:
+        """Make an image of one layer of the tar archive that the descriptor `archive` gives, plain or compressed.
+
+        Raises InvalidValue, Untrusted, StorageError.
+        """
+        self._begin(None)
+        from cratebox.engine import importing
+
+        image = importing.import_(self, archive, wish)
+        self._tell("import", image.id, image.names[0] if image.names else image.id)
+        return image
 
     def get(self, name: str) -> StoredImage:
         """Return the image of that name, digest, ID or beginning of one. Raises NotFound, Conflict, StorageError, and InvalidValue

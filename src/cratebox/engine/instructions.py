@@ -1,4 +1,4 @@
-"""`commit --change`: the instructions of a Dockerfile that say how an image is run, applied to an image's config.
+"""`--change` of commit and import: the instructions of a Dockerfile that say how an image is run, applied to an image's config.
 
 The words are those of moby's builder (dockerfile/parser, "Dockerfile reference"): a JSON list or words for a shell, $VARIABLES of the
 environment in some of them, a backslash at a line's end goes on with the next. Pure.
@@ -49,7 +49,7 @@ def _apply(config: Config, line: str) -> str:
     instruction = _INSTRUCTIONS.get(word.upper())
     if instruction is None:
         known = ", ".join(sorted(_INSTRUCTIONS))
-        raise InvalidValue(f"--change {shown(line)}: {shown(word)} is no instruction that commit takes", known)
+        raise InvalidValue(f"--change {shown(line)}: {shown(word)} is no instruction that --change takes", known)
     rest = rest.strip()
     if not rest:
         raise InvalidValue(f"--change {shown(line)}: {word.upper()} wants a value")

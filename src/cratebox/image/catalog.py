@@ -94,6 +94,12 @@ class Catalog:
         entry = entry_of(image, index.read(self.directory))
         return Descriptor(entry.media_type, entry.digest, entry.size)
 
+    def is_whole(self, image: StoredImage) -> bool:
+        """Tell whether all layers of an image are there, packed and unpacked. Raises as `descriptor_of`."""
+        return all(self.has_blob(layer.digest) for layer in self.manifest_of(image).layers) and all(
+            map(self.has_layer, image.layers)
+        )
+
     def has_blob(self, digest: str) -> bool:
         """Tell whether the blob is there, whole and verified. Raises Untrusted where `digest` is none."""
         return self._blobs.has(digest)

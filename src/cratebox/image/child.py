@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.image.new_layer import NewLayer
+    from cratebox.image.platform import Platform
 
 _OCI_LAYER, _DOCKER_LAYER = "application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."
 _TO_OCI = {
@@ -41,6 +42,15 @@ class Documents(Record):
     config: Descriptor
     raw_manifest: bytes
     manifest: Descriptor
+
+
+def nothing(platform: Platform) -> tuple[Manifest, bytes]:
+    """Return the base of an image whose new layer is its first: a manifest without layers, and a config that says for what it is."""
+    said = {"architecture": platform.architecture, "os": platform.os} | (
+        {"variant": platform.variant} if platform.variant else {}
+    )
+    raw = jsontext.dumps(said).encode()
+    return Manifest(manifests.OCI_MANIFEST, _descriptor(manifests.OCI_CONFIG, raw), ()), raw
 
 
 def compose(base: Manifest, raw_base: bytes, run: dict[str, Any], layer: NewLayer, step: Step, *, docker: bool) -> Documents:

@@ -1,4 +1,4 @@
-"""The bytes inside of a layer's blob: gzip, zstd or plain, as a stream of chunks of bounded size.
+"""The bytes inside of a layer's blob: gzip, zstd or plain, as a stream of chunks of bounded size. Archives may be xz or bzip2 as well.
 
 The first bytes decide, as everywhere in this trade: tools that write layers get the media type wrong, and the diff ID is
 checked in the end. RFC 1952 (gzip, members may follow each other), RFC 8878 (zstd frames likewise).
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 _INPUT = 256 << 10  # bytes read at a time
 OUTPUT = 1 << 20  # bytes in a chunk, at most
+HEAD = 10  # bytes that tell how a stream is compressed
 # What `zstd -d` itself accepts without being asked: a frame decides how much memory its reader needs.
 _ZSTD_WINDOW = 128 << 20
+_XZ_MEMORY = 128 << 20  # bytes; `xz -9` wants 65 MiB of its reader
 
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\0": "xz"}
+_BZIP2, _BZIP2_BLOCKS = b"BZh", (b"1AY&SY", b"\x17rE8P\x90")  # a plain tar may begin with a file of the name BZh...
 _LAYER_TYPES = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.", "application/x-tar")
 
 
@@ -38,17 +41,22 @@ def chunks(stream: Readable | Iterable[bytes], media_type: str) -> Iterator[byte
         raise Unsupported(f"a layer of type {shown(media_type)}: crate unpacks tar, tar+gzip and tar+zstd")
     source = pieces(stream)
     head = b""
-    while len(head) < 4:
+    while len(head) < HEAD:
         piece = next(source, b"")
         if not piece:
             break
         head += piece
-    if is_gzip(head):
-        yield from _gunzip(head, source)
-    elif is_compressed(head):
-        yield from _unzstd(head, source)
-    else:
-        yield from _plain(head, source)
+    match compression(head):
+        case "gzip":
+            yield from _inflate(head, source, "gzip", *_inflater())
+        case "xz":
+            yield from _inflate(head, source, "xz", *_xz())
+        case "bzip2":
+            yield from _inflate(head, source, "bzip2", *_bzip2())
+        case "zstd":
+            yield from _unzstd(head, source)
+        case _:
+            yield from _plain(head, source)
 
 
 def pieces(stream: Readable | Iterable[bytes]) -> Iterator[bytes]:
@@ -61,14 +69,19 @@ def pieces(stream: Readable | Iterable[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def is_gzip(head: bytes) -> bool:
-    """Tell whether bytes that begin so are gzip's."""
-    return head.startswith(_GZIP)
+def compression(head: bytes) -> str:
+    """Tell how a stream that begins so (`HEAD` bytes are enough) is compressed: gzip, zstd, xz, bzip2, or "" for not at all."""
+    for magic, kind in _MAGIC.items():
+        if head.startswith(magic):
+            return kind
+    if _is_bzip2(head):
+        return "bzip2"
+    return "zstd" if _is_skippable(head) else ""
 
 
-def is_compressed(head: bytes) -> bool:
-    """Tell whether bytes that begin so (four are enough) are gzip's or zstd's."""
-    return head.startswith((_GZIP, _ZSTD)) or _is_skippable(head)
+def _is_bzip2(head: bytes) -> bool:
+    """What follows the magic is the size of blocks, a digit, and the first block's own magic, or that of the end."""
+    return head.startswith(_BZIP2) and head[4:10] in _BZIP2_BLOCKS
 
 
 def _is_skippable(head: bytes) -> bool:
@@ -88,8 +101,8 @@ def _with(head: bytes, source: Iterator[bytes]) -> Iterator[bytes]:
     yield from source
 
 
-def _gunzip(pending: bytes, source: Iterator[bytes]) -> Iterator[bytes]:
-    make, failures = _inflater()
+def _inflate(pending: bytes, source: Iterator[bytes], kind: str, make: Any, failures: Any) -> Iterator[bytes]:
+    """Inflate with what `make` makes: streams may follow each other, in all of these formats."""
     while pending:
         inflater = make()
         while not inflater.eof:
@@ -97,14 +110,14 @@ def _gunzip(pending: bytes, source: Iterator[bytes]) -> Iterator[bytes]:
             if inflater.needs_input:
                 data, pending = pending or next(source, b""), b""
                 if not data:
-                    raise Untrusted("the layer's gzip stream is cut short")
+                    raise Untrusted(f"the layer's {kind} stream is cut short")
             try:
                 output = inflater.decompress(data, OUTPUT)
             except failures as error:
-                raise Untrusted(f"the layer's gzip stream is damaged: {error}") from None
+                raise Untrusted(f"the layer's {kind} stream is damaged: {error}") from None
             if output:
                 yield output
-        # Another member may follow. Zeros are the padding of a tape or of a block device, as gzip itself takes them.
+        # Another one may follow. Zeros are the padding of a tape or of a block device, as gzip itself takes them.
         pending = inflater.unused_data.lstrip(b"\0")
         while not pending and (data := next(source, b"")):
             pending = data.lstrip(b"\0")
@@ -124,6 +137,24 @@ def _inflater() -> tuple[Any, Any]:
 
         return _Zlib, (zlib.error,)
     return (lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)), (igzip_lib.IsalError,)
+
+
+def _xz() -> tuple[Any, Any]:
+    try:
+        import lzma
+    except ImportError:
+        raise Unsupported("an archive compressed with xz: this Python was built without lzma", "xz -dc, and a pipe") from None
+    return (lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)), (lzma.LZMAError,)
+
+
+def _bzip2() -> tuple[Any, Any]:
+    try:
+        import bz2
+    except ImportError:
+        raise Unsupported(
+            "an archive compressed with bzip2: this Python was built without bz2", "bzip2 -dc, and a pipe"
+        ) from None
+    return bz2.BZ2Decompressor, (OSError,)
 
 
 class _Zlib:

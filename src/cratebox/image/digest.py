@@ -45,7 +45,11 @@ def split(digest: str) -> tuple[str, str]:
 
 def hasher(digest: str) -> Any:
     """Return a new hash object (update, hexdigest) of the algorithm that `digest` names. Raises Untrusted."""
-    algorithm, _ = split(digest)
+    return new(split(digest)[0])
+
+
+def new(algorithm: str) -> Any:
+    """Return a new hash object of "sha256" or "sha512"."""
     import hashlib
 
     return hashlib.new(algorithm)
@@ -53,7 +57,7 @@ def hasher(digest: str) -> Any:
 
 def of(content: bytes, algorithm: str = "sha256") -> str:
     """Return the digest of `content`."""
-    state = hasher(f"{algorithm}:{'0' * HEX_LENGTH[algorithm]}")
+    state = new(algorithm)
     state.update(content)
     return f"{algorithm}:{state.hexdigest()}"
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 REF_NAME = "org.opencontainers.image.ref.name"
+IMAGE_NAME = "io.containerd.image.name"  # what containerd and Docker put beside it in archives: always a full name
 SOURCE_DIGEST = "org.cratebox.source.digest"  # what the registry said the name stands for: of an index, or of the manifest
 TAGGED = "org.cratebox.tagged"  # when the image got this name, RFC 3339
 UNPACKED_SIZE = "org.cratebox.unpacked.size"  # bytes, decimal
@@ -74,7 +75,7 @@ def _keep_copy(directory: str, raw: bytes) -> None:
 
 def write(directory: str, entries: list[Descriptor]) -> None:
     """Replace index.json. The caller holds the lock `index`. Raises StorageError."""
-    document = {"schemaVersion": 2, "mediaType": manifests.OCI_INDEX, "manifests": [_as_json(entry) for entry in entries]}
+    document = {"schemaVersion": 2, "mediaType": manifests.OCI_INDEX, "manifests": [as_json(entry) for entry in entries]}
     raw = jsontext.dumps(document).encode()
     try:
         replace_file(directory + "/index.json", raw)
@@ -104,7 +105,8 @@ def _give_up_reserve(directory: str) -> bool:
     return True
 
 
-def _as_json(entry: Descriptor) -> dict[str, Any]:
+def as_json(entry: Descriptor) -> dict[str, Any]:
+    """Return an entry as it stands in an index."""
     document: dict[str, Any] = {"mediaType": entry.media_type, "digest": entry.digest, "size": entry.size}
     if entry.platform is not None:
         fields = {"os": entry.platform.os, "architecture": entry.platform.architecture, "variant": entry.platform.variant}

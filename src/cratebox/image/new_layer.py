@@ -33,15 +33,17 @@ class NewLayer(Record):
     is_empty: bool
 
 
-def take(blobs: Blobs, layers: Layers, tar: Iterator[bytes], *, userxattr: bool, owners: str) -> NewLayer:
+def take(
+    blobs: Blobs, layers: Layers, tar: Iterator[bytes], *, userxattr: bool, owners: str, even_empty: bool = False
+) -> NewLayer:
     """Make a blob and an unpacked layer of the plain archive `tar`. Runs where the id map of the containers is.
 
-    Raises StorageError, and what `tar` raises; only garbage is left then. A layer without an entry is not kept.
+    Raises StorageError, and what `tar` raises; only garbage is left then. A layer without an entry is kept with `even_empty` alone.
     """
     with _NewBlob(blobs) as blob, layers.pending(None) as pending:
         pending.unpack(blob.written(tar), "application/x-tar", userxattr=userxattr, owners=owners)
         assert pending.unpacked is not None
-        made = NewLayer(blob.finish(), pending.unpacked.diff_id, is_empty=not pending.unpacked.entries)
+        made = NewLayer(blob.finish(), pending.unpacked.diff_id, is_empty=not (pending.unpacked.entries or even_empty))
         if not made.is_empty:
             blob.commit()
             pending.publish()

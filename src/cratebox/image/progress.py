@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Protocol
 
     class Progress(Protocol):
@@ -23,6 +26,22 @@ if TYPE_CHECKING:
 
         def close(self) -> None:
             """Say nothing more, and leave a terminal as it was found. It is called by who made it, after the pull."""
+
+
+_EVERY = 0.1  # seconds
+
+
+def counted(chunks: Iterable[bytes], tell: Callable[[int], None]) -> Iterator[bytes]:
+    """Yield `chunks`, and tell how many bytes more have come, ten times a second."""
+    count, told = 0, time.monotonic()
+    for chunk in chunks:
+        count += len(chunk)
+        now = time.monotonic()
+        if now - told > _EVERY:
+            tell(count)
+            count, told = 0, now
+        yield chunk
+    tell(count)
 
 
 class Silent:

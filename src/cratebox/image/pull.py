@@ -11,7 +11,6 @@ Nothing is fetched that is there. Whatever ends a pull, the next one goes on: wh
 from __future__ import annotations
 
 import os
-import time
 
 from cratebox.errors import NotFound, StorageError, Unsupported, Untrusted
 from cratebox.image import decompress, workers
@@ -19,7 +18,7 @@ from cratebox.image import manifest as manifests
 from cratebox.image import platform as platforms
 from cratebox.image.manifest import CONFIG_TYPES, MAX_DOCUMENT, Descriptor, ImageConfig, Index, Manifest
 from cratebox.image.mirrors import Mirrored
-from cratebox.image.progress import Silent
+from cratebox.image.progress import Silent, counted
 from cratebox.record import Record
 from cratebox.text import shown
 
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
 _MOST_WORKERS = 6
 _LEAST_WORKERS = 3  # on one processor too: a worker mostly waits for the network
-_REPORT_EVERY = 0.1  # seconds
-
 _MOST_LITTER = 8  # half-made layers of killed pulls that are left until after this one
 
 
@@ -224,15 +221,7 @@ class _Pull:
     def _bytes(self, layer: Descriptor, offset: int, report: workers.Report) -> Iterator[bytes]:
         """Yield a layer's bytes from the registry, telling the parent how many have come, ten times a second."""
         report(["resumed", offset])
-        count, told = 0, time.monotonic()
-        for chunk in self.registry.blob(layer, offset):
-            count += len(chunk)
-            now = time.monotonic()
-            if now - told > _REPORT_EVERY:
-                report(["advance", count])
-                count, told = 0, now
-            yield chunk
-        report(["advance", count])
+        yield from counted(self.registry.blob(layer, offset), lambda count: report(["advance", count]))
 
     def _heard(self, digest: str, message: list[Any]) -> None:
         match message:

@@ -154,14 +154,17 @@ class Store(Catalog):
         if not self.has_layer(diff_id):
             across.run(self.run_inside, lambda: self._intake().unpack_blob(descriptor, diff_id))
 
-    def new_layer(self, archive: Iterator[bytes]) -> NewLayer:
+    def new_layer(self, archive: Iterator[bytes], *, even_empty: bool = False) -> NewLayer:
         """Make a layer of a plain tar: its blob and its tree. To be called where the id map of the containers is (run_inside).
+        One without an entry is kept with `even_empty` alone.
 
         Nothing refers to it yet: the caller is `using` the store until it has tagged an image. Raises StorageError.
         """
         from cratebox.image import new_layer
 
-        return new_layer.take(self._blobs, self._layers, archive, userxattr=self.userxattr, owners=self.owners)
+        return new_layer.take(
+            self._blobs, self._layers, archive, userxattr=self.userxattr, owners=self.owners, even_empty=even_empty
+        )
 
     def compare(self, descriptor: Descriptor, diff_id: str, difference: Callable[[int, int], str]) -> str:
         """Unpack a blob once more, beside, and return the `difference` of the layer's directory and that. To be called where the id
@@ -199,7 +202,8 @@ class Store(Catalog):
         """Give an image its canonical `name` ("" for none): the last step of a pull, all or nothing, on the disk on return.
 
         `source_digest` is what the registry said the name stands for (an index or the manifest). Everything the manifest
-        needs must be there: StorageError where not. An image that had the name stays, without one.
+        needs must be there: StorageError where not. An image that had the name stays, without one, unless it is the same one by its
+        ID, in another packing.
         """
         self.prepare()
         document = self._manifest(manifest)
@@ -210,10 +214,20 @@ class Store(Catalog):
         with locks.hold(self._locks, "index"):
             before = index.read(self.directory)
             entries = index.named(before, name, index.timed(before, name, entry))
+            entries = self._without_twin(entries, before, name, document.config.digest)
             if entries != before:
                 self._blobs.sync_names()
                 index.write(self.directory, entries)
         return self._image(entry, entries)
+
+    def _without_twin(self, entries: list[Descriptor], before: list[Descriptor], name: str, identity: str) -> list[Descriptor]:
+        """Leave out the entry that has just lost its last name, where it is of an image of the same ID."""
+        losers = {entry.digest for entry in before if name and index.name_of(entry) == name}
+        return [
+            entry
+            for entry in entries
+            if index.name_of(entry) or entry.digest not in losers or not self._is_used(entry, frozenset((identity,)))
+        ]
 
     def _check_layer(self, layer: Descriptor, diff_id: str) -> int:
         record = self._layers.read(diff_id)

@@ -95,7 +95,10 @@ class Reader:
             raise Untrusted(f"the layer has more than {MAX_ENTRIES} entries")
         # The header's sum, taken with blanks for the checksum itself. Adler-32 has the sum of all bytes, modulo 65521, in
         # its lower half: a hundredth of the time of sum(). It decides whether this is a header; integrity is the digest's.
-        expected = (_number(checksum) + sum(checksum) - 255) % 65521
+        try:
+            expected = (_number(checksum) + sum(checksum) - 255) % 65521
+        except Untrusted:
+            raise Untrusted("not a tar archive, or a damaged one: the checksum of a header is no number") from None
         if adler32(block) & 0xFFFF != expected and not _sums_up(block, checksum):
             raise Untrusted("not a tar archive, or a damaged one: the checksum of a header is wrong")
 

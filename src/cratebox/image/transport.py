@@ -21,7 +21,10 @@ TRANSPORTS = ("oci", "docker-archive", "oci-archive", "rootfs")
 
 
 class Source(Record):
-    """One place an image comes from. `path` is absolute, and empty for a registry, which has a `reference` instead."""
+    """One place an image comes from. `path` is absolute, and empty for a registry, which has a `reference` instead.
+
+    The kind "archive", which nobody can write, is one of oci, oci-archive and docker-archive: what is in it tells which.
+    """
 
     kind: str
     path: str = ""
@@ -31,6 +34,8 @@ class Source(Record):
     def __str__(self) -> str:
         if self.reference is not None:
             return str(self.reference)
+        if self.kind == "archive":
+            return self.path
         return f"{self.kind}:{self.path}" + (f":{self.tag}" if self.tag else "")
 
 
