@@ -1,11 +1,13 @@
 """How large things are: what a container has written, its log, its image. Counted as Docker counts (moby, pkg/directory).
 
-A size is what ls -l says of regular files, each once however many names it has; directories are nothing. No symlink is followed.
+A size is what ls -l says of regular files, each once however many names it has; directories are nothing. What it all takes of the
+disk (`on_disk`) is counted as du(1) does: whole blocks, of directories as well. No symlink is followed.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 
 from cratebox.engine import records
 from cratebox.engine.records import Container, ContainerStatus
@@ -18,12 +20,13 @@ from cratebox.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cratebox.engine.idmaps import Identity
     from cratebox.engine.images import Images
 
 _WITHIN = const.RESOLVE_BENEATH | const.RESOLVE_NO_SYMLINKS | const.RESOLVE_NO_XDEV
+_BLOCK = 512  # bytes: st_blocks, stat(2)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -83,12 +86,21 @@ def log_size(where: str) -> int:
 
 def trees(identity: Identity, directories: Sequence[str]) -> list[int]:
     """Return the size of each tree. Without root, what this user may not enter takes his user namespace, once for them all."""
-    found = [tree_size(directory) for directory in directories]
+    return _each(identity, directories, tree_size)
+
+
+def on_disk(identity: Identity, directory: str) -> int:
+    """Return the bytes of the disk that a tree takes; without root as `trees`."""
+    return _each(identity, [directory], disk_size)[0]
+
+
+def _each(identity: Identity, directories: Sequence[str], size_of: Callable[[str], int | None]) -> list[int]:
+    found = [size_of(directory) for directory in directories]
     if identity.rootless and any(size is None for size in found):
         from cratebox.engine.userspace import runner
 
         def work() -> bytes:
-            return " ".join(str(tree_size(directory) or 0) for directory in directories).encode()
+            return " ".join(str(size_of(directory) or 0) for directory in directories).encode()
 
         return [int(word) for word in across.call(runner(identity), work).split()]
     return [size or 0 for size in found]
@@ -96,19 +108,28 @@ def trees(identity: Identity, directories: Sequence[str]) -> list[int]:
 
 def tree_size(path: str) -> int | None:
     """Return the bytes of the regular files below the directory `path`; None where a directory in it may not be entered."""
+    return _measured(path, lambda info: info.st_size if stat.S_ISREG(info.st_mode) else 0)
+
+
+def disk_size(path: str) -> int | None:
+    """Return the bytes of the blocks of all that is below the directory `path`, and its own; None as `tree_size`."""
+    return _measured(path, lambda info: info.st_blocks * _BLOCK)
+
+
+def _measured(path: str, size_of: Callable[[os.stat_result], int]) -> int | None:
     try:
         root = os.open(path, const.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return 0
     try:
-        return _sum(root)
+        return size_of(os.fstat(root)) + _sum(root, size_of)
     except PermissionError:
         return None
     finally:
         os.close(root)
 
 
-def _sum(root: int) -> int:
+def _sum(root: int, size_of: Callable[[os.stat_result], int]) -> int:
     total, seen, pending = 0, set(), ["."]
     while pending:
         above = pending.pop()
@@ -121,15 +142,17 @@ def _sum(root: int) -> int:
         try:
             with os.scandir(fd) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(f"{above}/{entry.name}")
-                    elif entry.is_file(follow_symlinks=False):
+                    try:
                         info = entry.stat(follow_symlinks=False)
-                        if info.st_nlink == 1 or info.st_ino not in seen:
-                            total += info.st_size
-                            seen.add(info.st_ino)
-        except FileNotFoundError:
-            continue
+                    except FileNotFoundError:
+                        continue  # deleted meanwhile
+                    if stat.S_ISDIR(info.st_mode):
+                        pending.append(f"{above}/{entry.name}")
+                    elif info.st_nlink > 1:
+                        if info.st_ino in seen:
+                            continue
+                        seen.add(info.st_ino)
+                    total += size_of(info)
         finally:
             os.close(fd)
     return total

@@ -54,7 +54,9 @@ class Row(Record):
 
 
 class Usage(Record):
-    """All of it. The row "Image Blobs" is what was pulled, as it came: compressed layers beside the unpacked ones."""
+    """All of it. The row "Image Blobs" is what was pulled, as it came: compressed layers beside the unpacked ones. The last row, "On
+    Disk", is the sum of the others, and its size that of the whole directory as du(1) counts.
+    """
 
     images: tuple[ImageUsage, ...]
     containers: tuple[ContainerUsage, ...]
@@ -73,25 +75,28 @@ def measure(paths: Paths, images: Images) -> Usage:
     free = sum(size for diff_id, size in layers.items() if diff_id not in kept)
     blobs = images.store.blob_usage(images.used())
     volumes = _volumes(paths, images)
-    return Usage(
-        each,
-        containers,
-        volumes,
-        (
-            Row("Images", len(each), sum(one.containers > 0 for one in each), sum(layers.values()), free),
-            _row("Containers", containers, lambda one: one.size.written),
-            Row(
-                "Local Volumes",
-                len(volumes),
-                sum(one.links > 0 for one in volumes),
-                sum(one.size for one in volumes),
-                sum(one.size for one in volumes if not one.links),
-            ),
-            Row("Build Cache", 0, 0, 0, 0),
-            _row("Container Logs", containers, lambda one: one.size.log),
-            Row("Image Blobs", *blobs),
+    rows = (
+        Row("Images", len(each), sum(one.containers > 0 for one in each), sum(layers.values()), free),
+        _row("Containers", containers, lambda one: one.size.written),
+        Row(
+            "Local Volumes",
+            len(volumes),
+            sum(one.links > 0 for one in volumes),
+            sum(one.size for one in volumes),
+            sum(one.size for one in volumes if not one.links),
         ),
+        Row("Build Cache", 0, 0, 0, 0),
+        _row("Container Logs", containers, lambda one: one.size.log),
+        Row("Image Blobs", *blobs),
     )
+    return Usage(each, containers, volumes, (*rows, _all(rows, sizes.on_disk(images.identity, paths.root))))
+
+
+def _all(rows: Sequence[Row], on_disk: int) -> Row:
+    """Blobs and logs belong to images and containers, which count once."""
+    things = [row for row in rows if row.kind in ("Images", "Containers", "Local Volumes")]
+    free = min(on_disk, sum(row.reclaimable for row in rows))
+    return Row("On Disk", sum(row.total for row in things), sum(row.active for row in things), on_disk, free)
 
 
 def _image(image: StoredImage, stored: Sequence[StoredImage], layers: dict[str, int], containers: int) -> ImageUsage:
