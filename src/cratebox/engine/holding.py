@@ -3,9 +3,9 @@
     source ── splice ──> hold ── tee ──> scratch ── read ──> log
     (the container's)    (a pipe that the guardian has too)
 
-The bytes stay in the hold until they are in the log; then they are dropped, and the log's size is noted. So whoever takes over finds
-an empty hold, or one whose bytes are not in the log, or only partly: he cuts the log to the size that was noted and writes them
-again. Nothing is lost and nothing comes twice. Moving and dropping are by reference; only reading copies (splice(2), tee(2)).
+The bytes stay in the hold until they are in the log; then they are dropped. A note says how far the log is, and between the two how
+many bytes are to remain in each hold. So whoever takes over drops what still had to be dropped, cuts the log to the size that was noted,
+and writes what is held again. Nothing is lost and nothing comes twice. Moving and dropping are by reference; only reading copies (splice(2), tee(2)).
 """
 
 from __future__ import annotations
@@ -20,66 +20,100 @@ if TYPE_CHECKING:
     from cratebox.engine.logs import LogWriter
 
 _READ = 65536
-_NOTE = struct.Struct("=QQ")  # inode and size of the newest file of the log
+_POSITION = struct.Struct("=QQ")  # inode and size of the newest file of the log
+_REMAINING = struct.Struct("=qq")  # bytes of stdout and of stderr that are to remain in their holds
+_ALL = -1  # instead of such a number: nothing is to be dropped
 
 
 class Hold:
-    """What one stream has brought and the log has not: `tail` bytes of it were handed to the log, which holds them back."""
+    """What one stream has brought: `held` bytes, the first `given` of which were handed to the log, which holds them back."""
 
     def __init__(self, read: int, write: int, scratch: tuple[int, int]) -> None:
         self._read, self._write, self._scratch = read, write, scratch
-        self.tail = 0
+        self.held, self.given = pipes.readable(read), 0
         os.set_blocking(write, False)
+
+    @property
+    def room(self) -> int:
+        """How many bytes it holds at most."""
+        return pipes.room(self._read)
+
+    def shrink(self, room: int) -> None:
+        """Hold no more than `room` bytes from now on. Raises OSError: EBUSY where more is in it."""
+        pipes.set_room(self._read, room)
 
     def take(self, source: int, most: int) -> bytes:
         """Move up to `most` bytes of `source` here and return them; none at its end. Raises BlockingIOError where there is no room:
         a pipe holds sixteen writes, however small.
         """
         count = os.splice(source, self._write, most)
-        return self._peek(self.tail + count)[self.tail :] if count else b""
+        self.held += count
+        return self.look() if count else b""
 
-    def left(self) -> bytes:
-        """Return what another supervisor has left here."""
-        return self._peek(pipes.readable(self._read))
-
-    def _peek(self, count: int) -> bytes:
-        count = pipes.tee(self._read, self._scratch[1], count) if count else 0
+    def look(self) -> bytes:
+        """Return what was not given yet: the beginning of it, or nothing, where the scratch has no room for all that is held."""
+        count = pipes.tee(self._read, self._scratch[1], self.held) if self.held else 0
         found = b""
         while len(found) < count:
             found += os.read(self._scratch[0], count)
-        return found
+        return found[self.given :]
 
-    def logged(self, count: int, tail: int) -> None:
-        """Drop what the log has of `count` new bytes and those before: all but the last `tail`."""
-        gone = self.tail + count - tail
-        while gone > 0:
-            gone -= len(os.read(self._read, min(gone, _READ)))
-        self.tail = tail
+    def drop(self, remaining: int) -> None:
+        """Let go of all but the last `remaining` bytes."""
+        while self.held > remaining:
+            self.held -= len(os.read(self._read, min(self.held - remaining, _READ)))
 
 
 class Holds:
-    """The holds of a container's streams, and the note of how far its log was, in the file `path`."""
+    """The holds of a container's streams, stdout and stderr, and the note of how far its log was, in the file `path`."""
 
     def __init__(self, path: str, log: LogWriter, pairs: dict[str, tuple[int, int]]) -> None:
         self._log = log
-        self._scratch = os.pipe2(os.O_CLOEXEC)
-        self._holds = {name: Hold(*pair, self._scratch) for name, pair in pairs.items()}
-        self._note = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._fds: tuple[int, ...] = ()
         try:
+            self._note = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._fds = (self._note,)
+            self._scratch = os.pipe2(os.O_CLOEXEC)
+            self._fds += self._scratch
+            self._holds = {name: Hold(*pair, self._scratch) for name, pair in pairs.items()}
             self._replay()
+            self._see_all()
         except OSError:
-            os.ftruncate(self._note, 0)  # what is logged without notes is not to be cut off by whoever comes next
+            _forget(path)  # what is logged without notes is not to be cut off by whoever comes next
+            self._close()
             raise
 
     def _replay(self) -> None:
-        left = {name: hold.left() for name, hold in self._holds.items()}
-        noted = os.pread(self._note, _NOTE.size, 0)
-        if any(left.values()) and len(noted) == _NOTE.size:
-            self._log.rewind(*_NOTE.unpack(noted))
-        for name, data in left.items():
-            if data:
-                self.log(name, data)
+        """Have in the log what another supervisor has left here."""
+        noted = os.pread(self._note, _POSITION.size + _REMAINING.size, 0)
+        position, remaining = noted[: _POSITION.size], noted[_POSITION.size :]
+        if len(remaining) == _REMAINING.size:  # an older crate writes no such thing
+            for hold, count in zip(self._holds.values(), _REMAINING.unpack(remaining), strict=True):
+                if count != _ALL:
+                    hold.drop(count)
+        if len(position) == _POSITION.size and any(hold.held for hold in self._holds.values()):
+            self._log.rewind(*_POSITION.unpack(position))
+        for name, hold in self._holds.items():
+            while hold.held > hold.given:
+                data = hold.look()
+                if data:
+                    self.log(name, data)
+                else:
+                    self.flush()
         self._write_note()
+
+    def _see_all(self) -> None:
+        """Have no hold be larger than the scratch, by which it is looked at: who has too many pipes gets small ones (pipe(7))."""
+        room, largest = pipes.room(self._scratch[1]), max(hold.room for hold in self._holds.values())
+        if room >= largest:
+            return
+        try:
+            pipes.set_room(self._scratch[1], largest)
+        except PermissionError:
+            self.flush()
+            for hold in self._holds.values():
+                if hold.room > room:
+                    hold.shrink(room)
 
     def take(self, name: str, source: int, most: int) -> bytes:
         """Return the next bytes of a stream, none at its end; they are to be given to `log`. Raises OSError."""
@@ -92,22 +126,41 @@ class Holds:
     def log(self, name: str, data: bytes) -> None:
         """Write what was taken to the log, and let go of as much as is there."""
         self._log.write(name, data)
-        self._holds[name].logged(len(data), self._log.held_back(name))
-        self._write_note()
+        self._holds[name].given += len(data)
+        self._let_go()
 
     def flush(self) -> None:
         """Write what the log holds back."""
         self._log.flush()
-        for hold in self._holds.values():
-            hold.logged(0, 0)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop what was given to the log, and is not held back there."""
+        back = {name: self._log.held_back(name) for name in self._holds}
+        remaining = [hold.held - hold.given + back[name] for name, hold in self._holds.items()]
+        if remaining == [hold.held for hold in self._holds.values()]:
+            return
+        self._write_note(*remaining)
+        for (name, hold), count in zip(self._holds.items(), remaining, strict=True):
+            hold.drop(count)
+            hold.given = back[name]
         self._write_note()
 
-    def _write_note(self) -> None:
-        os.pwrite(self._note, _NOTE.pack(*self._log.position), 0)
+    def _write_note(self, stdout: int = _ALL, stderr: int = _ALL) -> None:
+        os.pwrite(self._note, _POSITION.pack(*self._log.position) + _REMAINING.pack(stdout, stderr), 0)
 
     def close(self) -> None:
         """The log ends; what it held back is written by then."""
-        for hold in self._holds.values():
-            hold.logged(0, 0)
-        for fd in (*self._scratch, self._note):
+        self._let_go()
+        self._close()
+
+    def _close(self) -> None:
+        for fd in self._fds:
             os.close(fd)
+
+
+def _forget(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # there is none
