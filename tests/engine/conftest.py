@@ -30,7 +30,7 @@ def granted(root_box: Ready) -> Crate:  # noqa: F811  the fixture
 def until() -> Callable[..., object]:
     """A function that waits until another returns something true, and returns that."""
 
-    def wait(true: Callable[[], object], seconds: float = 10.0) -> object:
+    def wait(true: Callable[[], object], seconds: float = 30.0) -> object:
         deadline = time.monotonic() + seconds * SLOWER
         while not (found := true()):
             assert time.monotonic() < deadline, "it did not happen"

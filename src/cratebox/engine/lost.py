@@ -27,8 +27,8 @@ def first_process(where: str) -> int | None:
     A supervisor is told by the container's lock, which it has open: by device and inode, for a path can be made up.
     """
     holders = _holders(where)
-    children = [child for name in holders for child in read_text(f"/proc/{name}/task/{name}/children").split()]
-    return next((int(child) for child in children if child not in holders and not _is_probe(child)), None)
+    children = [child for holder in holders for child in process.children(holder)]
+    return next((child for child in children if child not in holders and not _is_probe(child)), None)
 
 
 def of_supervisor(where: str, state_directory: str) -> Witness | None:
@@ -58,8 +58,8 @@ def of_supervisor(where: str, state_directory: str) -> Witness | None:
 def restore_state(where: str, state_directory: str) -> None:
     """Write the state of a container's process again that somebody has deleted: its supervisor has the file open. Raises StorageError."""
     link = f"{state_directory}/state.json (deleted)"
-    for name in _holders(where):
-        for path in _descriptors(name):
+    for holder in _holders(where):
+        for path in _descriptors(holder):
             try:
                 if os.readlink(path) != link:
                     continue
@@ -82,7 +82,7 @@ def rouse(where: str) -> None:
             if not _is_stopped(name):
                 continue
             lock = os.stat(where + "/lock")
-            if not any(os.path.samestat(os.stat(path), lock) for path in _descriptors(name)):
+            if not any(os.path.samestat(os.stat(path), lock) for path in _descriptors(int(name))):
                 continue
             pidfd = os.pidfd_open(int(name))
             try:
@@ -98,15 +98,15 @@ def _is_stopped(pid: str) -> bool:
     return text[text.rindex(")") + 2] == "T"
 
 
-def _holders(where: str) -> list[str]:
+def _holders(where: str) -> list[int]:
     try:
         lock = os.stat(where + "/lock")
     except OSError:
         return []
-    return [name for name in os.listdir("/proc") if name.isdigit() and _holds(name, lock)]
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and _holds(int(name), lock)]
 
 
-def _is_probe(pid: str) -> bool:
+def _is_probe(pid: int) -> bool:
     """Tell whether that child of a supervisor runs a health command."""
     try:
         return read_text(f"/proc/{pid}/comm") == "crate-health\n"
@@ -114,7 +114,7 @@ def _is_probe(pid: str) -> bool:
         return True  # it has ended
 
 
-def _holds(pid: str, lock: os.stat_result) -> bool:
+def _holds(pid: int, lock: os.stat_result) -> bool:
     try:
         with open(f"/proc/{pid}/comm", "rb") as file:
             if file.read().strip() not in _SUPERVISORS:
@@ -124,7 +124,7 @@ def _holds(pid: str, lock: os.stat_result) -> bool:
         return False  # it has ended, or is somebody else's
 
 
-def _descriptors(pid: str) -> list[str]:
+def _descriptors(pid: int) -> list[str]:
     try:
         return [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
     except OSError:

@@ -30,7 +30,7 @@ def end(cgroup: Cgroup | None) -> None:
     if not _is_guardian(guardian):
         return
     for _ in range(_MOST_ROUNDS):
-        living = [pid for pid in _children(guardian) if process.start_time(pid) and not _is_of_crate(pid)]
+        living = [pid for pid in process.children(guardian) if process.start_time(pid) and not _is_of_crate(pid)]
         if not living:
             return
         for pid in living:
@@ -51,13 +51,6 @@ def _is_of_crate(pid: int) -> bool:
         return os.readlink(f"/proc/{pid}/ns/user") == os.readlink("/proc/self/ns/user")
     except OSError:
         return False
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(word) for word in read_text(f"/proc/{pid}/task/{pid}/children").split()]
-    except OSError:
-        return []
 
 
 def _kill(pid: int, parent: int) -> None:

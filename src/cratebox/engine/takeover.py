@@ -25,7 +25,6 @@ from cratebox.engine.mounts import anonymous_volumes
 from cratebox.engine.vanishing import Removal, delete_tree
 from cratebox.errors import NotFound, RuntimeFailure, StorageError
 from cratebox.linux import process
-from cratebox.linux.procfs import read_text
 from cratebox.paths import private_directory
 from cratebox.runtime import state as runtime_state
 from cratebox.runtime.spec import Spec
@@ -193,8 +192,8 @@ def end_what_was_made() -> None:
         try:
             if parent != os.getpid() and not guardian.is_one(parent):
                 continue
-            for pid in read_text(f"/proc/{parent}/task/{parent}/children").split():
-                if int(pid) != os.getpid():
-                    os.kill(int(pid), _SIGKILL)
+            for pid in process.children(parent):
+                if pid != os.getpid():
+                    os.kill(pid, _SIGKILL)
         except OSError:
             continue  # it has just ended

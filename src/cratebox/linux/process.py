@@ -126,6 +126,16 @@ def parent(pid: int) -> int:
     return int(text[text.rindex(")") + 2 :].split()[1])
 
 
+def children(pid: int) -> list[int]:
+    """Return the pids of the children that the first thread of process `pid` has (proc(5), /proc/PID/task/TID/children); none where it
+    has ended.
+    """
+    try:
+        return [int(word) for word in read_text(f"/proc/{pid}/task/{pid}/children").split()]
+    except OSError:
+        return []
+
+
 def reaped_status(pidfd: int) -> int | None:
     """Return the wait status of a process that its parent, whoever that is, has reaped; None where it is not yet, or where the
     kernel does not tell (before Linux 6.15): PIDFD_GET_INFO with PIDFD_INFO_EXIT, linux/pidfd.h.
