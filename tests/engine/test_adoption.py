@@ -174,7 +174,7 @@ def test_its_supervisor_sleeps_and_wakes(box, until) -> None:
     box.detached("--name", "web", "@", "sh", "-c", GO + "echo end; exit 42")
     orphan(box, "web", until)
     box.crate.ok("ps")
-    until(lambda: sleeps(box, "web"), 30)
+    until(lambda: sleeps(box, "web"))
     go(box, "web")
     assert ends(box, "web", until) == 42
     assert box.crate.ok("logs", "web") == "end"

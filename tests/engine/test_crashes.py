@@ -70,7 +70,7 @@ def test_a_run_to_be_removed_whose_client_is_killed_leaves_nothing_running_and_n
         time.sleep(delay)
         process.kill()
         process.wait(20)
-    until(lambda: "Up" not in box.crate.ok("ps", "--format", "{{.Status}}"), 5)
+    until(lambda: "Up" not in box.crate.ok("ps", "--format", "{{.Status}}"))
     for state in box.crate.ok("ps", "-a", "--format", "{{.State}}").split():
         assert state in {"created", "exited"}
     _all_gone(box)

@@ -152,7 +152,7 @@ def test_a_client_that_is_killed_leaves_rm_to_the_supervisor(box, until) -> None
     client.wait()
     assert box.status("web") == "running"
     go(box, "web")
-    until(lambda: os.listdir(box.crate.root / "containers") == [], 5)
+    until(lambda: os.listdir(box.crate.root / "containers") == [])
 
 
 def test_a_supervisor_that_is_killed_anywhere_leaves_what_it_says(box, until) -> None:

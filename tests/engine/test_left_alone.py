@@ -53,7 +53,7 @@ def forgotten(box, until, request):  # type: ignore[no-untyped-def]
         box.detached("--name", "web", *words)
         held = both(box, "web", until)["crate-superviso"]
         if request.param == "asleep":
-            until(lambda: sleeps(box, "web"), 30)
+            until(lambda: sleeps(box, "web"))
         else:
             until(lambda: any("state.json" in os.readlink(fd) for fd in Path(f"/proc/{held}/fd").iterdir()))
         shutil.rmtree(box.crate.state)
@@ -74,7 +74,7 @@ def test_a_container_whose_state_was_deleted_is_as_it_was(box, until, forgotten)
 def test_nobody_looks_and_its_exit_code_is_told(box, until, forgotten) -> None:
     forgotten("@", "sh", "-c", "sleep 4; echo end; exit 42")
     where = box.crate.root / "containers" / next(iter(os.listdir(box.crate.root / "containers")))
-    until((where / "exit.json").exists, 30)
+    until((where / "exit.json").exists)
     assert exit_of(box, "web") == ("exited", 42)
     assert box.crate.ok("logs", "web") == "end"
 
@@ -154,7 +154,7 @@ def test_on_a_read_only_disk_rm_ends_it_and_says_that_it_is_not_removed(box, unt
 
 def test_on_a_read_only_disk_a_supervisor_that_sleeps_wakes(box, until, read_only) -> None:
     box.detached("--name", "web", "@", "sh", "-c", GO + "echo x; " + ENDS)
-    until(lambda: sleeps(box, "web"), 30)
+    until(lambda: sleeps(box, "web"))
     read_only()
     pid = box.crate.json("inspect", "web")[0]["State"]["Pid"]
     asleep = both(box, "web", until)["crate-superviso"]

@@ -181,13 +181,13 @@ def test_datagrams_are_published(tour: Tour, until: Until) -> None:
             except OSError:  # not yet
                 return b""
 
-        until(lambda: said() == b"how", 30.0)
+        until(lambda: said() == b"how")
 
 
 def test_ipv6_is_published(tour: Tour, until: Until) -> None:
     front = tour.network("front", "--ipv6")
     tour.serve("web", front, "-p", "8080:80")
-    until(lambda: is_there(tour.machine.neighbour, Machine.ADDRESS6, 8080), 30.0)
+    until(lambda: is_there(tour.machine.neighbour, Machine.ADDRESS6, 8080))
     assert fetched(tour.machine, Machine.ADDRESS6, 8080) == "hello"
 
 
@@ -245,7 +245,7 @@ def test_names_are_there_again_after_the_resolver_was_killed(tour: Tour, until: 
     before = resolvers()
     assert sorted(before) == ["crate-guardian", "crate-resolver"]
     os.kill(before["crate-resolver"], signal.SIGKILL)
-    until(lambda: tour.crate("exec", "web", "nslookup", "db").returncode == 0, 30.0)
+    until(lambda: tour.crate("exec", "web", "nslookup", "db").returncode == 0)
     after = resolvers()
     assert after["crate-guardian"] == before["crate-guardian"]
     assert after["crate-resolver"] != before["crate-resolver"]
@@ -253,9 +253,9 @@ def test_names_are_there_again_after_the_resolver_was_killed(tour: Tour, until: 
         os.kill(pid, signal.SIGKILL)
     until(lambda: not resolvers())
     tour.serve("next", back)  # whoever comes next starts another one
-    until(lambda: tour.crate("exec", "web", "nslookup", "next").returncode == 0, 30.0)
+    until(lambda: tour.crate("exec", "web", "nslookup", "next").returncode == 0)
     tour.crate.ok("rm", "-f", "web", "db", "next")
-    until(lambda: not resolvers(), 30.0)
+    until(lambda: not resolvers())
 
 
 def test_fifty_at_once_have_an_address_each_and_find_each_other(tour: Tour) -> None:

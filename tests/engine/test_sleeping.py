@@ -35,7 +35,7 @@ def asleep(box, until):  # type: ignore[no-untyped-def]
 
     def run(*words: str) -> None:
         box.detached("--name", "web", *words)
-        until(lambda: sleeps(box, "web"), 20)
+        until(lambda: sleeps(box, "web"))
 
     return run
 
@@ -74,7 +74,7 @@ def test_who_attaches_wakes_it(box, until, asleep) -> None:
 
 def test_rm_is_kept(box, until) -> None:
     box.detached("--rm", "--name", "web", "@", "sh", "-c", GO)
-    until(lambda: sleeps(box, "web"), 20)
+    until(lambda: sleeps(box, "web"))
     go(box, "web")
     until(lambda: os.listdir(box.crate.root / "containers") == [])
 
@@ -103,7 +103,7 @@ def test_one_with_a_longest_time_wakes_for_it(box, until, asleep) -> None:
 
 def test_one_with_a_limit_of_memory_wakes_when_that_runs_out(root_box, until) -> None:
     root_box.detached("--name", "web", "--memory", "32m", "--memory-swap", "32m", "@", "sleep", "1000")
-    until(lambda: sleeps(root_box, "web"), 20)
+    until(lambda: sleeps(root_box, "web"))
     assert root_box.crate("exec", "web", "sh", "-c", "x=$(head -c 100000000 /dev/zero | tr '\\0' a)").returncode == 137
     until(lambda: root_box.crate.json("inspect", "web")[0]["State"]["OOMKilled"])
     until(lambda: sleeps(root_box, "web"), 40)
@@ -119,7 +119,7 @@ def test_one_with_a_health_command_wakes_for_it_and_sleeps_again(box, until, asl
     before = probed()
     for count in (1, 2):
         until(lambda count=count: probed() == before + count, 60)
-        until(lambda: sleeps(box, "web"), 30)
+        until(lambda: sleeps(box, "web"))
     health = box.crate.json("inspect", "web")[0]["State"]["Health"]
     assert health["Status"] == "healthy"
     begun = [datetime.fromisoformat(one["Start"].rstrip("Z")[:26]) for one in health["Log"]]

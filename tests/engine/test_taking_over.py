@@ -56,7 +56,7 @@ def test_a_limit_that_update_sets_is_listened_to(root_box, until, asleep: bool) 
     root_box.detached("--name", "web", "@", "sh", "-c", WAIT)
     until(lambda: len(kin(root_box, "web")) == 2)
     if asleep:
-        until(lambda: sleeps(root_box, "web"), 30)
+        until(lambda: sleeps(root_box, "web"))
     root_box.crate.ok("update", *LIMITS, "web")
     eat(root_box)
     until(lambda: state(root_box)["OOMKilled"])
@@ -65,7 +65,7 @@ def test_a_limit_that_update_sets_is_listened_to(root_box, until, asleep: bool) 
 
 def test_the_longest_time_counts_on(box, until) -> None:
     box.detached("--name", "web", "--timeout", "12", "@", "sh", "-c", "sleep 7; echo now; sleep 1000")
-    until(lambda: box.crate.ok("logs", "web") == "now", 30)
+    until(lambda: box.crate.ok("logs", "web") == "now")
     kill(box, "web", "crate-superviso", until)
     until(lambda: state(box)["Status"] == "exited", 60)
     begun, ended = (datetime.fromisoformat(str(state(box)[name]).rstrip("Z")[:26]) for name in ("StartedAt", "FinishedAt"))
