@@ -197,7 +197,7 @@ class Hub:
     """Docker Hub in small: registry-1.docker.io with TLS, tokens from auth.docker.io, an authority of the tests' own.
 
     The names exist in `names` alone, so a client must be started with its prefix, and with `certificates` as its
-    SSL_CERT_FILE. Anybody may pull; nobody may push, save through `push`.
+    SSL_CERT_FILE. Anybody may pull; USER may push below his name, with PASSWORD.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -251,7 +251,7 @@ class Hub:
 
     def _start_token_server(self) -> subprocess.Popen[bytes]:
         script = str(Path(__file__).with_name("token_server.py"))
-        argv = [*self.names.prefix(), sys.executable, script, str(self.directory), AUTH_ADDRESS, AUTH]
+        argv = [*self.names.prefix(), sys.executable, script, str(self.directory), AUTH_ADDRESS, AUTH, f"{USER}:{PASSWORD}"]
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
         assert process.stdout is not None
         ready = process.stdout.readline()

@@ -1,4 +1,7 @@
-"""Hands out tokens as auth.docker.io does (distribution: token authentication): `token_server.py DIRECTORY ADDRESS NAME`."""
+"""Hands out tokens as auth.docker.io does (distribution: token authentication).
+
+token_server.py DIRECTORY ADDRESS NAME USER:PASSWORD: anybody may pull, the user may push below his name.
+"""
 
 from __future__ import annotations
 
@@ -28,28 +31,29 @@ class Signer:
         certificate = x509.load_pem_x509_certificate((directory / "tokens.pem").read_bytes())
         self._chain = [base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()]
 
-    def token(self, service: str, scopes: list[str]) -> str:
+    def token(self, service: str, scopes: list[str], user: str) -> str:
         now = int(time.time())
         header = {"typ": "JWT", "alg": "RS256", "x5c": self._chain}
         claims = {
             "iss": self._issuer,
-            "sub": "",
+            "sub": user,
             "aud": service,
             "exp": now + 300,
             "nbf": now - 10,
             "iat": now,
             "jti": secrets.token_hex(8),
-            "access": [access for scope in scopes if (access := granted(scope))],
+            "access": [access for scope in scopes if (access := granted(scope, user))],
         }
         text = f"{encoded(json.dumps(header).encode())}.{encoded(json.dumps(claims).encode())}"
         signature = self._key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
         return f"{text}.{encoded(signature)}"
 
 
-def granted(scope: str) -> dict[str, object] | None:
-    """Anybody may pull, and nothing else: what else is asked for is left out, as the hub leaves it out."""
+def granted(scope: str, user: str) -> dict[str, object] | None:
+    """What may not be is left out, as the hub leaves it out: a user may push below his own name."""
     kind, name, actions = scope.rsplit(":", 1)[0].split(":", 1) + [scope.rsplit(":", 1)[1]]
-    allowed = [action for action in actions.split(",") if action == "pull"]
+    own = bool(user) and name.startswith(user + "/")
+    allowed = [action for action in actions.split(",") if action == "pull" or own]
     return {"type": kind, "name": name, "actions": allowed} if allowed else None
 
 
@@ -57,12 +61,19 @@ def encoded(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def handler(signer: Signer) -> type[BaseHTTPRequestHandler]:
+def handler(signer: Signer, login: str) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            given = self.headers.get("Authorization", "")
+            if given not in ("", "Basic " + base64.b64encode(login.encode()).decode()):
+                self.send_response(401)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            user = login.partition(":")[0] if given else ""
             asked = parse_qs(urlsplit(self.path).query)
             scopes = [scope for value in asked.get("scope", []) for scope in value.split(" ")]
-            token = signer.token(asked.get("service", [""])[0], scopes)
+            token = signer.token(asked.get("service", [""])[0], scopes, user)
             body = json.dumps({"token": token, "access_token": token, "expires_in": 300}).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
@@ -76,8 +87,8 @@ def handler(signer: Signer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def main(directory: Path, address: str, name: str) -> None:
-    server = ThreadingHTTPServer((address, 443), handler(Signer(directory, name)))
+def main(directory: Path, address: str, name: str, login: str) -> None:
+    server = ThreadingHTTPServer((address, 443), handler(Signer(directory, name), login))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / "server.pem", directory / "server.key")
     server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -86,4 +97,4 @@ def main(directory: Path, address: str, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -13,7 +13,7 @@ CONTAINERS = (
 )  # fmt: skip
 IMAGES = (
     "pull", "images", "history", "rmi",
-    "tag", "push",
+    "tag", "push", "login", "logout",
     "save", "load", "import",
 )  # fmt: skip
 ITSELF = ("events", "info", "version", "completion")
@@ -117,7 +117,7 @@ ABOUT = {
 
 # What Docker and Podman have and crate does not: answered as such, and not as a word that nobody knows. One word is meant alone
 # and after `container` or `image`.
-LATER = ("build", "compose", "login", "logout", "search")
+LATER = ("build", "compose", "search")
 
 
 def resolve(words: list[str]) -> tuple[str, str, list[str], list[str]] | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cratebox.engine.pruning import Filters, Pruned
     from cratebox.engine.records import Container
     from cratebox.image.archive import Loaded
+    from cratebox.image.login import Saved
     from cratebox.image.manifest import ImageConfig
     from cratebox.image.progress import Progress
     from cratebox.image.push import Pushed
@@ -191,7 +192,7 @@ class Images:
         private_directory(self.paths.root)
         from cratebox.engine.pushing import speaking
 
-        return speaking(self)
+        return speaking(self.paths)
 
     def load(self, archive: int | str, platform: str | None = None, progress: Progress | None = None) -> Sequence[Loaded]:
         """Take all images of an archive or a layout into the store, under the names that they have there; all or none.
@@ -355,6 +356,30 @@ class Images:
         from cratebox.engine import pushing
 
         return pushing.push(self, name, destination, platform, progress)
+
+    def login(self, server: str, username: str, password: str) -> Saved:
+        """Ask the registry `server` (HOST[:PORT], or a place in it) whether it lets this user in, and keep the credential; say where.
+
+        Raises InvalidValue, RegistryError where it is refused (nothing is kept then), StorageError.
+        """
+        from cratebox.engine import logging_in
+
+        return logging_in.login(self.paths, server, username, password)
+
+    def check_login(self, server: str) -> str:
+        """Ask `server` whether the credential that is kept for it is still good; return the user's name.
+
+        Raises InvalidValue, NotFound where none is kept, RegistryError where it is refused.
+        """
+        from cratebox.engine import logging_in
+
+        return logging_in.check(self.paths, server)
+
+    def logout(self, server: str) -> Sequence[str]:
+        """Delete the credential of `server` wherever pulls would look for it; return those files. Raises InvalidValue, StorageError."""
+        from cratebox.engine import logging_in
+
+        return logging_in.logout(server)
 
     def names_of(self, repository: str) -> Sequence[Reference]:
         """Return the names, each with its tag, that the store has in a repository. Raises InvalidValue, and NotFound for none."""

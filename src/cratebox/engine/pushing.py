@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cratebox.image.push import Pushed
     from cratebox.image.reference import Reference
     from cratebox.image.settings import Settings
+    from cratebox.paths import Paths
 
 
 def push(images: Images, name: str, destination: str | None, platform: str | None, progress: Progress | None) -> Pushed:
@@ -27,7 +28,7 @@ def push(images: Images, name: str, destination: str | None, platform: str | Non
         raise NotFound(error.message, "crate images lists what there is, crate tag gives an image one more name") from None
     check_platform(image, platform, name)
     target = references.parse(destination or name)
-    settings = speaking(images)
+    settings = speaking(images.paths)
     from cratebox.image import push as pushing
 
     pushed = pushing.send(images.store, images.store.manifest_descriptor(image), target, settings, progress)
@@ -47,7 +48,7 @@ def names_of(images: Images, name: str) -> list[Reference]:
     return found
 
 
-def speaking(images: Images) -> Settings:
+def speaking(paths: Paths) -> Settings:
     """Make ready to speak with registries; return how. Raises InvalidValue for bad settings."""
     from cratebox.third_party import add_site_packages
 
@@ -55,4 +56,4 @@ def speaking(images: Images) -> Settings:
     gc.enable()  # see _entry.py: this is no short work
     from cratebox.image.settings import load
 
-    return load(images.paths.config)
+    return load(paths.config)

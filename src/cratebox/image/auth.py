@@ -1,6 +1,6 @@
 """Who we are to a registry: credentials that other tools saved, and the challenge that asks for them.
 
-Credentials are read from the files of Docker and Podman, in this order; crate writes none of them:
+Credentials are read from the files of Docker and Podman, in this order; login.py writes them:
 
     $REGISTRY_AUTH_FILE                              alone, where it is set
     $XDG_RUNTIME_DIR/containers/auth.json            podman login
@@ -17,10 +17,9 @@ import os
 import stat
 
 from cratebox import jsontext
-from cratebox.errors import InvalidValue
+from cratebox.errors import CrateError, InvalidValue
 from cratebox.paths import config_home, home, xdg
 from cratebox.record import Record
-from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +28,8 @@ if TYPE_CHECKING:
     from cratebox.image.reference import Reference
 
 _MAX_FILE = 4 << 20
-_MAX_SECRET = 1 << 16
-_HELPER_TIMEOUT = 120.0  # seconds: it may ask a person for a passphrase
-_WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-_TOKEN = _WORD | frozenset("!#$%&'*+^`|~")
-_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
+_TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-!#$%&'*+^`|~")
+HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 HUB_KEY = "https://index.docker.io/v1/"  # what docker login calls Docker Hub
 
 
@@ -67,7 +63,7 @@ def find(reference: Reference) -> Found:
     """Return the credential saved for the registry of `reference`, the most specific one. Raises InvalidValue for a bad file."""
     notes: list[str] = []
     for path in files():
-        document = _read(path, notes)
+        document = read(path, notes)
         credential = _from_helpers(document, reference, path, notes) or _from_auths(document, reference, path)
         if credential is not None:
             return Found(credential=credential, notes=tuple(notes))
@@ -85,7 +81,8 @@ def files() -> tuple[str, ...]:
     return (*podman, f"{config_home()}/containers/auth.json", f"{docker}/config.json")
 
 
-def _read(path: str, notes: list[str]) -> dict[str, Any]:
+def read(path: str, notes: list[str]) -> dict[str, Any]:
+    """Return what the file `path` has, nothing where there is none; why it cannot be read is noted. Raises InvalidValue."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -111,23 +108,23 @@ def _keys(reference: Reference) -> list[str]:
     """The names under which a credential may be saved, the most specific first: h.io/a/b, h.io/a, h.io."""
     parts = reference.repository.split("/")
     names = ["/".join((reference.registry, *parts[:length])) for length in range(len(parts), -1, -1)]
-    return [*names, *_HUB[1:], HUB_KEY] if reference.registry == "docker.io" else names
+    return [*names, *HUB[1:], HUB_KEY] if reference.registry == "docker.io" else names
 
 
 def _from_auths(document: dict[str, Any], reference: Reference, path: str) -> Credential | None:
     auths = document.get("auths")
     if not isinstance(auths, dict):
         return None
-    saved = {_plain_key(key): entry for key, entry in reversed(auths.items()) if isinstance(entry, dict)}
+    saved = {plain_key(key): entry for key, entry in reversed(auths.items()) if isinstance(entry, dict)}
     for key in _keys(reference):
-        credential = _decode(saved.get(_plain_key(key)), path)
+        credential = _decode(saved.get(plain_key(key)), path)
         if credential is not None:
             return credential
     return None
 
 
-def _plain_key(key: str) -> str:
-    """Old tools saved addresses: https://host/v1/. A path that is not an API's stays, or one team would get another's."""
+def plain_key(key: str) -> str:
+    """Return the place that a key of "auths" is of. Old tools saved addresses: https://host/v1/. A path that is not an API's stays, or one team would get another's."""
     for scheme in ("https://", "http://"):
         if key.startswith(scheme):
             key = key[len(scheme) :]
@@ -167,58 +164,33 @@ def _from_helpers(document: dict[str, Any], reference: Reference, path: str, not
     if isinstance(helpers, dict):
         for key in _keys(reference):
             if key in helpers:
-                return _ask_helper(helpers[key], _server(key), path, notes)
+                return _ask_helper(helpers[key], server_name(key), path, notes)
     if document.get("credsStore"):
-        return _ask_helper(document["credsStore"], _server(reference.registry), path, notes)
+        return _ask_helper(document["credsStore"], server_name(reference.registry), path, notes)
     return None
 
 
-def _server(key: str) -> str:
-    return HUB_KEY if key in _HUB else key
+def server_name(key: str) -> str:
+    """Return what helpers know the registry `key` by."""
+    return HUB_KEY if key in HUB else key
 
 
 def _ask_helper(name: object, server: str, path: str, notes: list[str]) -> Credential | None:
-    """Ask docker-credential-NAME for the secret of `server`. A helper that fails is a note: the image may be public."""
-    import shutil
+    """Ask a helper for the secret of `server`. One that fails is a note: the image may be public."""
+    from cratebox.image import credential_helper
 
-    if not (isinstance(name, str) and name and _WORD.issuperset(name)):
-        raise InvalidValue(f"{path} names a credential helper {shown(name)}", "a name has letters, digits, ., _ and -")
-    program = shutil.which(f"docker-credential-{name}")
-    if program is None:
-        notes.append(f"{path} names the credential helper docker-credential-{name}, which is not installed")
+    try:
+        username, secret = credential_helper.get(credential_helper.named(name, path), server)
+    except CrateError as error:
+        if isinstance(error, InvalidValue):
+            raise
+        notes.append(error.message)
         return None
-    answer = _run_helper(program, server, notes)
-    username, secret = answer.get("Username"), answer.get("Secret")
-    if not (isinstance(username, str) and isinstance(secret, str) and secret) or len(username + secret) > _MAX_SECRET:
+    if not secret:
         return None
     if username == "<token>":
         return Credential(username="", password="", identity_token=secret, where=path)
     return Credential(username=username, password=secret, where=path)
-
-
-def _run_helper(program: str, server: str, notes: list[str]) -> dict[str, Any]:
-    import subprocess
-
-    try:
-        done = subprocess.run(
-            [program, "get"],
-            input=server.encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_HELPER_TIMEOUT,
-            check=False,
-        )
-        if done.returncode == 0:
-            answer = jsontext.loads(done.stdout)
-            return answer if isinstance(answer, dict) else {}
-        if b"credentials not found" not in done.stdout:
-            # What it says is left out: it may quote the secret.
-            notes.append(f"{os.path.basename(program)} failed with exit code {done.returncode}")
-    except subprocess.TimeoutExpired:
-        notes.append(f"{os.path.basename(program)} did not answer within {_HELPER_TIMEOUT:.0f} s")
-    except (OSError, jsontext.JSONError) as error:
-        notes.append(f"{os.path.basename(program)} could not be asked: {getattr(error, 'strerror', None) or 'no JSON came'}")
-    return {}
 
 
 class Challenge(Record):

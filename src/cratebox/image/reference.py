@@ -81,6 +81,20 @@ def nameable(text: str) -> Reference:
     return reference
 
 
+def server(text: str) -> Reference:
+    """Return what `text` names to log in to: a registry, or a place in it, whose repository is empty or a path. Raises InvalidValue.
+
+    As other tools do, an address is read as well: https://HOST/v2/.
+    """
+    plain = text.removeprefix("https://").removeprefix("http://").rstrip("/")
+    registry, _, path = plain.removesuffix("/v1").removesuffix("/v2").partition("/")
+    registry = DEFAULT_REGISTRY if registry in ("index.docker.io", "registry-1.docker.io") else registry
+    check_registry(text, registry)
+    if path:
+        check_repository(text, path)
+    return Reference(registry=registry, repository=path, tag=DEFAULT_TAG)
+
+
 def has_tag(text: str) -> bool:
     """Tell whether the name `text` says a tag or a digest itself, and is not of all tags where there may be several."""
     return "@" in text or _split_tag(text)[1] is not None

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cratebox.image.auth import Credential
     from cratebox.image.fetch import Body, Reply
     from cratebox.image.reference import Reference
     from cratebox.image.settings import Settings
@@ -42,8 +43,9 @@ class Resolved(Record):
 class Registry:
     """The repository of `reference`. `say` gets a line where something takes long.
 
-    `actions`: what we are about to do there, in the words of a token's scope: "pull", "pull,push", "pull,delete". `sources`:
-    repositories beside it that we want to read as well. After a fork, the child calls `reopen` before anything else.
+    `actions`: what we are about to do there, in the words of a token's scope: "pull", "pull,push", "pull,delete", none to ask who
+    we are. `sources`: repositories beside it that we want to read as well. `given`: a credential that is not looked for. After a
+    fork, the child calls `reopen` before anything else.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Registry:
         *,
         actions: str = "pull",
         sources: tuple[str, ...] = (),
+        given: Credential | None = None,
     ) -> None:
         from cratebox.image.fetch import Fetcher
         from cratebox.image.token import Authorizer
@@ -61,8 +64,9 @@ class Registry:
         self.reference = reference
         self._settings = settings
         self._fetcher = Fetcher(reference.registry, settings, say)
-        scopes = (f"repository:{reference.repository}:{actions}", *(f"repository:{each}:pull" for each in sources))
-        self._authorizer = Authorizer(self._fetcher, reference, scopes)
+        own = (f"repository:{reference.repository}:{actions}",) if actions else ()
+        scopes = (*own, *(f"repository:{each}:pull" for each in sources))
+        self._authorizer = Authorizer(self._fetcher, reference, scopes, given)
         self._origin: Origin | None = None
 
     def reopen(self, say: Callable[[str], None]) -> None:
@@ -72,6 +76,19 @@ class Registry:
     def close(self) -> None:
         """Close the connections."""
         self._fetcher.close()
+
+    def greet(self) -> None:
+        """Ask the registry whether it is one, and lets us in (distribution-spec, "Determining Support"). Raises RegistryError."""
+        reply = self.send("GET", f"{self._connect().url}/v2/", {})
+        if reply.status == 401:
+            reply.drain()
+            raise RegistryError(
+                f"{reply.described}: {reply.status}: the user name or password for {self.reference.registry} was refused",
+                self._authorizer.hint,
+            )
+        if reply.status != 200:
+            raise self.refusal(reply, "an answer")
+        reply.drain()
 
     def head(self) -> str | None:
         """Return the digest that the name stands for, without fetching (registries count that), None where it is not told.

@@ -76,6 +76,8 @@ class Authorizer:
     @property
     def hint(self) -> str:
         """What a person may do about a refusal."""
+        if self._given is not None:
+            return "check them; some registries want a token of yours instead of the password"
         if self.credential is not None:
             return f"the credential was taken from {self.credential.where}: it may be outdated, or lack the right to do this"
         notes = "".join(f"; {note}" for note in (self._found.notes if self._found else ()))
