@@ -431,8 +431,11 @@ def test_no_process_and_no_descriptor_is_left(server: FakeRegistry, store: Store
 
 def offspring() -> set[str]:
     """The processes that this one has started and not yet reaped."""
-    tasks = os.listdir("/proc/self/task")
-    return {pid for task in tasks for pid in Path(f"/proc/self/task/{task}/children").read_text().split()}
+    found: set[str] = set()
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread of the fake registry has ended meanwhile
+            found.update(Path(f"/proc/self/task/{task}/children").read_text().split())
+    return found
 
 
 def pipes() -> list[str]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from cratebox.errors import InvalidValue, Untrusted
 from cratebox.image import reference
@@ -72,3 +74,29 @@ def test_with_digest_drops_the_tag() -> None:
 def test_with_digest_refuses_a_path() -> None:
     with pytest.raises(Untrusted):
         reference.with_digest(reference.parse("alpine"), "sha256:../../etc")
+
+
+PIECES = st.sampled_from(
+    ["a", "b0", "library", "docker.io", "localhost", "HOST", "..", ".", "-", "_", "__", ":", "/", "//", "@", "[", "::1", "]", ":5000",
+     ":latest", "sha256:", DIGEST, "\x1b[2J", "\0", "\n", " ", "é", "\ud800"]
+)  # fmt: skip
+
+
+@settings(max_examples=500, derandomize=True, database=None, deadline=None)
+@given(st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=8).map("".join)))
+@example("a" * 100_000)
+@example("a/" * 100_000)
+@example("[" * 1000)
+def test_any_text_is_a_name_that_reads_back_the_same_or_is_refused(text: str) -> None:
+    found, said = None, ""
+    try:
+        found = reference.parse(text)
+    except InvalidValue as error:
+        said = error.message
+    assert said.isprintable()
+    assert len(said) < 1000
+    if found is not None:
+        assert reference.parse(str(found)) == reference.parse(found.familiar) == found
+        assert str(found).isascii()
+        assert str(found).isprintable()
+        assert ".." not in str(found).split("/")

@@ -7,6 +7,7 @@ checked in the end. RFC 1952 (gzip, members may follow each other), RFC 8878 (zs
 from __future__ import annotations
 
 from cratebox.errors import Unsupported, Untrusted
+from cratebox.image import manifest as manifests
 from cratebox.text import shown
 
 TYPE_CHECKING = False
@@ -37,8 +38,7 @@ def chunks(stream: Readable | Iterable[bytes], media_type: str) -> Iterator[byte
 
     Raises Unsupported for a media type that is no layer's (an encrypted one, an artifact), Untrusted for damaged bytes.
     """
-    if media_type and ("encrypted" in media_type or not media_type.startswith(_LAYER_TYPES)):
-        raise Unsupported(f"a layer of type {shown(media_type)}: crate unpacks tar, tar+gzip and tar+zstd")
+    check_type(media_type)
     source = pieces(stream)
     head = b""
     while len(head) < HEAD:
@@ -57,6 +57,13 @@ def chunks(stream: Readable | Iterable[bytes], media_type: str) -> Iterator[byte
             yield from _unzstd(head, source)
         case _:
             yield from _plain(head, source)
+
+
+def check_type(media_type: str) -> None:
+    """Raise Unsupported for a media type whose bytes crate does not unpack; an empty one says nothing against it."""
+    manifests.check_distributable(media_type)
+    if media_type and ("encrypted" in media_type or not media_type.startswith(_LAYER_TYPES)):
+        raise Unsupported(f"a layer of type {shown(media_type)}: crate unpacks tar, tar+gzip and tar+zstd")
 
 
 def pieces(stream: Readable | Iterable[bytes]) -> Iterator[bytes]:

@@ -237,6 +237,8 @@ def _fetch_one(store: Store, registry: Mirrored, entry: Descriptor, raw: bytes, 
     manifest = manifests.parse(raw, entry.media_type)
     if not isinstance(manifest, Manifest):
         raise Unsupported("it is an index within an index")
+    for layer in manifest.layers:
+        manifests.check_distributable(layer.media_type)
     for blob in dict.fromkeys((manifest.config.digest, *(layer.digest for layer in manifest.layers))):
         _fetch_blob(store, registry, next(one for one in (manifest.config, *manifest.layers) if one.digest == blob), progress)
     descriptor = Descriptor(entry.media_type, entry.digest, len(raw), platform=entry.platform)

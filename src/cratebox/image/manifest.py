@@ -36,6 +36,17 @@ _SCHEMA1 = ("application/vnd.docker.distribution.manifest.v1+json", "application
 _SCHEMA1_HINT = "the image must be pushed again by a current tool; Docker gave schema 1 up in 2017"
 
 
+def check_distributable(media_type: str) -> None:
+    """Raise Unsupported for a layer that registries may not keep: foreign ones (Docker's schema 2) and non-distributable ones (OCI
+    image-spec, layer.md) lie where their maker gives them away, mostly the files of Windows.
+    """
+    if ".foreign." in media_type or ".nondistributable." in media_type:
+        raise Unsupported(
+            f"it has a layer of type {shown(media_type)}, which its registry may not keep: it lies elsewhere, at its maker's",
+            "crate fetches layers from the image's registry alone",
+        )
+
+
 class Descriptor(Record):
     """What a document says of another: its kind, digest and size in bytes."""
 

@@ -155,7 +155,15 @@ class _Pull:
             raise Unsupported(
                 f"{self._reference.familiar} is not a container image: its config is {shown(document.config.media_type)}"
             )
+        self._check_layers(document)
         return found, document
+
+    def _check_layers(self, manifest: Manifest) -> None:
+        for layer in manifest.layers:
+            try:
+                decompress.check_type(layer.media_type)
+            except Unsupported as error:
+                raise Unsupported(f"cannot pull {self._reference.familiar}: {error.message}", error.hint) from None
 
     def _config(self, manifest: Manifest) -> ImageConfig:
         try:
