@@ -77,8 +77,8 @@ def test_with_digest_refuses_a_path() -> None:
 
 
 PIECES = st.sampled_from(
-    ["a", "b0", "library", "docker.io", "localhost", "HOST", "..", ".", "-", "_", "__", ":", "/", "//", "@", "[", "::1", "]", ":5000",
-     ":latest", "sha256:", DIGEST, "\x1b[2J", "\0", "\n", " ", "é", "\ud800"]
+    ["a", "b0", "library", "docker.io", "localhost", "HOST", "..", ".", "-", "_", "__", ":", "/", "//", "@", "[", "::1", "]",
+     ":5000", ":latest", "sha256:", DIGEST, "\x1b[2J", "\0", "\n", " ", "é", "\ud800"]
 )  # fmt: skip
 
 
