@@ -22,7 +22,7 @@ from support.netspaces import Machine, Net, Netspace, owner_of
 
 
 def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)

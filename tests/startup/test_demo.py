@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.commands import CHECKOUT
+from support.commands import CHECKOUT, take_networks_away
 from support.images import Image
 from support.people import Person, person, why_not
 from support.registry import Hub
@@ -22,6 +22,8 @@ def stranger(request: pytest.FixtureRequest, scratch: Path, word: str) -> Iterat
     (scratch / word).mkdir(mode=0o755)
     found = person(request.param, scratch / word / "home")
     yield found
+    if found.is_root:
+        take_networks_away(found.home / "root", found.home / "state")
     shutil.rmtree(scratch / word, ignore_errors=True)
 
 

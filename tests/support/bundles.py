@@ -232,7 +232,7 @@ class Oci:
         return self.state(name)["status"]
 
     def until(self, name: str, status: str) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while (now := self.status(name)) != status:
             assert time.monotonic() < deadline, f"{name} is {now}, not {status}"
             time.sleep(0.01)

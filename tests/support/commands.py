@@ -12,8 +12,9 @@ import sysconfig
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cratebox.network import upkeep
+from cratebox.network import firewall, upkeep
 from cratebox.network.model import Place
+from support import leaks
 from support.people import Person
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -120,11 +121,6 @@ class Crate:
         """Return the same crate behind `prefix` (a program that enters namespaces), with more variables."""
         return replace(self, prefix=prefix, variables=(*self.variables, *variables.items()))
 
-    def _take_networks_away(self) -> None:
-        """Bridges and rules of root's are there until a reboot: those of this crate have no other end."""
-        if self.person.is_root and (self.root / "networks").is_dir():
-            upkeep.shut_down(Place(str(self.root), str(self.state)))
-
     def person_behind_prefix(self) -> Person:
         """Return who starts the command: root, where there is a prefix."""
         # A prefix enters namespaces, which only root may do, and steps down to the person itself.
@@ -145,10 +141,19 @@ class Crate:
             left = self("ps", "-aq", "--no-trunc")
             if left.returncode == 0 and (ids := left.stdout.split()):
                 self("rm", "-f", *ids)
-        self._take_networks_away()
+        if self.person.is_root:
+            take_networks_away(self.root, self.state)
         shutil.rmtree(self.directory, ignore_errors=True)
         if self.directory.exists() and os.geteuid():
             self.person.run(["unshare", "--user", "--map-auto", "--map-root-user", "rm", "-rf", str(self.directory)])
+
+
+def take_networks_away(root: Path, state: Path) -> None:
+    """Take away bridges and rules of root's crate at that place: nothing else does before a reboot."""
+    if (root / "networks").is_dir():
+        place = Place(str(root), str(state))
+        upkeep.shut_down(place)
+        assert not leaks.has_table(firewall.table(place)), "left behind: the rules of networks"
 
 
 def end(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> int:

@@ -164,7 +164,7 @@ class Engine:
     def json(self, *args: str | Path) -> object:
         return json.loads(self.ok(*args))
 
-    def until(self, wanted: str, *args: str | Path, seconds: float = 20) -> None:
+    def until(self, wanted: str, *args: str | Path, seconds: float = 30) -> None:
         """Run it again and again until `wanted` is its output."""
         deadline = time.monotonic() + seconds
         while (said := self.ok(*args)) != wanted:

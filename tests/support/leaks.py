@@ -1,7 +1,7 @@
-"""What a test left behind on the machine: mounts, cgroups, network namespaces, processes.
+"""What a test left behind on the machine: mounts, cgroups, network namespaces, bridges, processes.
 
 Tests run side by side, so each has a word of its own (its directory's name), which is in the paths it mounts, in the
-environment of the commands it starts, and in the mount table of the containers' processes.
+environment of the commands it starts, in the mount table of the containers' processes, and in the alias of the bridges.
 
 What nobody's word is in, an empty cgroup that is named after a container's ID, is found where the whole run ends: by then no
 test is left whose it could still be.
@@ -13,6 +13,7 @@ import glob
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,6 +65,7 @@ class Machine:
         found = [f"mount: {line}" for line in _lines("/proc/self/mountinfo") if self.word in line]
         found += [f"cgroup without a process: {path}" for path in set(crate_cgroups()) - self._cgroups if self._is_left(path)]
         found += [f"network namespace: {name}" for name in set(_crate_netns()) - self._netns]
+        found += [f"bridge: {name}" for name in bridges_with(self.word)]
         found += [f"process {pid}: {_name(pid)}" for pid in processes_with(self.word)]
         return found
 
@@ -76,7 +78,7 @@ class Machine:
         return "PYTEST_XDIST_WORKER" not in os.environ and not _has_a_home(path, but=self.word)
 
     def clean(self) -> None:
-        """End the processes and take the mounts away, so that the next test does not suffer.
+        """End the processes and take mounts and bridges away, so that the next test does not suffer.
 
         Only what this test itself has made: its processes have the word and are younger than the test. An empty cgroup
         has no word, and could be one that a test beside this one has just made: it is told and left.
@@ -87,6 +89,8 @@ class Machine:
             if self.word in line and os.geteuid() == 0:
                 target = line.split()[4].encode().decode("unicode_escape")
                 os.spawnlp(os.P_WAIT, "umount", "umount", "-l", target)
+        for name in bridges_with(self.word):
+            os.spawnlp(os.P_WAIT, "ip", "ip", "link", "delete", name)
 
     def _end(self, pid: int) -> None:
         try:
@@ -146,6 +150,7 @@ class Run:
         found = [f"cgroup without a process: {path}, first seen after {self._seen.get(path, 'the last test')}" for path in left]
         found += [f"mount: {line}" for line in _lines("/proc/self/mountinfo") if self._scratch in line]
         found += [f"network namespace: {name}" for name in set(_crate_netns()) - self._netns]
+        found += [f"bridge: {name}" for name in bridges_with(self._scratch)]
         found += [f"process {pid}: {_name(pid)}" for pid in processes_with(self._scratch)]
         return sorted(found)
 
@@ -211,6 +216,23 @@ def _is_empty(path: Path) -> bool:
         return not any((Path(directory) / "cgroup.procs").read_text() for directory, _names, _files in os.walk(path))
     except OSError:
         return False
+
+
+def bridges_with(word: str) -> list[str]:
+    """Return the interfaces that have `word` in their alias: that of a bridge says whose network it is (network/bridge.py)."""
+    found = []
+    for name in os.listdir("/sys/class/net"):
+        try:
+            if word in Path(f"/sys/class/net/{name}/ifalias").read_text(errors="replace"):
+                found.append(name)
+        except OSError:
+            continue  # gone meanwhile, or a file of the bonding driver's
+    return found
+
+
+def has_table(name: str) -> bool:
+    """Say whether there is an nftables table of that name, in the family inet."""
+    return subprocess.run(["nft", "list", "table", "inet", name], capture_output=True).returncode == 0
 
 
 def _crate_netns() -> list[str]:

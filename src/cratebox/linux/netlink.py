@@ -24,6 +24,7 @@ NLM_F_REQUEST, NLM_F_MULTI, NLM_F_ACK, NLM_F_DUMP, NLM_F_CREATE, NLM_F_EXCL = 0x
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 IFLA_OPERSTATE, IF_OPER_UP = 16, 6
+IFLA_IFALIAS, IFALIASZ = 20, 256  # bytes, with a zero at the end
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED, VETH_INFO_PEER = 4, 33, 1
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
@@ -128,9 +129,12 @@ def set_up(sock: _socket.socket, index: int) -> None:
     perform(sock, [up_message(index)])
 
 
-def up_message(index: int, mtu: int = 0) -> Message:
-    """Return the message that brings the interface `index` up; `mtu` in bytes, 0 for what it has."""
+def up_message(index: int, mtu: int = 0, alias: str = "") -> Message:
+    """Return the message that brings the interface `index` up; `mtu` in bytes, 0 for what it has. `alias` is what `ip link` shows beside
+    its name; the kernel keeps 255 bytes.
+    """
     words = attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
+    words += attribute(IFLA_IFALIAS, os.fsencode(alias)[: IFALIASZ - 1]) if alias else b""
     body = struct.pack(_IFINFO, 0, 0, index, IFF_UP, IFF_UP) + words
     return Message(f"bring interface {index} up", RTM_NEWLINK, 0, body)
 

@@ -86,7 +86,8 @@ def bring_up(place: Place, network: Network, outside: _socket.socket | None = No
         try:
             if not place.rootless:
                 _settle(network)
-            netlink.perform(sock, [*_addresses(network, index), netlink.up_message(index)])
+            whose = f"crate {place.root} {network.name}"
+            netlink.perform(sock, [*_addresses(network, index), netlink.up_message(index, alias=whose)])
         except OSError:
             netlink.delete_link(sock, network.interface)
             raise
