@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 
 import pytest
 
-from cratebox.engine.sizes import tree_size
+from cratebox.engine.sizes import disk_size, tree_size
+from support.images import Image, Tree
 
 
 def rows(box) -> dict[str, dict]:  # type: ignore[no-untyped-def,type-arg]
@@ -80,3 +83,51 @@ def test_symlinks_and_mounts_are_not_followed(tmp_path) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert tree_size(str(tmp_path)) == 1000
     assert tree_size(str(tmp_path / "link")) == 0
+
+
+@pytest.fixture
+def used(box, put):  # type: ignore[no-untyped-def]
+    """A store with images that share layers, a container that has written, a volume and many small files."""
+    many = Tree().directory("many")
+    for number in range(2000):
+        many.file(f"many/{number}", "x" * (number % 300))
+    put(box.crate, Image((many.layer(),), {"Cmd": ["x"]}))
+    box.crate.ok("volume", "create", "data")
+    box.crate.ok(
+        "run", "--name", "web", "-v", "data:/data", box.image, "sh", "-c", "seq 100000 | tee /a > /data/b; mkdir -m 0 /closed"
+    )
+    box.crate.ok("commit", "web", "site")
+    return box
+
+
+def test_what_it_takes_of_the_disk_is_what_du_says(used) -> None:
+    """du itself, as root: an ordinary user may not enter all of his own directories."""
+    said = rows(used)["On Disk"]
+    du = int(
+        subprocess.run(
+            ["du", "-s", "--block-size=1", used.crate.root], capture_output=True, text=True, check=True
+        ).stdout.split()[0]
+    )
+    number, unit = re.fullmatch(r"([\d.]+)(\w+)", said["Size"]).groups()
+    assert float(number) * {"kB": 1e3, "MB": 1e6}[unit] == pytest.approx(du, rel=0.01)
+    assert (said["TotalCount"], said["Active"]) == (5, 2), (
+        "three images, a container and a volume; the container's image and the volume are in use"
+    )
+
+
+def test_all_that_is_reclaimable_is_told_together(used) -> None:
+    assert "(0%)" not in rows(used)["On Disk"]["Reclaimable"]
+    used.crate.ok("rm", "web")
+    used.crate.ok("volume", "rm", "data")
+    used.crate.ok("system", "prune", "-af")
+    after = rows(used)["On Disk"]
+    assert (after["TotalCount"], after["Reclaimable"]) == (0, "0B (0%)")
+
+
+def test_blocks_are_counted_once_for_a_file_of_several_names_and_not_for_holes(tmp_path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 10_000)
+    os.link(tmp_path / "file", tmp_path / "again")
+    with open(tmp_path / "holes", "wb") as file:
+        file.truncate(1 << 30)
+    du = subprocess.run(["du", "-s", "--block-size=1", tmp_path], capture_output=True, text=True, check=True)
+    assert disk_size(str(tmp_path)) == int(du.stdout.split()[0])

@@ -19,13 +19,10 @@ ONE, TWO = "docker.io/library/site:1", "registry.example/site:2"
 
 @pytest.fixture
 def pair(busybox_base: Image) -> dict[str, Image]:
-    """Two images that share their first layer, by name. The word in them is this test's, for engines are kept for several."""
-    return {
-        name: Image(
-            (*busybox_base.layers, Tree().file("mark", f"{name}\n").layer()), busybox_base.changed(Cmd=["cat", "/mark"]).config
-        )
-        for name in (ONE, TWO)
-    }
+    """Two images by name, each of which says its own; one is built upon the other's layer."""
+    extra = Tree().file("mark", "x").layer()
+    layers = {ONE: busybox_base.layers, TWO: (*busybox_base.layers, extra)}
+    return {name: Image(found, busybox_base.changed(Cmd=["echo", name]).config) for name, found in layers.items()}
 
 
 @pytest.fixture
@@ -78,7 +75,7 @@ def test_podman_takes_them_and_gives_them_back(podman: Podman, stored: Crate, pa
     assert podman.run(TWO) == TWO
 
 
-@pytest.mark.parametrize("form", ["oci-archive", "docker-archive", "oci-dir"])
+@pytest.mark.parametrize("form", ["oci-archive", "docker-archive"])
 def test_podman_takes_each_form_by_the_images_name(podman: Podman, stored: Crate, form: str) -> None:
     target = stored.directory / "one"
     stored.ok("save", "--format", form, "-o", target, ONE)
@@ -109,6 +106,13 @@ def test_containerd_takes_them_and_gives_them_back_bit_for_bit(
     assert {name: listed[name] for name in (ONE, TWO)} == before
 
 
+def test_podman_takes_a_directory_and_names_it_by_its_path(podman: Podman, stored: Crate) -> None:
+    target = stored.directory / "one"
+    stored.ok("save", "--format", "oci-dir", "-o", target, ONE)
+    assert f"localhost{target}" in podman.ok("load", "-i", target)
+    assert podman.run(f"localhost{target}") == ONE
+
+
 def test_skopeo_copies_an_oci_archive_bit_for_bit(stored: Crate, pair: dict[str, Image]) -> None:
     if shutil.which("skopeo") is None:
         pytest.skip("skopeo is not installed")
@@ -130,8 +134,9 @@ def test_an_archive_of_docker_in_which_layers_are_links_is_taken(docker: Docker,
     docker.ok("load", "-i", stored.directory / "there.tar")
     docker.ok("save", "-o", stored.directory / "back.tar", "site:1", TWO)
     with tarfile.open(stored.directory / "back.tar") as tar:
-        if not any(member.issym() for member in tar):
-            pytest.skip("this Docker writes no links")
+        if "index.json" in tar.getnames():
+            pytest.skip("this Docker is a newer one")
+        assert any(member.issym() for member in tar)
     wipe(stored)
     assert loaded(stored, stored.directory / "back.tar") == {image.id for image in pair.values()}
 

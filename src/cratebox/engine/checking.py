@@ -321,4 +321,4 @@ def _store(paths: Paths, images: Images, wish: Wish) -> Iterator[Damage]:
         used.add(container.image_id)
         if _is_alive(paths, identity):
             busy |= set(container.layers)
-    yield from Verifier(images.store, used, busy, quick=wish.quick).damages()
+    yield from Verifier(images.store, used, busy, images.refetch, quick=wish.quick).damages()

@@ -14,7 +14,7 @@ from cratebox.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from contextlib import AbstractContextManager
     from typing import Any
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cratebox.engine.records import Container
     from cratebox.image.archive import Loaded
     from cratebox.image.login import Saved
-    from cratebox.image.manifest import ImageConfig
+    from cratebox.image.manifest import Descriptor, ImageConfig
     from cratebox.image.progress import Progress
     from cratebox.image.push import Pushed
     from cratebox.image.reference import Reference
@@ -185,6 +185,19 @@ class Images:
 
         found = transport.parse(name)
         return found.replace(reference=self._aliased(name) or found.reference) if found.reference else found
+
+    def refetch(self, name: str, entry: Descriptor, damaged: Collection[str]) -> None:
+        """Fetch blobs `damaged` (digests), and what is missing, of the image of an entry in the store's index; `name` is of a registry.
+
+        Raises NotAllowed, NotFound, RegistryError, Untrusted, StorageError.
+        """
+        settings = self._begin(None)
+        from cratebox.image import pull as pulling
+        from cratebox.image import reference as references
+
+        pulling.refetch(
+            self.store, references.with_digest(references.parse(name), entry.digest), entry.platform, settings, damaged
+        )
 
     def _begin(self, progress: Progress | None) -> Settings:
         """Make ready for work that takes a while, with libraries; return the settings on where images may come from."""

@@ -97,6 +97,19 @@ class Blobs:
                 writer.write(data)
                 writer.commit()
 
+    def delete(self, digest: str) -> None:
+        """Delete a blob, where nobody writes it now; that it is not there is no error. Raises Untrusted, StorageError."""
+        path = self.path(digest)
+        with locks.hold(self.directory + "/locks", digest.replace(":", "-")):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+            except IsADirectoryError:
+                os.rmdir(path)
+            except OSError as error:
+                raise StorageError(f"cannot delete {path}: {error.strerror}") from None
+
     def sync_names(self) -> None:
         """Put the names of the blobs on the disk. Raises StorageError."""
         try:

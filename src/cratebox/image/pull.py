@@ -19,12 +19,13 @@ from cratebox.image import platform as platforms
 from cratebox.image.manifest import CONFIG_TYPES, MAX_DOCUMENT, Descriptor, ImageConfig, Index, Manifest
 from cratebox.image.mirrors import Mirrored
 from cratebox.image.progress import Silent, counted
+from cratebox.image.transport import Source
 from cratebox.record import Record
 from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from typing import Any
 
     from cratebox.image.platform import Platform
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from cratebox.image.registry import Resolved
     from cratebox.image.settings import Settings
     from cratebox.image.store import Store, StoredImage
-    from cratebox.image.transport import Source
 
 _MOST_WORKERS = 6
 _LEAST_WORKERS = 3  # on one processor too: a worker mostly waits for the network
@@ -72,6 +72,27 @@ def bring(
     elif settings.settle == "later":
         store.settle_later()
     return pulled
+
+
+def refetch(
+    store: Store, reference: Reference, platform: Platform | None, settings: Settings, damaged: Collection[str]
+) -> None:
+    """Fetch an image's blobs `damaged` (digests) again, and what is missing of it. `reference` is its manifest's digest in a registry;
+    its names stay as they are.
+
+    Raises NotAllowed, NotFound, RegistryError, Untrusted, StorageError.
+    """
+    settings.policy.check(Source(kind="registry", reference=reference))
+    with store.pulling(), store.using():
+        work = _Pull(store, reference, platform or platforms.host(), settings, Silent())
+        try:
+            work.registry.resolve()  # nothing is thrown away for a registry that does not answer, or has it no more
+            for digest in damaged:
+                store.discard_blob(digest)
+            work.fetch()
+        finally:
+            work.registry.close()
+    store.settle_later()
 
 
 def _sweep_before(store: Store, settings: Settings) -> None:
@@ -132,6 +153,12 @@ class _Pull:
 
     def run(self) -> StoredImage:
         """Fetch what is missing and tag the image."""
+        descriptor, source_digest = self.fetch()
+        reference = self._reference.replace(tag=None) if self._reference.digest else self._reference
+        return self._store.tag(str(reference), descriptor, source_digest)
+
+    def fetch(self) -> tuple[Descriptor, str]:
+        """Fetch what is missing; return how the image's manifest is referred to, and the digest that the name stands for."""
         top = self.registry.resolve()
         found, manifest = self._manifest(top)
         config = self._config(manifest)
@@ -139,8 +166,7 @@ class _Pull:
         self._fetch_layers(manifest, config)
         descriptor = Descriptor(media_type=manifest.media_type, digest=found.descriptor.digest, size=len(found.raw))
         self._store.put(descriptor, found.raw)
-        reference = self._reference.replace(tag=None) if self._reference.digest else self._reference
-        return self._store.tag(str(reference), descriptor, top.descriptor.digest)
+        return descriptor, top.descriptor.digest
 
     def _manifest(self, top: Resolved) -> tuple[Resolved, Manifest]:
         document = manifests.parse(top.raw, top.descriptor.media_type or None)

@@ -179,6 +179,10 @@ class Store(Catalog):
         with self.using():
             across.run(self.run_inside, lambda: self._intake().unpack_blob(descriptor, diff_id, replace=True))
 
+    def discard_blob(self, digest: str) -> None:
+        """Delete a blob that is damaged, so that it is fetched again. Raises Untrusted, StorageError."""
+        self._blobs.delete(digest)
+
     def forget(self, digest: str) -> None:
         """Take the image with this manifest out of the index, with all of its names. What it had is left to `collect`."""
         with locks.hold(self._locks, "index"):
@@ -201,7 +205,7 @@ class Store(Catalog):
     def tag(self, name: str, manifest: Descriptor, source_digest: str | None = None) -> StoredImage:
         """Give an image its canonical `name` ("" for none): the last step of a pull, all or nothing, on the disk on return.
 
-        `source_digest` is what the registry said the name stands for (an index or the manifest). Everything the manifest
+        `source_digest` is what the registry said the name stands for (an index or the manifest), None for what is from none. Everything the manifest
         needs must be there: StorageError where not. An image that had the name stays, without one, unless it is the same one by its
         ID, in another packing.
         """
@@ -209,7 +213,7 @@ class Store(Catalog):
         document = self._manifest(manifest)
         config = self._config(document)
         size = sum(self._check_layer(layer, diff_id) for layer, diff_id in zip(document.layers, config.diff_ids, strict=True))
-        annotations = {index.UNPACKED_SIZE: str(size), index.SOURCE_DIGEST: source_digest or manifest.digest}
+        annotations = {index.UNPACKED_SIZE: str(size)} | ({index.SOURCE_DIGEST: source_digest} if source_digest else {})
         entry = manifest.replace(media_type=document.media_type, annotations=annotations, platform=config.platform, urls=())
         with locks.hold(self._locks, "index"):
             before = index.read(self.directory)

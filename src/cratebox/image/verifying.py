@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from cratebox.image.store import Store
 
+    Fetch = Callable[[str, Descriptor, Collection[str]], None]
+
 _CHUNK = 1 << 20
 _KINDS = ("locks", "layers", "blobs", "blobs/sha256", "blobs/sha512", "blobs/.partial")
 _MANY = 100_000  # blobs looked at for manifests
@@ -42,13 +44,22 @@ class Damage(Record):
     mend: Callable[[], str] | None = None
 
 
+class _Image(Record):
+    """An image in the index: an entry of it, its names, and the entries of those that are of a registry."""
+
+    entry: Descriptor
+    names: tuple[str, ...]
+    sources: tuple[Descriptor, ...]
+
+
 class Verifier:
     """Looks through `store`. `used` are the IDs of images that containers are made of, `busy` the diff IDs of layers that
-    containers which run have mounted.
+    containers which run have mounted. `fetch` gets an image from a registry again: it is called with its name and its entry there, and with the digests of
+    blobs that are damaged.
     """
 
-    def __init__(self, store: Store, used: set[str], busy: Collection[str], *, quick: bool) -> None:
-        self._store, self._used, self._busy, self._quick = store, used, busy, quick
+    def __init__(self, store: Store, used: set[str], busy: Collection[str], fetch: Fetch, *, quick: bool) -> None:
+        self._store, self._used, self._busy, self._fetch, self._quick = store, used, busy, fetch, quick
         self._directory = store.directory
         self._seen: dict[str, str] = {}  # what is wrong with each layer's blob, "" for nothing
         self._trees: dict[str, str] = {}
@@ -148,7 +159,7 @@ class Verifier:
             except (CrateError, OSError):
                 continue
             size = sum(self._store.layer_size(diff_id) for diff_id in config.diff_ids)
-            annotations = {index.UNPACKED_SIZE: str(size), index.SOURCE_DIGEST: digest}
+            annotations = {index.UNPACKED_SIZE: str(size)}
             yield Descriptor(manifest.media_type, digest, len(raw), annotations, config.platform)
 
     def _identity_of(self, raw: bytes) -> str:
@@ -173,6 +184,7 @@ class Verifier:
         if entry.media_type not in manifests.MANIFEST_TYPES:
             return  # another tool's
         names = [name for name in map(index.name_of, entries) if name]
+        image = _Image(entry, tuple(names), tuple(one for one in entries if _is_fetchable(one)))
         subject = f"image {names[0] if names else entry.digest}"
         identity = ""
         try:
@@ -180,9 +192,10 @@ class Verifier:
             identity = self._identity_of(raw)
             manifest, config = self._parsed(raw)
         except (CrateError, OSError) as error:
-            yield self._lost(subject, str(error), entry, names, identity)
+            bad = [digest for digest in (entry.digest, identity) if digest and not self._is_sound(digest)]
+            yield self._lost(subject, str(error), image, identity, bad)
             return
-        lost = []
+        lost, bad = [], []
         for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
             blob = self._blob(layer)
             tree = self._tree(layer, diff_id, blob)
@@ -190,20 +203,46 @@ class Verifier:
                 yield Damage(subject, self._untold[diff_id], "make room on that disk, or crate system check --quick")
             if blob:
                 lost.append(blob)
+                bad.append(layer.digest)
             elif tree:
                 yield self._bad_tree(subject, layer, diff_id, tree)
         if lost:
-            yield self._lost(subject, "; ".join(dict.fromkeys(lost)), entry, names, identity)
+            yield self._lost(subject, "; ".join(dict.fromkeys(lost)), image, identity, bad)
 
-    def _lost(self, subject: str, problem: str, entry: Descriptor, names: list[str], identity: str) -> Damage:
-        """What is gone can only come from where it came from. One that a container may be made of is not removed."""
-        pull = f"crate pull {names[0]} fetches what is missing" if names else "pull it again, or remove it: crate rmi"
+    def _lost(self, subject: str, problem: str, image: _Image, identity: str, bad: Collection[str]) -> Damage:
+        """What is gone can only come from where it came from. What does not is removed, save where a container may be made of it."""
+        pull = (
+            f"crate pull {image.names[0]} fetches what is missing" if image.names else "pull it again, or remove it: crate rmi"
+        )
+        kept = self._may_be_used(identity)
 
-        def remove() -> str:
-            self._store.forget(entry.digest)
-            return f"removed {subject}; " + (f"crate pull {names[0]} brings it back" if names else "it had no name")
+        def mend() -> str:
+            source = self._fetched(image, bad)
+            if source:
+                return f"fetched {subject} again from {source}"
+            if kept:
+                raise NotFound(problem)
+            self._store.forget(image.entry.digest)
+            return f"removed {subject}; " + (f"crate pull {image.names[0]} brings it back" if image.names else "it had no name")
 
-        return Damage(subject, problem, pull, None if self._may_be_used(identity) else remove)
+        return Damage(subject, problem, pull, None if kept and not image.sources else mend)
+
+    def _fetched(self, image: _Image, bad: Collection[str]) -> str:
+        """Fetch an image again from one of the registries that it is from; return which one, "" where that failed."""
+        for entry in image.sources:
+            try:
+                self._fetch(index.name_of(entry), entry, bad)
+            except CrateError:
+                continue
+            return index.name_of(entry)
+        return ""
+
+    def _is_sound(self, digest: str) -> bool:
+        try:
+            self._store.read_blob(digest, manifests.MAX_DOCUMENT)
+        except (CrateError, OSError):
+            return False
+        return True
 
     def _may_be_used(self, identity: str) -> bool:
         """Whose manifest is damaged has no ID any more: it may be the image of every container whose own is not found."""
@@ -285,6 +324,10 @@ class Verifier:
             return f"unpacked layer {diff_id} again"
 
         return Damage(subject, problem, "crate system check --repair", unpack_again)
+
+
+def _is_fetchable(entry: Descriptor) -> bool:
+    return bool(index.name_of(entry)) and index.SOURCE_DIGEST in entry.annotations
 
 
 def mode_of(path: str) -> int:

@@ -13,7 +13,11 @@ COMMAND = Command(
     arguments="",
     summary="Look for damage, and repair it",
     flags=(
-        Flag("repair", "r", help="repair what can be; an image that cannot be and that no container needs is removed"),
+        Flag(
+            "repair",
+            "r",
+            help="repair what can be, by fetching images again as well; one that cannot be and that no container needs is removed",
+        ),
         Flag("force", "f", help="with --repair: remove the containers that cannot be repaired"),
         Flag("quick", "q", help="do not read all layers: sizes and records alone"),
     ),
