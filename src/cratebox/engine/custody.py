@@ -54,22 +54,27 @@ class Custody:
         self._holds = True
 
     def take(self) -> dict[str, int]:
-        """Return the descriptors that were kept last, by their names; they are kept on."""
+        """Return the descriptors that were kept last, by their names; they are kept on, at every moment: this process may be killed."""
         found: dict[str, int] = {}
+        messages = 0
+        fdpass.look_on(self.kept, True)
         while True:
             try:
-                names, fds = self._next()
+                names, fds = self._next(_socket.MSG_PEEK)
             except BlockingIOError:
                 break
+            messages += 1
             _close(tuple(found.values()))
             found = dict(zip(names.decode().split(), fds, strict=False))
-        self._holds = False
-        self.hold(found)
+        fdpass.look_on(self.kept, False)
+        for _ in range(messages - 1):  # one was killed between sending the last and taking back the one before
+            _close(self._next()[1])
+        self._holds = messages > 0
         return found
 
-    def _next(self) -> tuple[bytes, tuple[int, ...]]:
+    def _next(self, flags: int = 0) -> tuple[bytes, tuple[int, ...]]:
         self.kept.setblocking(False)  # the guardian only writes to it, and never waits
-        return fdpass.receive(self.kept, most_fds=_MOST)
+        return fdpass.receive(self.kept, most_fds=_MOST, flags=flags)
 
     def report(self) -> tuple[int, int] | None:
         """Return the pid and wait status of the first process whose end the guardian has reported; it stays the first."""
