@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import urllib.request
+from pathlib import Path
 
+import pytest
+
+from support.people import PATH
 from support.registry import Registry
 
 
@@ -108,3 +114,36 @@ def test_a_push_is_an_event(box, registry: Registry, word: str) -> None:
 
 def test_a_registry_that_is_not_there_is_one_line(box) -> None:
     assert "cannot reach 127.0.0.1:9" in box.crate.fails("push", box.image, "127.0.0.1:9/app")
+
+
+def test_all_tags_of_a_repository_are_pulled(box, registry: Registry, word: str) -> None:
+    target = name(registry, word)
+    for tag in ("1", "2"):
+        box.crate.ok("push", "-q", box.image, f"{target}:{tag}")
+    assert set(box.crate.ok("pull", "-aq", target).splitlines()) == {f"{target}:1", f"{target}:2"}
+    assert {f"{target}:1", f"{target}:2"} <= set(box.crate.json("inspect", box.image)[0]["RepoTags"])
+    assert "has a tag or a digest" in box.crate.fails("pull", "-a", f"{target}:1")
+    assert "has no repository" in box.crate.fails("pull", "-a", f"{target}/nothing")
+
+
+def skopeo(*words: str) -> None:
+    if shutil.which("skopeo") is None:
+        pytest.skip("skopeo is not installed")
+    argv = ["skopeo", "--insecure-policy", *words]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, env={"PATH": PATH, "HOME": "/"})
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_skopeo_has_pushed_goes_through_the_store_bit_for_bit(box, registry: Registry, word: str, tmp_path: Path) -> None:
+    first, converted, last = (f"{name(registry, word)}:{tag}" for tag in ("first", "converted", "last"))
+    box.crate.ok("push", "-q", box.image, first)
+    plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
+    skopeo("copy", "--format=v2s2", *plain, f"docker://{first}", f"docker://{converted}")
+    box.crate.ok("pull", "-q", converted)
+    box.crate.ok("push", converted, last.replace("/app:", "/other:"))
+    for tag, where in ((converted, "there"), (last.replace("/app:", "/other:"), "here")):
+        skopeo("copy", "--src-tls-verify=false", f"docker://{tag}", f"dir:{tmp_path}/{where}")
+    names = sorted(path.name for path in (tmp_path / "there").iterdir())
+    assert [(tmp_path / "here" / each).read_bytes() for each in names] == [
+        (tmp_path / "there" / each).read_bytes() for each in names
+    ]

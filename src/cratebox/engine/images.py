@@ -394,6 +394,12 @@ class Images:
 
         return logging_in.logout(server)
 
+    def tags(self, repository: str) -> Sequence[str]:
+        """Ask the registry of `repository` which tags it has there. Raises InvalidValue, NotFound, RegistryError."""
+        from cratebox.engine import pushing
+
+        return pushing.tags_of(self, repository)
+
     def names_of(self, repository: str) -> Sequence[Reference]:
         """Return the names, each with its tag, that the store has in a repository. Raises InvalidValue, and NotFound for none."""
         from cratebox.engine import pushing

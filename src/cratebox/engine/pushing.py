@@ -1,4 +1,4 @@
-"""`crate push`: images of the store, to registries."""
+"""`crate push`: images of the store, to registries; and what is the same for all that speaks with one."""
 
 from __future__ import annotations
 
@@ -38,14 +38,34 @@ def push(images: Images, name: str, destination: str | None, platform: str | Non
 
 def names_of(images: Images, name: str) -> list[Reference]:
     """Return the names with a tag that images have in the repository `name`. Raises InvalidValue, and NotFound for none."""
-    if references.has_tag(name):
-        raise InvalidValue(f"{name} has a tag or a digest: --all-tags wants the name of a repository alone")
+    _check_alone(name)
     repository = references.parse(name).name
     named = [references.parse(each) for image in images.list() for each in image.names if each.startswith(repository + ":")]
     found = sorted((each for each in named if each.name == repository and not each.digest), key=str)
     if not found:
         raise NotFound(f"no image of {name} is in the store", "crate images lists what there is")
     return found
+
+
+def tags_of(images: Images, name: str) -> tuple[str, ...]:
+    """See Images.tags."""
+    _check_alone(name)
+    reference = images.source(name).reference
+    if reference is None:
+        raise InvalidValue(f"{name} is no repository of a registry: --all-tags wants one")
+    settings = speaking(images.paths)
+    from cratebox.image.mirrors import Mirrored
+
+    registry = Mirrored(reference, settings)
+    try:
+        return registry.tags()
+    finally:
+        registry.close()
+
+
+def _check_alone(name: str) -> None:
+    if references.has_tag(name):
+        raise InvalidValue(f"{name} has a tag or a digest: --all-tags wants the name of a repository alone")
 
 
 def speaking(paths: Paths) -> Settings:

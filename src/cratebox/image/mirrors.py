@@ -58,6 +58,12 @@ class Mirrored:
         """Fetch the manifest or index that the name stands for. As Registry.resolve."""
         return self._ask(Registry.resolve)
 
+    def tags(self) -> tuple[str, ...]:
+        """See tags.listed."""
+        from cratebox.image import tags
+
+        return self._ask(tags.listed)
+
     def manifest(self, descriptor: Descriptor) -> Resolved:
         """Fetch the manifest of an index's entry. As Registry.manifest."""
         return self._ask(lambda registry: registry.manifest(descriptor))
