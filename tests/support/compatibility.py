@@ -58,6 +58,7 @@ DOCKER = {
     "manifest inspect": "insecure verbose",
     "manifest push": "insecure purge",
     "manifest rm": "",
+    "search": "filter format limit no-trunc",
     "history": "format human no-trunc platform quiet",
     "rmi": "force no-prune platform",
     "tag": "",

@@ -12,7 +12,7 @@ CONTAINERS = (
     "stats", "port", "cp", "logs", "inspect", "rm", "diff", "export", "commit",
 )  # fmt: skip
 IMAGES = (
-    "pull", "images", "history", "rmi",
+    "pull", "images", "history", "search", "rmi",
     "tag", "push", "login", "logout",
     "save", "load", "import",
 )  # fmt: skip
@@ -42,6 +42,7 @@ GROUPS = {
         "import": "import",
         "inspect": "inspect --type=image",
         "history": "history",
+        "search": "search",
         "tree": "image_tree",
         "diff": "image_diff",
         "exists": "image_exists",
@@ -117,7 +118,7 @@ ABOUT = {
 
 # What Docker and Podman have and crate does not: answered as such, and not as a word that nobody knows. One word is meant alone
 # and after `container` or `image`.
-LATER = ("build", "compose", "search")
+LATER = ("build", "compose")
 
 
 def resolve(words: list[str]) -> tuple[str, str, list[str], list[str]] | None:

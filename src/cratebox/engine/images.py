@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cratebox.image.progress import Progress
     from cratebox.image.push import Pushed
     from cratebox.image.reference import Reference
+    from cratebox.image.search import Found
     from cratebox.image.settings import Settings
     from cratebox.image.store import Store, StoredImage
     from cratebox.image.transport import Source
@@ -405,6 +406,16 @@ class Images:
         from cratebox.engine import pushing
 
         return pushing.names_of(self, repository)
+
+    def search(
+        self, term: str, limit: int = 25, filters: Sequence[str] = (), say: Callable[[str], None] = lambda _text: None
+    ) -> Sequence[Found]:
+        """Return the repositories that Docker Hub has for a term, or for REGISTRY/TERM that registry: at most `limit`, and of these
+        those that `filters` let through ("stars=3", "is-official=true"). Raises InvalidValue, NotAllowed, RegistryError.
+        """
+        from cratebox.engine import image_search
+
+        return image_search.search(self.paths, term, limit, filters, say)
 
     def remove(self, name: str, force: bool = False) -> Sequence[str]:
         """Take the name from an image, and delete it with its last one; return Docker's lines.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cratebox.engine.pushing import speaking
 from cratebox.errors import Conflict, InvalidValue, NotFound, Unsupported
 from cratebox.image import lists
 from cratebox.image import reference as references
@@ -125,20 +126,13 @@ class ManifestLists:
 
     def _registry(self, reference: Reference, progress: Progress, bring: bool) -> Mirrored:
         """`bring`: images are to come from there, which the policy may not let in."""
-        self._load_packages()
+        settings = speaking(self._images.paths)
         from cratebox.image.mirrors import Mirrored
-        from cratebox.image.settings import load
         from cratebox.image.transport import Source
 
-        settings = load(self._images.paths.config)
         if bring:
             settings.policy.check(Source("registry", reference=reference))
         return Mirrored(reference, settings, progress.message)
-
-    def _load_packages(self) -> None:
-        from cratebox.third_party import add_site_packages
-
-        add_site_packages()
 
     def annotate(self, name: str, image: str, details: Details) -> str:
         """Say something else of a manifest of a list, named by its digest, a beginning of that, or the name of an image of the store.
@@ -210,11 +204,10 @@ class ManifestLists:
         full = _full(name)
         top = lists.find(self._store, full)
         target = references.nameable((destination or full).removeprefix("docker://"))
-        self._load_packages()
+        settings = speaking(self._images.paths)
         from cratebox.image import push
-        from cratebox.image.settings import load
 
-        return push.send(self._store, top, target, load(self._images.paths.config), progress)
+        return push.send(self._store, top, target, settings, progress)
 
     def exists(self, name: str) -> bool:
         """Tell whether there is a list of that name. Raises InvalidValue, StorageError."""

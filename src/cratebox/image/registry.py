@@ -77,6 +77,10 @@ class Registry:
         """Close the connections."""
         self._fetcher.close()
 
+    def home(self) -> str:
+        """Return the registry's own address, SCHEME://HOST[:PORT]. Raises RegistryError where that cannot be found out."""
+        return self._connect().url
+
     def greet(self) -> None:
         """Ask the registry whether it is one, and lets us in (distribution-spec, "Determining Support"). Raises RegistryError."""
         reply = self.send("GET", f"{self._connect().url}/v2/", {})
