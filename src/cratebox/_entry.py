@@ -68,6 +68,10 @@ def _main_of(command: str) -> "Callable[[list[str]], int]":
         from cratebox.network.dns_server import main as resolver
 
         return resolver
+    if command == "crate-ports":  # executed when somebody asks for a published port of an ordinary user's, see network/relay.py
+        from cratebox.network.relay_server import main as ports
+
+        return ports
     from cratebox.cli.main import main as crate
 
     return crate

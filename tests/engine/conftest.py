@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.commands import Crate
+from support.published import out_box, pasta_box  # noqa: F401
 from support.ready import Ready, box, net_box, put, root_box, stock, user_box  # noqa: F401
 from support.screen import Screen
 

@@ -99,7 +99,7 @@ def test_the_default_is_what_the_settings_say(root_box, network: str, count: str
         settings.write_text(before + '\n[networks]\ndefault = "none"\n')
         assert root_box.run("@", "sh", "-c", script, env={"CRATE_NETWORK": ""}) == count
         settings.write_text(before + "\n[networks]\ndefault = 3\n")
-        assert "[networks] is a table with one text" in root_box.fails("@", "true", env={"CRATE_NETWORK": ""})
+        assert "[networks] default is not a text" in root_box.fails("@", "true", env={"CRATE_NETWORK": ""})
     finally:
         settings.write_text(before)
 

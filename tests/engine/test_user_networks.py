@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,68 +17,10 @@ import pytest
 
 from support import tun
 from support.commands import Crate
+from support.published import Until, free_port, left_of, own_address, without_programs
 from support.ready import Ready
 
-Until = Callable[..., object]
-PROGRAMS = {"pasta": "/usr/bin/pasta", "slirp4netns": "/usr/bin/slirp4netns"}
 SERVE = "echo hello > /index.html; exec httpd -f -p 80 -h /"
-
-
-@pytest.fixture(params=sorted(PROGRAMS))
-def out_box(request: pytest.FixtureRequest, user_box: Ready, outward: Crate) -> Ready:
-    """busybox in the store of an ordinary user, whose way outside is the one or the other program."""
-    return replace(user_box, crate=_with_program(outward, request.param))
-
-
-@pytest.fixture
-def pasta_box(user_box: Ready, outward: Crate) -> Ready:
-    return replace(user_box, crate=_with_program(outward, "pasta"))
-
-
-def _with_program(crate: Crate, name: str) -> Crate:
-    """Let it find this one alone."""
-    if not Path(PROGRAMS[name]).exists():
-        pytest.skip(f"{name} is not installed")
-    crate = _without_programs(crate)
-    (crate.directory.parent / "programs" / name).symlink_to(PROGRAMS[name])
-    return crate
-
-
-def _without_programs(crate: Crate) -> Crate:
-    there = crate.directory.parent / "programs"
-    there.mkdir()
-    for one in ("newuidmap", "newgidmap"):
-        (there / one).symlink_to(f"/usr/bin/{one}")
-    step_down = crate.prefix or ("setpriv", f"--reuid={crate.person.uid}", f"--regid={crate.person.gid}", "--clear-groups")
-    return crate.within((*step_down, "env", f"PATH={there}"))
-
-
-def test_an_interface_cannot_have_the_name_of_the_way_outside(user_box: Ready) -> None:
-    crate = user_box.crate
-    crate.ok("network", "create", "front")
-    name = user_box.create("@", "true")
-    for words in (
-        ("create", "--network", "name=front,interface-name=tap0", user_box.image),
-        ("network", "connect", "--driver-opt", "com.docker.network.endpoint.ifname=tap0", "front", name),
-    ):
-        assert "an interface cannot be called tap0 without root" in crate.fails(*words, code=125)
-    assert crate.ok("ps", "-aq", "--no-trunc").split() == [name]
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("", 0))
-        return int(sock.getsockname()[1])
-
-
-def own_address() -> str:
-    """This machine's address on its way out."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("this machine has no way out")
-        return str(sock.getsockname()[0])
 
 
 def fetch(address: str, port: int) -> str:
@@ -107,23 +48,22 @@ def patiently(until: Until, address: str, port: int) -> str:
     return str(until(once))
 
 
-def left_of(crate: Crate) -> list[str]:
-    """Return the processes that have the crate's directory among their words: holder, pasta, slirp4netns, resolver."""
-    found = []
-    for one in Path("/proc").iterdir():
-        try:
-            words = (one / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") if one.name.isdigit() else ""
-        except OSError:
-            continue
-        if str(crate.state) in words and not words.startswith(("sh ", "setpriv ", "unshare ")):
-            found.append(words)
-    return found
-
-
 def outside_pid(crate: Crate) -> int:
     """Return the one way outside that there is."""
     (file,) = (crate.state / "networks" / "outside").glob("*.pid")
-    return int(file.read_text())
+    return int(file.read_text().split()[0])
+
+
+def test_an_interface_cannot_have_the_name_of_the_way_outside(user_box: Ready) -> None:
+    crate = user_box.crate
+    crate.ok("network", "create", "front")
+    name = user_box.create("@", "true")
+    for words in (
+        ("create", "--network", "name=front,interface-name=tap0", user_box.image),
+        ("network", "connect", "--driver-opt", "com.docker.network.endpoint.ifname=tap0", "front", name),
+    ):
+        assert "an interface cannot be called tap0 without root" in crate.fails(*words, code=125)
+    assert crate.ok("ps", "-aq", "--no-trunc").split() == [name]
 
 
 def test_a_published_port_is_reached_from_loopback_and_by_the_machines_address(out_box: Ready, until: Until) -> None:
@@ -131,7 +71,8 @@ def test_a_published_port_is_reached_from_loopback_and_by_the_machines_address(o
     name = out_box.detached("--network", "bridge", "-p", f"{port}:80", "@", "sh", "-c", SERVE)
     assert patiently(until, "127.0.0.1", port) == "hello"
     assert fetch(address, port) == "hello"
-    assert out_box.crate.ok("port", name) == f"80/tcp -> 0.0.0.0:{port}"  # the network has no IPv6
+    assert fetch("[::1]", port) == "hello"  # the network has no IPv6: the relay asks it by IPv4
+    assert out_box.crate.ok("port", name).splitlines() == [f"80/tcp -> 0.0.0.0:{port}", f"80/tcp -> [::]:{port}"]
 
 
 def test_a_port_at_one_address_is_at_no_other(out_box: Ready, until: Until) -> None:
@@ -213,7 +154,7 @@ def _resolver(crate: Crate) -> str:
 
 
 def test_an_internal_network_has_no_way_outside_and_needs_no_program(user_box: Ready, scratch: Path) -> None:
-    box = replace(user_box, crate=_without_programs(user_box.crate))
+    box = replace(user_box, crate=without_programs(user_box.crate))
     box.crate.ok("network", "create", "--internal", "inner")
     routes = box.run("--network", "inner", "@", "ip", "route")
     assert "default" not in routes
@@ -320,7 +261,7 @@ def test_ipv6_between_containers_and_from_loopback(pasta_box: Ready, until: Unti
 
 
 def test_without_any_program_it_is_said_what_to_install(user_box: Ready) -> None:
-    box = replace(user_box, crate=_without_programs(user_box.crate))
+    box = replace(user_box, crate=without_programs(user_box.crate))
     said = box.fails("--network", "bridge", "@", "true")
     assert "neither pasta nor slirp4netns is installed" in said
     assert "passt" in said
@@ -368,7 +309,7 @@ def test_ten_at_once_have_an_address_each(pasta_box: Ready) -> None:
 
 
 def test_info_tells_what_keeps_containers_from_the_outside(user_box: Ready, outward: Crate) -> None:
-    warnings = json.loads(_without_programs(user_box.crate).ok("info", "--format", "{{json .Warnings}}"))
+    warnings = json.loads(without_programs(user_box.crate).ok("info", "--format", "{{json .Warnings}}"))
     assert [one for one in warnings if one.startswith("only internal networks: ") and "apt-get install passt" in one]
     if shutil.which("pasta") or shutil.which("slirp4netns"):
         assert "only internal networks" not in outward.ok("info", "--format", "{{json .Warnings}}")

@@ -15,8 +15,8 @@ import pytest
 
 from cratebox.network import dns, dns_asker, dns_place, dns_server
 from cratebox.network import dns_message as message
-from cratebox.network.dns_loop import Loop
 from cratebox.network.dns_names import Names
+from cratebox.network.loop import Loop
 from cratebox.network.model import Network, Reservation
 from support.dns import AAAA, PTR, ask, ask_by_stream, exchange, exchange_by_stream, question, read, received
 from support.resolving import Rig, endpoint, wait_for

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.engine import events, records
+from cratebox.engine import events, network_settings, records
 from cratebox.engine.config import NETWORKS, ContainerConfig, NetworkWish
 from cratebox.engine.network_words import wanted
 from cratebox.errors import Conflict, CrateError, InvalidValue
@@ -100,7 +100,9 @@ def reserve(
         held: list[int] = []
         lock = lock_of(paths, container.id)
         who = (place, container.id, container.name)
-        return endpoints.reserve(*who, wishes, ports, lock=lock, upstreams=config.dns, hold=held), tuple(held)
+        keeps = bool(ports) and network_settings.keeps_clients(paths)
+        made = endpoints.reserve(*who, wishes, ports, lock=lock, upstreams=config.dns, keeps_clients=keeps, hold=held)
+        return made, tuple(held)
 
     plain = tuple(wish for _, wish in wishes)
     if before is not None and before.endpoints:

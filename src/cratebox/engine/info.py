@@ -7,7 +7,7 @@ import sys
 
 import cratebox
 from cratebox.cgroup import detect
-from cratebox.engine import capacity, default_network, registries
+from cratebox.engine import capacity, network_settings, registries
 from cratebox.engine.config import NETWORKS
 from cratebox.engine.log_options import DRIVERS as LOG_DRIVERS
 from cratebox.errors import CrateError
@@ -66,7 +66,7 @@ def collect(engine: Engine) -> dict[str, Any]:
         **_cgroups(engine.identity),
         "Plugins": {"Volume": ["local"], "Network": list(DRIVERS), "Log": list(LOG_DRIVERS)},
         "Networks": _networks(engine),
-        "DefaultNetwork": default_network.of(engine.paths),
+        "DefaultNetwork": network_settings.default(engine.paths),
         "Runtimes": {"crate-oci": {"path": "crate-oci"}},
         "DefaultRuntime": "crate-oci",
         "Rootless": engine.identity.rootless,

@@ -123,9 +123,9 @@ def _checked(config: ContainerConfig, rootless: bool) -> ContainerConfig:
 def _networked(paths: Paths, rootless: bool, config: ContainerConfig) -> ContainerConfig:
     """Return the config with the networks that it is on, each by its name. Raises InvalidValue, NotFound, Unsupported."""
     if not config.network:
-        from cratebox.engine import default_network
+        from cratebox.engine import network_settings
 
-        config = config.replace(network=default_network.of(paths))
+        config = config.replace(network=network_settings.default(paths))
     if config.network in {"host", "none"} and not (config.networks or config.ports or config.publish_all):
         return config
     from cratebox.engine import network_words

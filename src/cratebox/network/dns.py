@@ -8,7 +8,6 @@
     dns_names.py      who is called what
     dns_forward.py    questions for others
     dns_message.py    messages, read and written
-    dns_loop.py       the resolver's one wait
 
     who attaches                                 the resolver
     ------------                                 ------------

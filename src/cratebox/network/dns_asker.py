@@ -13,7 +13,7 @@ import time
 from cratebox.linux.door import accept_anybody
 from cratebox.network import dns_message as dns
 from cratebox.network.dns_forward import Errand, open_here
-from cratebox.network.dns_loop import WRITE
+from cratebox.network.loop import WRITE
 from cratebox.network.model import RESOLVER
 
 TYPE_CHECKING = False
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.network.dns_forward import Servers
-    from cratebox.network.dns_loop import Loop, Moment
     from cratebox.network.dns_names import Names
+    from cratebox.network.loop import Loop, Moment
 
     Reply = Callable[[bytes], object]
     OpenInside = Callable[[int, int, int], _socket.socket]  # (pidfd, family, type)

@@ -13,13 +13,13 @@ import os
 import time
 
 from cratebox.network import dns_message as dns
-from cratebox.network.dns_loop import READ, WRITE
+from cratebox.network.loop import READ, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cratebox.network.dns_loop import Loop, Moment
+    from cratebox.network.loop import Loop, Moment
 
     Open = Callable[[int, int], _socket.socket]  # (family, type): a socket where the servers are to be asked from
     Done = Callable[[bytes | None], object]

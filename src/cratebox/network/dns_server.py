@@ -16,8 +16,8 @@ from cratebox.linux.netlink import AF_NETLINK, NETLINK_NETFILTER
 from cratebox.network import dns, dns_place
 from cratebox.network.dns_asker import Asker, Surroundings
 from cratebox.network.dns_forward import Servers
-from cratebox.network.dns_loop import Loop
 from cratebox.network.dns_names import Names
+from cratebox.network.loop import Loop
 from cratebox.network.model import RESOLVER, Place
 
 TYPE_CHECKING = False

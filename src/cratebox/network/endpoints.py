@@ -36,15 +36,17 @@ def reserve(
     *,
     lock: str = "",
     upstreams: tuple[str, ...] = (),
+    keeps_clients: bool = False,
     hold: list[int] | None = None,
 ) -> Reservation:
     """Take addresses and host ports for `owner`; what he had before is given up, but he gets the same addresses where he may.
 
     `lock`: a file that whoever makes or runs the owner holds (linux/lock.py); without one the caller itself lives for him until
-    `attach`. `hold`: descriptors are added to it that keep other processes from the ports, as long as they are open.
+    `attach`. `keeps_clients`: clients of his ports are seen by their own addresses. `hold`: descriptors are added to it that keep
+    other processes from the ports, as long as they are open.
     Raises InvalidValue, Conflict, Unsupported, RuntimeFailure, StorageError.
     """
-    _check(place, label, wishes, wanted)
+    _check(place, label, wishes, wanted, keeps_clients)
     networks = [one.network for one in wishes]
     held: list[int] = []
     try:
@@ -56,6 +58,8 @@ def reserve(
                 ledger.drop(owner)
             endpoints = tuple(allocation.endpoint(ledger, one, before.reservation if before else None) for one in wishes)
             chosen = _ports(place, ledger, wanted, endpoints, held)
+            if place.rootless and keeps_clients:
+                chosen = _of_pasta(chosen, endpoints)
             upkeep.ready(place, networks, ledger)  # last: nothing is made for who cannot have what he wishes
             made = Reservation(
                 owner=owner,
@@ -64,6 +68,7 @@ def reserve(
                 ports=chosen,
                 resolver=any(one.names for one in networks),
                 upstreams=upstreams,
+                keeps_clients=keeps_clients,
             )
             ledger.put(Lease(reservation=made, lock=lock, **_of_process(0 if lock else os.getpid())))
             ledger.save()
@@ -76,7 +81,7 @@ def reserve(
     return made
 
 
-def _check(place: Place, label: str, wishes: tuple[Wish, ...], wanted: tuple[Port, ...]) -> None:
+def _check(place: Place, label: str, wishes: tuple[Wish, ...], wanted: tuple[Port, ...], keeps_clients: bool) -> None:
     """Raise InvalidValue, Conflict or Unsupported for what could not be had by anybody."""
     for port in wanted:
         ports.check(port, place.rootless)
@@ -85,7 +90,7 @@ def _check(place: Place, label: str, wishes: tuple[Wish, ...], wanted: tuple[Por
     if place.rootless and not all(one.network.internal for one in wishes):
         from cratebox.network import usermode
 
-        usermode.check(wanted)
+        usermode.check(wanted, keeps_clients)
 
 
 def _ports(
@@ -94,14 +99,16 @@ def _ports(
     """Return the ports, each with one of this machine, and add to `held` what keeps others from those."""
     if not wanted:
         return ()
-    if not place.rootless:
-        if not any(one.gateway6 for one in endpoints):
-            wanted = tuple(ports.of_ipv4(one) for one in wanted)
-        return ports.choose(wanted, _taken(ledger), held)
+    if not (place.rootless or any(one.gateway6 for one in endpoints)):
+        wanted = tuple(ports.of_ipv4(one) for one in wanted)
+    # Without root it is the relay that listens on them (network/relay.py).
+    return ports.choose(wanted, _taken(ledger), None if place.rootless else held)
+
+
+def _of_pasta(chosen: tuple[Port, ...], endpoints: tuple[Endpoint, ...]) -> tuple[Port, ...]:
     from cratebox.network import usermode
 
-    # Without root it is the way outside that listens on them.
-    return usermode.listened(ports.choose(wanted, _taken(ledger)), any(one.ip6 for one in endpoints))
+    return usermode.listened(chosen, any(one.ip6 for one in endpoints))
 
 
 def attach(place: Place, reservation: Reservation, pid: int, *, namespaces: tuple[int, int] | None = None) -> None:
@@ -176,8 +183,8 @@ def leave(place: Place, owner: str, network_id: str, target: Target | None) -> N
             ledger.save()
             if target and not place.rootless and not publishing.publish(place, after):
                 upkeep.reload(place, ledger)
-            if place.rootless and before.outward() and not after.outward():
-                upkeep.cut_off(place, before)
+            if place.rootless:
+                _turn(place, before, after, target)
         except OSError as error:
             raise RuntimeFailure(f"network {left[0].name}: {error.strerror}") from None
 
@@ -269,12 +276,10 @@ def _make(place: Place, reservation: Reservation, new: tuple[Endpoint, ...], tar
     from cratebox.network import usermode
 
     # The way outside is a program, which takes its time to begin.
-    ipv6 = any(one.ip6 for one in reservation.endpoints)
-    way = usermode.begin(
-        place, reservation.owner, reservation.ports, target.pid, ipv6=ipv6, namespaces=target.open_namespaces()
-    )
+    way = usermode.begin(place, reservation, target.open_namespaces())
     try:
         plugging.plug(place, reservation, new, target, names)
+        usermode.publish(place, reservation, target.open_namespaces())
     except BaseException:
         usermode.give_up(way)
         raise
@@ -285,3 +290,13 @@ def _has_names(place: Place, reservation: Reservation, pid: int) -> bool:
     from cratebox.network import dns
 
     return dns.is_attached(place, reservation.owner, pid)
+
+
+def _turn(place: Place, before: Reservation, after: Reservation, target: Target | None) -> None:
+    """Without root: what came to the namespace of `target` by a network that it has left comes by another one, or not any more."""
+    if not after.outward():
+        upkeep.cut_off(place, before)
+    elif target and (before.outward(), before.outward(six=True)) != (after.outward(), after.outward(six=True)):
+        from cratebox.network import usermode
+
+        usermode.publish(place, after, target.open_namespaces())

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NETLINK: Kind = (AF_NETLINK, _socket.SOCK_RAW, NETLINK_ROUTE, (0, 0))
 NETFILTER: Kind = (AF_NETLINK, _socket.SOCK_RAW, NETLINK_NETFILTER, (0, 0))
-_MOST = 16  # sockets a visit
+MOST = 64  # sockets a visit
 _BACKLOG = 64
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # netdevice(7)
 _SIOCGSKNS = 0x894C  # linux/sockios.h
@@ -73,8 +73,17 @@ class Target:
     ) -> list[_socket.socket]:
         """Return sockets made in the namespace, as open_sockets_of."""
         if rootless and self.namespaces:
-            return _by_child(self.namespaces, kinds, settings)
+            return open_sockets_at(self.namespaces, kinds, settings)
         return open_sockets_of(self.pidfd, rootless, kinds, settings)
+
+
+def open_sockets_at(
+    namespaces: tuple[int, int], kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...] = ()
+) -> list[_socket.socket]:
+    """Do as open_sockets_of, in `namespaces` of this user, one of user and one of network, opened. Fewer sockets than wished are
+    returned where this process may not have as many. Raises OSError.
+    """
+    return _by_child(namespaces, kinds, settings)
 
 
 def open_sockets_of(
@@ -124,7 +133,7 @@ def _by_child(into: tuple[int, ...], kinds: tuple[Kind, ...], settings: tuple[tu
         os.close(child_pidfd)
         there.close()  # so that a child that dies is heard
         try:
-            data, fds = fdpass.receive(here, most_fds=_MOST)
+            data, fds = fdpass.receive(here, most_fds=MOST)
         finally:
             os.waitpid(child, 0)
     finally:

@@ -105,7 +105,8 @@ class Reservation(Record):
     """All that a namespace gets, reserved before it exists. `owner` is a word of the caller's (an ID), `label` what people call him.
 
     `ports` have a `host` that is reserved for him. `resolver`: whether names are resolved for him, at RESOLVER;
-    `upstreams`: who is asked for those that are none of ours, () for the resolvers of the machine.
+    `upstreams`: who is asked for those that are none of ours, () for the resolvers of the machine. `keeps_clients`: he is to see his
+    clients' own addresses at his ports, which without root is dearer (network/usermode.py).
     """
 
     owner: str
@@ -114,6 +115,7 @@ class Reservation(Record):
     ports: tuple[Port, ...] = ()
     resolver: bool = False
     upstreams: tuple[str, ...] = ()
+    keeps_clients: bool = False
 
     def outward(self, six: bool = False) -> Endpoint | None:
         """Return the endpoint by which leaves what is for elsewhere, and by which published ports are reached; `six`: with IPv6."""

@@ -69,14 +69,14 @@ def _one(port: Port, taken: Taken, mine: Taken) -> tuple[Port, _socket.socket | 
         try:
             if number and (holder := _holder(port, number, taken, mine)) is not None:
                 raise _published(port, number, holder)
-            sock = _bound(port, number)
+            sock = bound(port, number)
             got = number or (sock.getsockname()[1] if sock else 0)
             if number or _holder(port, got, taken, mine) is None:
                 return port.replace(host=got, host_last=0), sock
             if sock:
                 sock.close()
         except OSError as error:
-            problem = _refused(port, number, error)
+            problem = refused(port, number, error)
         except Conflict as error:
             problem = error
     if port.host and port.host_last > port.host:
@@ -102,10 +102,9 @@ def _clash(one: str, other: str) -> bool:
     return not any(packed(one)) or not any(packed(other))
 
 
-def _bound(port: Port, number: int) -> _socket.socket | None:
-    """Return a socket that has the port, which no other process can have then; None where this kernel does not know the protocol.
-
-    Raises OSError: EADDRINUSE, EADDRNOTAVAIL.
+def bound(port: Port, number: int) -> _socket.socket | None:
+    """Return a socket that has the port `number` (0: any that is free) at the address of `port`, which no other process can have then;
+    None where this kernel does not know the protocol. Raises OSError: EADDRINUSE, EADDRNOTAVAIL, EACCES.
     """
     kind, protocol = _TYPES[port.protocol]
     six = ":" in port.host_ip or not port.host_ip
@@ -113,7 +112,7 @@ def _bound(port: Port, number: int) -> _socket.socket | None:
         sock = _socket.socket(_socket.AF_INET6 if six else _socket.AF_INET, kind | _socket.SOCK_CLOEXEC, protocol)
     except OSError as error:
         if six and not port.host_ip and error.errno == errno.EAFNOSUPPORT:  # no IPv6 in this kernel
-            return _bound(port.replace(host_ip="0.0.0.0"), number)  # noqa: S104  what was wished
+            return bound(port.replace(host_ip="0.0.0.0"), number)  # noqa: S104  what was wished
         if error.errno == errno.EPROTONOSUPPORT and number:
             return None
         raise
@@ -134,7 +133,8 @@ def _bound(port: Port, number: int) -> _socket.socket | None:
     return sock
 
 
-def _refused(port: Port, number: int, error: OSError) -> Conflict:
+def refused(port: Port, number: int, error: OSError) -> Conflict:
+    """Return what to say where `bound` has failed: by whom the port is taken, or what is wrong with it."""
     if error.errno == errno.EADDRINUSE:
         from cratebox.network import occupants
 

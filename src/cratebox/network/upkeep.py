@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 
 from cratebox.errors import CrateError
+from cratebox.linux import process
 from cratebox.network import bridge, firewall, leases, plugging, publishing
+from cratebox.network.inside import Target
 from cratebox.network.leases import Ledger
 
 TYPE_CHECKING = False
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def sweep(place: Place) -> None:
-    """Take away what is left of owners that have ended without a word; see to rules that somebody has flushed, and to names where their
-    resolver was killed. Raises StorageError.
+    """Take away what is left of owners that have ended without a word; see to rules that somebody has flushed, and to names and ports
+    where their resolver, or relay, was killed with its guardian. Raises StorageError.
     """
     if not os.path.exists(leases.path_of(place)):
         return
@@ -29,6 +31,8 @@ def sweep(place: Place) -> None:
             ledger.save()
         if ledger.by_owner and not place.rootless:
             _guard_again(place, ledger)
+        elif place.rootless:
+            _publish_again(place, ledger)
     from cratebox.network import dns
 
     dns.heal(place)
@@ -102,6 +106,19 @@ def _guard_again(place: Place, ledger: Ledger) -> None:
             reload(place, ledger)
     except (OSError, CrateError):
         pass
+
+
+def _publish_again(place: Place, ledger: Ledger) -> None:
+    """It is best effort, as for rules."""
+    from cratebox.network import usermode
+
+    for lease in map(leases.lease_of, ledger.by_owner.values()):
+        if lease.reservation.ports and lease.pid and process.start_time(lease.pid) == lease.started:
+            try:
+                with Target(lease.pid) as target:
+                    usermode.heal(place, lease.reservation, target)
+            except (OSError, CrateError):
+                continue
 
 
 def ready(place: Place, networks: list[Network], ledger: Ledger) -> None:

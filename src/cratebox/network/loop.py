@@ -1,4 +1,4 @@
-"""The one wait of the resolver: descriptors, and moments. Thousands of the first, so by epoll(7); of the second as many as questions."""
+"""The one wait of the resolver, and of a relay: descriptors, and moments. Thousands of the first, so by epoll(7); of the second few."""
 
 from __future__ import annotations
 
