@@ -66,9 +66,10 @@ class _Rule:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128
     registry: FakeRegistry
 
-    def handlerefused(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         pass  # clients that hang up are what is tested
 
 

@@ -43,7 +43,8 @@ class Intake:
     def _download(
         self, writer: BlobWriter, descriptor: Descriptor, diff_id: str, open_from: Callable[[int], Iterable[bytes]]
     ) -> None:
-        chunks = _tee(writer, open_from)
+        arriving = _Arriving(writer, open_from)
+        chunks = iter(arriving)
         if self._has_layer(diff_id):
             for _ in chunks:
                 pass
@@ -53,6 +54,8 @@ class Intake:
             try:
                 pending.unpack(chunks, descriptor.media_type, userxattr=self._userxattr, owners=self._owners)
             except Untrusted:
+                if arriving.refused is not None:  # and not the layer: what came of it is kept for a resume
+                    raise arriving.refused from None
                 # Bytes that were damaged on the way look like a hostile layer. The digest tells which of the two it is.
                 for _ in chunks:
                     pass
@@ -96,10 +99,21 @@ class Intake:
             return False  # damaged: it is made again
 
 
-def _tee(writer: BlobWriter, open_from: Callable[[int], Iterable[bytes]]) -> Iterator[bytes]:
-    """Yield the whole blob: what is there already, then what comes, which is written on its way."""
-    yield from writer.resume()
-    if writer.offset < writer.size:
-        for chunk in open_from(writer.offset):
-            writer.write(chunk)
-            yield chunk
+class _Arriving:
+    """The whole blob: what is there already, then what comes, which is written on its way. `refused`: why no more of it came."""
+
+    def __init__(self, writer: BlobWriter, open_from: Callable[[int], Iterable[bytes]]) -> None:
+        self._writer, self._open_from = writer, open_from
+        self.refused: Untrusted | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._writer.resume()
+        if self._writer.offset == self._writer.size:
+            return
+        try:
+            for chunk in self._open_from(self._writer.offset):
+                self._writer.write(chunk)
+                yield chunk
+        except Untrusted as error:
+            self.refused = error
+            raise

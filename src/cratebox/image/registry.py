@@ -261,8 +261,8 @@ class Registry:
         from cratebox.image.fetch import Unreachable
         from cratebox.image.tls import speaks_tls
 
-        if is_loopback(secure.host):
-            return secure if speaks_tls(secure) else plain
+        if is_loopback(secure.host) and (tls := speaks_tls(secure)) is not None:
+            return secure if tls else plain
         try:
             self._fetcher.request("GET", f"https://{secure.authority}/v2/", {}, tries=1).response.close()
         except Unreachable as error:

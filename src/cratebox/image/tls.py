@@ -31,8 +31,8 @@ def load_certificates(context: ssl.SSLContext, directory: str, identity: bool) -
             raise RegistryError(f"cannot use the certificate {path}: {error.strerror or error}") from None
 
 
-def speaks_tls(origin: Origin) -> bool:
-    """Tell whether what listens at `origin`, on this machine, answers a TLS greeting; nothing else is sent.
+def speaks_tls(origin: Origin) -> bool | None:
+    """Tell whether what listens at `origin`, on this machine, answers a TLS greeting; nothing else is sent. None: it is not clear.
 
     Reading the system's authorities takes longer than the rest of a small pull: not done for a registry in plain HTTP.
     """
@@ -52,7 +52,7 @@ def speaks_tls(origin: Origin) -> bool:
     except ConnectionRefusedError:
         return origin.port != 443  # a name without a port: it may be at port 80
     except OSError:
-        return True  # the request that follows says what is wrong
+        return None  # no answer in time, as where many ask at once
 
 
 def is_plain(cause: ssl.SSLError | None, error: Exception) -> bool:

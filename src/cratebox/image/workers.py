@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import time
 
 from cratebox import errors, jsontext
@@ -152,6 +153,7 @@ def _live(job: Job, fd: int, foreign: tuple[int, ...], parent: int, mask: Iterab
     code = 1
     try:
         signal.signal(signal.SIGTERM, _on_term)
+        sys.unraisablehook = _raised_in_vain
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.setpgid(0, 0)
@@ -173,6 +175,13 @@ def _on_term(_number: int, _frame: object) -> None:
     if os.getpgid(0) == os.getpid():
         os.killpg(0, signal.SIGTERM)
     raise _Stopped
+
+
+def _raised_in_vain(unraisable: sys.UnraisableHookArgs) -> None:
+    """A signal that comes while a finalizer runs raises there, which stops nothing: raise once more, when it is over."""
+    if unraisable.exc_type is _Stopped:
+        signal.signal(signal.SIGALRM, _on_term)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)  # seconds; what is raised in here would be in vain as well
 
 
 def _outcome(job: Job, fd: int) -> list[Any]:
