@@ -109,6 +109,10 @@ class Engine:
         """Return the command that pulls `reference` into a store that is empty: a new one each time."""
         raise NotImplementedError
 
+    def load_anew(self, archive: Path) -> Command:
+        """Return the command that loads an archive into a store that is empty: a new one each time."""
+        raise NotImplementedError
+
     def end(self) -> None:
         """Remove what containers are left, also where the benchmark was ended, then end the daemons, if there are any."""
         try:
@@ -180,6 +184,10 @@ class Crate(Engine):
     def pull(self, reference: str) -> Command:
         self._turn += 1
         return self._crate(f"pull-{self._turn}", "pull", "--quiet", reference)
+
+    def load_anew(self, archive: Path) -> Command:
+        self._turn += 1
+        return self._crate(f"load-{self._turn}", "load", "--quiet", "--input", archive)
 
 
 class Bundle(Engine):
@@ -359,6 +367,10 @@ class Podman(Engine):
             f"pull-{self._turn}", "pull", "--quiet", "--tls-verify=false", "--signature-policy", policy, reference
         )
 
+    def load_anew(self, archive: Path) -> Command:
+        self._turn += 1
+        return self._podman(f"load-{self._turn}", "load", "--quiet", "--input", archive)
+
 
 class Containerd(Engine):
     name = "containerd"
@@ -491,6 +503,11 @@ class Docker(Engine):
         self._turn += 1
         self._start(f"pull-{self._turn}")
         return self._docker("pull", "--quiet", reference)
+
+    def load_anew(self, archive: Path) -> Command:
+        self._turn += 1
+        self._start(f"load-{self._turn}")
+        return self._docker("load", "--quiet", "--input", archive)
 
     def end(self) -> None:
         super().end()
