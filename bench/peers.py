@@ -105,8 +105,16 @@ class Engine:
         """Return the command that kills and removes containers."""
         raise NotImplementedError
 
-    def pull(self, reference: str) -> Command:
-        """Return the command that pulls `reference` into a store that is empty: a new one each time."""
+    def pull(self, reference: str, *, again: bool = False) -> Command:
+        """Return the command that pulls `reference` into an empty store, a new one each time; `again`: into the last one."""
+        raise NotImplementedError
+
+    def push(self, target: str) -> Command:
+        """Return the command that pushes `target` from the store of the last pull."""
+        raise NotImplementedError
+
+    def tag(self, reference: str, target: str) -> Command:
+        """Return the command that calls what was pulled last as `reference` also `target`."""
         raise NotImplementedError
 
     def load_anew(self, archive: Path) -> Command:
@@ -181,13 +189,19 @@ class Crate(Engine):
     def remove(self, *containers: str) -> Command:
         return self._crate("run", "rm", "-f", *containers)
 
-    def pull(self, reference: str) -> Command:
-        self._turn += 1
+    def pull(self, reference: str, *, again: bool = False) -> Command:
+        self._turn += not again
         return self._crate(f"pull-{self._turn}", "pull", "--quiet", reference)
 
     def load_anew(self, archive: Path) -> Command:
         self._turn += 1
         return self._crate(f"load-{self._turn}", "load", "--quiet", "--input", archive)
+
+    def push(self, target: str) -> Command:
+        return self._crate(f"pull-{self._turn}", "push", "--quiet", target)
+
+    def tag(self, reference: str, target: str) -> Command:
+        return self._crate(f"pull-{self._turn}", "tag", reference, target)
 
 
 class Bundle(Engine):
@@ -360,8 +374,8 @@ class Podman(Engine):
     def remove(self, *containers: str) -> Command:
         return self._podman("run", "rm", "-f", "-t", "0", *containers)
 
-    def pull(self, reference: str) -> Command:
-        self._turn += 1
+    def pull(self, reference: str, *, again: bool = False) -> Command:
+        self._turn += not again
         policy = self.directory / "policy.json"
         return self._podman(
             f"pull-{self._turn}", "pull", "--quiet", "--tls-verify=false", "--signature-policy", policy, reference
@@ -370,6 +384,12 @@ class Podman(Engine):
     def load_anew(self, archive: Path) -> Command:
         self._turn += 1
         return self._podman(f"load-{self._turn}", "load", "--quiet", "--input", archive)
+
+    def push(self, target: str) -> Command:
+        return self._podman(f"pull-{self._turn}", "push", "--quiet", "--tls-verify=false", target)
+
+    def tag(self, reference: str, target: str) -> Command:
+        return self._podman(f"pull-{self._turn}", "tag", reference, target)
 
 
 class Containerd(Engine):
@@ -399,8 +419,8 @@ class Containerd(Engine):
     def version(self) -> str:
         return call(self.command(self._program, "--version"))
 
-    def pull(self, reference: str) -> Command:
-        self._turn += 1
+    def pull(self, reference: str, *, again: bool = False) -> Command:
+        self._turn += not again
         socket = self.start(f"pull-{self._turn}")
         return self.command(self._ctr, "--address", socket, "--namespace", "bench", "images", "pull", "--plain-http", reference)
 
@@ -499,15 +519,22 @@ class Docker(Engine):
     def remove(self, *containers: str) -> Command:
         return self._docker("rm", "-f", *containers)
 
-    def pull(self, reference: str) -> Command:
-        self._turn += 1
-        self._start(f"pull-{self._turn}")
+    def pull(self, reference: str, *, again: bool = False) -> Command:
+        if not again:
+            self._turn += 1
+            self._start(f"pull-{self._turn}")
         return self._docker("pull", "--quiet", reference)
 
     def load_anew(self, archive: Path) -> Command:
         self._turn += 1
         self._start(f"load-{self._turn}")
         return self._docker("load", "--quiet", "--input", archive)
+
+    def push(self, target: str) -> Command:
+        return self._docker("push", "--quiet", target)
+
+    def tag(self, reference: str, target: str) -> Command:
+        return self._docker("tag", reference, target)
 
     def end(self) -> None:
         super().end()
@@ -528,8 +555,8 @@ class Skopeo(Engine):
     def version(self) -> str:
         return call(self.command(self._program, "--version"))
 
-    def pull(self, reference: str) -> Command:
-        self._turn += 1
+    def pull(self, reference: str, *, again: bool = False) -> Command:
+        self._turn += not again
         place = self.directory / f"pull-{self._turn}"
         return self.command(
             self._program,
