@@ -52,7 +52,7 @@ def test_a_command_killed_at_any_moment_hinders_no_other(box, verb: str, word: s
             process = box.crate.start(*argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
         time.sleep(delay)
         process.kill()
-        process.wait(20)
+        process.wait(60)
         done = box.crate("ps", "-a")
         assert done.returncode == 0, done.stderr
         if verb != "run":  # the name is free, or its holder is a container that can be removed
@@ -69,7 +69,7 @@ def test_a_run_to_be_removed_whose_client_is_killed_leaves_nothing_running_and_n
         process = box.crate.start(*argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
         time.sleep(delay)
         process.kill()
-        process.wait(20)
+        process.wait(60)
     until(lambda: "Up" not in box.crate.ok("ps", "--format", "{{.Status}}"))
     for state in box.crate.ok("ps", "-a", "--format", "{{.State}}").split():
         assert state in {"created", "exited"}
@@ -81,7 +81,7 @@ def test_an_attached_container_to_be_removed_is_removed_after_its_client_was_kil
     process = box.crate.start(*argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"ready\n"
     process.kill()
-    process.wait(20)
+    process.wait(60)
     process.stdout.close()
     assert box.status("web") == "running"
     go(box, "web")
@@ -94,7 +94,7 @@ def test_a_container_whose_client_was_killed_gets_the_end_of_its_input(box, unti
     process = box.crate.start(*argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"ready\n"
     process.kill()
-    process.wait(20)
+    process.wait(60)
     process.stdin.close()
     process.stdout.close()
     until(lambda: box.status("web") == "exited")
@@ -117,7 +117,7 @@ def test_a_supervisor_killed_at_any_moment_hinders_no_other_command(root_box, ve
             _kill(supervisor)
         with process.stderr:
             said = process.stderr.read().decode()
-        assert process.wait(20) in {0, 125, 137}, said
+        assert process.wait(60) in {0, 125, 137}, said
         assert "Traceback" not in said
         assert "internal error" not in said
         done = root_box.crate("ps", "-a")
@@ -152,7 +152,7 @@ def test_what_killed_commands_leave_is_bounded(root_box) -> None:
         process = root_box.crate.start("create", root_box.image, "true", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(delay)
         process.kill()
-        process.wait(20)
+        process.wait(60)
     _all_gone(root_box)
     left = (root_box.crate.root / "containers").glob("*")  # where a busy machine let one come so far
     assert all(path.name.startswith(".") for path in left)
@@ -164,7 +164,7 @@ def test_a_pull_killed_at_any_moment_goes_on(crate, busybox_image) -> None:
         process = crate.start("pull", "-q", str(busybox_image), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(delay)
         process.kill()
-        process.wait(20)
+        process.wait(60)
     assert crate.ok("run", "--rm", "-q", str(busybox_image), "echo", "fine") == "fine"
     assert len(crate.ok("images", "-q").split()) == 1
     crate.ok("rmi", busybox_image.image.id)
@@ -178,7 +178,7 @@ def test_an_rmi_killed_at_any_moment_hinders_no_pull(root_box, busybox_image) ->
         process = root_box.crate.start("rmi", root_box.image, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(delay)
         process.kill()
-        process.wait(20)
+        process.wait(60)
         assert root_box.crate("images").returncode == 0
     assert root_box.crate.ok("run", "--rm", "-q", str(busybox_image), "echo", "fine") == "fine"
 

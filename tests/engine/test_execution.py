@@ -60,7 +60,7 @@ def test_who_stops_reading_ends_a_command_that_writes_without_end(box, web) -> N
     running = box.crate.start("exec", "web", "yes", stdout=subprocess.PIPE)
     assert running.stdout.read(4) == b"y\ny\n"
     running.stdout.close()
-    assert running.wait(20) == 141
+    assert running.wait(60) == 141
 
 
 def test_its_environment_is_the_containers_with_more(box) -> None:
@@ -183,7 +183,7 @@ def test_a_container_that_ends_takes_it_along(box, web) -> None:
     running = box.crate.start("exec", "web", "sh", "-c", "echo up; exec sleep 1000", stdout=subprocess.PIPE)
     assert running.stdout.readline() == b"up\n"
     box.crate.ok("kill", "web")
-    assert running.wait(20) == 137
+    assert running.wait(60) == 137
     running.stdout.close()
 
 
@@ -205,7 +205,7 @@ def test_signals_are_passed_on(box, web) -> None:
     assert running.stdout.readline() == b"up\n"
     running.send_signal(signal.SIGTERM)
     assert running.stdout.readline() == b"caught\n"
-    assert running.wait(20) == 9
+    assert running.wait(60) == 9
     running.stdout.close()
 
 
@@ -215,7 +215,7 @@ def test_three_interrupts_let_go_of_what_does_not_listen(box, web) -> None:
     for _ in range(3):
         time.sleep(0.1)
         running.send_signal(signal.SIGINT)
-    assert running.wait(20) == 130
+    assert running.wait(60) == 130
     running.stdout.close()
 
 

@@ -71,7 +71,7 @@ def test_what_waits_for_it_hears_its_code(box, until) -> None:
     waiting = box.crate.start("wait", "web", stdout=-1)
     kill(box, "web", "crate-superviso", until)
     go(box, "web")
-    assert waiting.communicate(timeout=20)[0].strip() == b"5"
+    assert waiting.communicate(timeout=60)[0].strip() == b"5"
 
 
 def test_the_log_goes_on(box, until) -> None:
@@ -132,7 +132,7 @@ def test_who_is_attached_notices_nothing(box, until) -> None:
     until(lambda: box.status("web") == "running")
     kill(box, "web", "crate-superviso", until)
     go(box, "web")
-    assert client.communicate(timeout=20)[0] == b"before\nafter\n"
+    assert client.communicate(timeout=60)[0] == b"before\nafter\n"
     assert client.returncode == 6
 
 

@@ -138,8 +138,8 @@ def test_kill_on_failure_leaves_it_to_the_restart_policy(box, until) -> None:
 
 
 def test_stop_on_failure_is_for_good(box, until) -> None:
-    script = "trap 'echo told; exit 0' TERM; while :; do sleep 0.05; done"
-    failing = (*OFTEN, "--health-cmd", "false", "--health-on-failure", "stop")
+    script = "trap 'echo told; exit 0' TERM; touch /ready; while :; do sleep 0.05; done"
+    failing = (*OFTEN, "--health-cmd", "test ! -e /ready", "--health-on-failure", "stop")
     box.detached("--name", "web", *failing, "--restart", "always", "@", "sh", "-c", script)
     until(lambda: box.status("web") == "exited", seconds=40)
     time.sleep(0.3)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from test_sleeping import sleeps
 
+from cratebox.engine import lost
 from support.kin import GO, both, ends, exit_of, go, identity_of, kin
 
 ENDS = "trap 'exit 9' TERM; while :; do sleep 0.05; done"
@@ -30,19 +31,19 @@ def stopped(box, until):  # type: ignore[no-untyped-def]
 
 
 def test_stop_lets_a_stopped_supervisor_go_on(stopped) -> None:
-    stopped.crate.ok("stop", "web", timeout=8)
+    stopped.crate.ok("stop", "web")
     assert exit_of(stopped, "web") == ("exited", 9)
 
 
 def test_rm_lets_a_stopped_supervisor_go_on(stopped) -> None:
-    stopped.crate.ok("rm", "-f", "web", timeout=8)
+    stopped.crate.ok("rm", "-f", "web")
     assert stopped.crate.ok("ps", "-aq") == ""
 
 
 def test_wait_lets_a_stopped_supervisor_go_on(stopped) -> None:
     waiting = stopped.crate.start("wait", "web", stdout=subprocess.PIPE)
     stopped.crate.ok("kill", "-s", "TERM", "web")
-    assert waiting.communicate(timeout=20)[0].strip() == b"9"
+    assert waiting.communicate(timeout=60)[0].strip() == b"9"
 
 
 @pytest.fixture(params=["awake", "asleep"])
@@ -72,8 +73,9 @@ def test_a_container_whose_state_was_deleted_is_as_it_was(box, until, forgotten)
 
 
 def test_nobody_looks_and_its_exit_code_is_told(box, until, forgotten) -> None:
-    forgotten("@", "sh", "-c", "sleep 4; echo end; exit 42")
+    forgotten("@", "sh", "-c", GO + "echo end; exit 42")
     where = box.crate.root / "containers" / next(iter(os.listdir(box.crate.root / "containers")))
+    os.kill(lost.first_process(str(where)), signal.SIGUSR1)
     until((where / "exit.json").exists)
     assert exit_of(box, "web") == ("exited", 42)
     assert box.crate.ok("logs", "web") == "end"
@@ -140,7 +142,7 @@ def test_on_a_read_only_disk_wait_tells_the_code(box, until, read_only) -> None:
     waiting = box.crate.start("wait", "web", stdout=subprocess.PIPE)
     until(lambda: any("pidfd" in os.readlink(fd) for fd in Path(f"/proc/{waiting.pid}/fd").iterdir()))
     go(box, "web")
-    assert waiting.communicate(timeout=20)[0].strip() == b"9"
+    assert waiting.communicate(timeout=60)[0].strip() == b"9"
 
 
 def test_on_a_read_only_disk_rm_ends_it_and_says_that_it_is_not_removed(box, until, read_only) -> None:

@@ -225,8 +225,8 @@ def test_a_log_that_is_cut_by_head_is_no_error(box, until) -> None:
     reader.stdin.close()
     with reader.stdout:
         assert reader.stdout.read() == b"1\n"
-    assert reader.wait(20) == 0
-    _, said = process.communicate(timeout=20)
+    assert reader.wait(60) == 0
+    _, said = process.communicate(timeout=60)
     assert said == b""
 
 
@@ -371,7 +371,7 @@ def test_a_container_whose_supervisor_is_killed_is_no_riddle(root_box, until) ->
 
 
 def _wait_for(box, identity: str, text: str) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while box.crate.ok("logs", identity) != text:
         assert time.monotonic() < deadline, box.crate.ok("logs", identity)
         time.sleep(0.02)

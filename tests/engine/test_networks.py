@@ -28,7 +28,7 @@ def word() -> str:
 def fetched(port: int, address: str = "127.0.0.1") -> str:
     """Return what a web server of this machine says, waiting until it serves."""
     host = f"[{address}]" if ":" in address else address
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 30
     while True:
         try:
             with urllib.request.urlopen(f"http://{host}:{port}/", timeout=3) as answer:

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from support.kin import both
+
 
 def inspect(box, name: str = "web") -> dict[str, object]:  # type: ignore[no-untyped-def]
     return box.crate.json("inspect", name)[0]
@@ -217,7 +219,7 @@ def test_a_supervisor_that_takes_over_keeps_to_the_policy_and_its_waits(box, unt
         until(lambda: runs(box) == count and box.status("web") == "running", seconds=30)  # noqa: B023
         pid = int(inspect(box)["State"]["Pid"])
         supervisor = supervisor_of(pid)
-        time.sleep(0.5)  # as long as a supervisor has no guardian it cannot be taken over
+        both(box, "web", until)  # as long as a supervisor has no guardian it cannot be taken over
         os.kill(supervisor, 9)
         until(lambda: not os.path.exists(f"/proc/{supervisor}") or supervisor_of(pid) != supervisor)  # noqa: B023
         crash(box, until, pid)

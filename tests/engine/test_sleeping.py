@@ -80,7 +80,8 @@ def test_rm_is_kept(box, until) -> None:
 
 
 def test_what_it_says_now_and_then_is_whole(box, until, asleep) -> None:
-    asleep("@", "sh", "-c", "sleep 3; seq 100000; sleep 2; echo end; exit 3")
+    asleep("@", "sh", "-c", GO + "seq 100000; sleep 2; echo end; exit 3")
+    go(box, "web")
     assert ends(box, "web", until) == 3
     assert box.crate.ok("logs", "web").split() == [*map(str, range(1, 100001)), "end"]
 
@@ -91,7 +92,7 @@ def test_it_stays_awake_where_somebody_is_attached(box, until) -> None:
     time.sleep(2)
     assert not sleeps(box, "web")
     box.crate.ok("kill", "-s", "KILL", "web")
-    assert client.wait(20) == 128 + signal.SIGKILL
+    assert client.wait(60) == 128 + signal.SIGKILL
 
 
 def test_one_with_a_longest_time_wakes_for_it(box, until, asleep) -> None:

@@ -208,7 +208,7 @@ class Commands(RuleBasedStateMachine):
         process = self.box.crate.start(verb, name, stdout=DEVNULL, stderr=DEVNULL, stdin=DEVNULL)  # type: ignore[attr-defined]
         time.sleep(delay)
         process.kill()
-        process.wait(20)
+        process.wait(60)
         self._learn(name, self._expected(name, verb))
 
     def _expected(self, name: str, verb: str) -> set[str]:

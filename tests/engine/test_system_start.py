@@ -26,7 +26,7 @@ def reboot(box) -> None:  # type: ignore[no-untyped-def]
             os.kill(pid, 9)
         except ProcessLookupError:
             pass
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while holders(locks):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -156,7 +156,7 @@ def test_state_of_an_earlier_boot_leads_to_no_foreign_process(root_box, words) -
         assert "web" not in box.crate.ok("ps", "--format", "{{.Names}}")
     finally:
         foreign.kill()
-        foreign.wait(10)
+        foreign.wait(60)
 
 
 def started(pid: int) -> int:

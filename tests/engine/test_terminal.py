@@ -48,11 +48,11 @@ def test_what_is_typed_is_echoed_once(box, screens) -> None:
 
 
 def test_the_window_has_the_size_of_the_users(box, screens) -> None:
-    screen = screens(box, "sh", "-c", "stty size; echo ready; read x; stty size")
+    screen = screens(
+        box, "sh", "-c", "stty size; echo ready; while [ \"$(stty size)\" = '24 80' ]; do sleep 0.05; done; stty size"
+    )
     assert b"24 80" in screen.see(PROMPT)
     screen.resize(50, 132)
-    time.sleep(0.3)
-    screen.type(b"\n")
     screen.see(b"50 132")
     assert screen.end() == 0
 
@@ -216,8 +216,8 @@ def test_a_full_screen_program_can_be_used(box, screens) -> None:
 def test_the_job_control_of_a_shell_works(box, screens) -> None:
     screen = screens(box, "sh")
     screen.see(b"# ")
-    screen.type(b"sleep 100\n")
-    time.sleep(0.3)
+    screen.type(b"sh -c 'echo up-$((1 + 1)); exec sleep 100'\n")
+    screen.see(b"up-2")
     screen.type(b"\x1a")
     screen.see(b"Stopped")
     screen.type(b"kill -9 %1; wait; echo gone-$((1 + 1))\n")

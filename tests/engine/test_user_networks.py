@@ -24,7 +24,7 @@ SERVE = "echo hello > /index.html; exec httpd -f -p 80 -h /"
 
 
 def fetch(address: str, port: int) -> str:
-    with urllib.request.urlopen(f"http://{address}:{port}/index.html", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{address}:{port}/index.html", timeout=30) as answer:
         return str(answer.read().decode().strip())
 
 

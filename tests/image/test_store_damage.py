@@ -95,7 +95,7 @@ def test_settling_later_holds_no_lock_and_is_done_soon(store: Store) -> None:
         store.settle_later()
     assert not store.collect().deferred
     path = Path(store.layer_directories(found)[0]).parent / "layer.json"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while json.loads(path.read_text())["boot"] and time.monotonic() < deadline:
         time.sleep(0.05)
     assert json.loads(path.read_text())["boot"] == ""

@@ -43,7 +43,7 @@ def bus(tmp_path, monkeypatch):
     _wait_for(path.exists)
     yield f"unix:path={path}"
     daemon.terminate()
-    daemon.wait(10)
+    daemon.wait(60)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def fake(bus, tmp_path):
     yield start
     for process in started:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _wait_for(what):
@@ -134,7 +134,7 @@ def test_a_scope_is_asked_for_filled_changed_and_stopped(fake, victim, path):
     assert again.is_frozen()
     again.thaw()
     again.kill()
-    assert (victim.wait(5), other.wait(5)) == (-9, -9)
+    assert (victim.wait(60), other.wait(60)) == (-9, -9)
     again.remove()
     assert not any(os.path.exists(directory) for directory in cgroup.directories.values())
     assert not any(os.path.exists(os.path.dirname(directory)) for directory in cgroup.directories.values())
@@ -156,7 +156,7 @@ def test_a_scope_that_is_in_use_stays(fake, victim, path):
     later = driver.create(path, None, other.pid)  # nobody is in it any more
     assert later.pids() == [other.pid]
     later.kill()
-    other.wait(5)
+    other.wait(60)
     later.remove()
 
 
@@ -223,7 +223,7 @@ def test_the_machines_own_systemd_makes_and_removes_a_scope(victim, path):
     again.freeze()
     again.thaw()
     again.kill()
-    assert victim.wait(5) == -9
+    assert victim.wait(60) == -9
     again.remove()
     assert shown("ActiveState") == "inactive"
     assert shown("LoadState") == "not-found"

@@ -64,7 +64,7 @@ def test_what_is_typed_and_not_taken_costs_no_processor(root_oci):
     spent = _processor_time(running.pid) - before
     running.terminate()
     root_oci.ok("delete", "--force", root_oci.ids[-1])
-    running.wait(10)
+    running.wait(60)
     running.stdout.close()
     os.close(typed)
     os.close(writing)
@@ -89,7 +89,7 @@ def test_a_standard_output_that_nobody_reads_is_no_error(root_oci):
     os.close(reading)
     running = _stay(root_oci, "seq 100000; exit 5", stdin=subprocess.DEVNULL, stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
-    assert running.wait(20) == 5
+    assert running.wait(60) == 5
     assert running.stderr
     assert running.stderr.read() == b""
     running.stderr.close()
@@ -101,7 +101,7 @@ def test_a_terminal_of_ours_that_hangs_up_is_the_end_of_what_is_typed(root_oci):
     os.close(theirs)
     _read_until(ours, b"up")
     os.close(ours)
-    assert running.wait(20) == 5
+    assert running.wait(60) == 5
     assert running.stderr
     assert running.stderr.read() == b""
     running.stderr.close()
@@ -115,7 +115,7 @@ def test_a_standard_output_that_does_not_block_gets_all(root_oci):
     time.sleep(0.5)
     with os.fdopen(reading, "rb") as pipe:
         assert pipe.read().split()[-1] == b"50000"
-    assert running.wait(20) == 5
+    assert running.wait(60) == 5
 
 
 def test_what_was_taken_over_is_given_back_where_it_fails(pidfd, monkeypatch):
@@ -244,7 +244,7 @@ def test_what_an_image_has_at_dev_pts_is_no_terminal(root_oci, trick):
     bundle = _terminal(root_oci, "tty").without("/dev", "/dev/pts", "/dev/shm", "/dev/mqueue").write()
     (bundle.rootfs / "dev/pts").mkdir()
     trick(bundle.rootfs / "dev/pts/ptmx")
-    told = root_oci.fails("run", "--bundle", bundle.directory, root_oci.name(), timeout=10)
+    told = root_oci.fails("run", "--bundle", bundle.directory, root_oci.name(), timeout=60)
     assert "cannot make a terminal: " in told
     assert "the container needs a devpts at /dev/pts" in told
     assert root_oci.left() == []
@@ -256,7 +256,7 @@ def test_a_multiplexer_of_the_images_finds_no_devpts_beside_it(root_oci):
     bundle.mount("/dev/pts/pts", "devpts", "newinstance", "ptmxmode=0666", kind="devpts").write()
     (bundle.rootfs / "dev/pts").mkdir()
     _the_hosts(bundle.rootfs / "dev/pts/ptmx")
-    told = root_oci.fails("run", "--bundle", bundle.directory, root_oci.name(), timeout=10)
+    told = root_oci.fails("run", "--bundle", bundle.directory, root_oci.name(), timeout=60)
     assert "cannot make a terminal: /dev/pts/ptmx is not that of a devpts file system" in told
 
 
@@ -266,7 +266,7 @@ def test_another_file_system_at_dev_pts_is_no_terminal(root_oci, kind):
     bundle.mount("/dev/pts", kind, "nosuid", kind=kind)
     if kind == "tmpfs":
         bundle.spec["linux"]["devices"] = [{"path": "/dev/pts/ptmx", "type": "c", "major": 5, "minor": 2}]
-    told = root_oci.fails("run", "--bundle", bundle.write().directory, root_oci.name(), timeout=10)
+    told = root_oci.fails("run", "--bundle", bundle.write().directory, root_oci.name(), timeout=60)
     assert "cannot make a terminal: " in told
     assert root_oci.left() == []
 
@@ -275,7 +275,7 @@ def test_the_limit_of_open_files_is_said(root_oci):
     """As root in a container without descriptors to spare: an error of one line, and no process."""
     bundle = root_oci.bundle("/bin/true").write()
     for most in range(4, 24, 2):
-        done = root_oci("create", "--bundle", bundle.directory, root_oci.name(), stdin=subprocess.DEVNULL, timeout=10,
+        done = root_oci("create", "--bundle", bundle.directory, root_oci.name(), stdin=subprocess.DEVNULL, timeout=60,
                         preexec_fn=lambda most=most: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)),
                         capture_output=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         if done.returncode == 0:

@@ -82,7 +82,7 @@ def test_what_the_first_process_has_left_in_its_cgroup_is_ended(root_oci, word):
         Path(where, "cgroup.procs").write_text(str(guest.pid))
     _damaged(root_oci.root / name / "state.json")
     root_oci.ok("delete", "--force", name)
-    assert guest.wait(5) == -signal.SIGKILL
+    assert guest.wait(60) == -signal.SIGKILL
     assert not _alive(pid)
 
 

@@ -212,7 +212,7 @@ def test_the_containers_hook_has_its_programs_rights_and_filter(oci, log):
         name = oci.create(bundle)
         oci.ok("start", name)
         theirs = bundle.rootfs / "tmp/log2"
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not theirs.exists() or len(theirs.read_text().splitlines()) < 4:
             assert time.monotonic() < deadline
         assert log.read_text() == theirs.read_text()

@@ -115,7 +115,7 @@ def test_a_created_container_has_its_listener_before_it_is_started(oci, agent):
     bundle = oci.bundle("/bin/mkdir", "/tmp/x")
     bundle.linux["seccomp"] = profile(agent)
     name = oci.create(bundle)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while agent.said is None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert agent.said["pid"] == oci.state(name)["pid"]

@@ -52,7 +52,7 @@ def test_what_is_no_file_in_the_place_of_config_json_is_refused_at_once(root_oci
     }
     make[kind]()
     for verb in ("create", "run"):
-        told = root_oci.fails(verb, "--bundle", bundle.directory, root_oci.name(), timeout=5)
+        told = root_oci.fails(verb, "--bundle", bundle.directory, root_oci.name(), timeout=60)
         assert f"cannot read {config}: {'is a directory' if kind == 'directory' else 'not a regular file'}" in told
 
 

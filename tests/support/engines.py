@@ -85,10 +85,10 @@ class Daemon:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait(20)
+                self.process.wait(60)
 
 
 class House:
@@ -113,7 +113,7 @@ class House:
 
     def end(self) -> None:
         self._process.kill()  # the first process of the namespaces goes with it, and all others with that one
-        self._process.wait(20)
+        self._process.wait(60)
         assert self._process.stdout
         self._process.stdout.close()
         for parent in set(_parents()) - self._parents:

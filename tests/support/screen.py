@@ -11,7 +11,7 @@ import subprocess
 import termios
 import time
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Screen:
