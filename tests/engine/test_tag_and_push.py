@@ -147,3 +147,21 @@ def test_what_skopeo_has_pushed_goes_through_the_store_bit_for_bit(box, registry
     assert [(tmp_path / "here" / each).read_bytes() for each in names] == [
         (tmp_path / "there" / each).read_bytes() for each in names
     ]
+
+
+def test_an_artifact_goes_to_a_registry_and_back(box, registry: Registry, word: str) -> None:
+    home = box.crate.person.home
+    (home / "report.json").write_text("{}")
+    target = name(registry, word)
+    box.crate.ok("push", "-q", box.image, f"{target}:1.0")
+    digest = box.crate.ok(
+        "artifact", "push", "-q", "--artifact-type=example/report", "--subject=1.0", target, "report.json:application/json"
+    )
+    assert box.crate.ok("artifact", "ls", "-q", f"{target}:1.0") == digest
+    shown = box.crate.json("artifact", "inspect", f"{target}@{digest}")[0]
+    assert (shown["ArtifactType"], shown["Files"][0]["MediaType"]) == ("example/report", "application/json")
+    assert box.crate.ok("artifact", "pull", "-q", "-o", "out", f"{target}@{digest}") == "out/report.json"
+    assert "is there already" in box.crate.fails("artifact", "pull", "-o", "out", f"{target}@{digest}")
+    assert "crate artifact pull" in box.crate.fails("pull", f"{target}@{digest}")
+    assert box.crate.ok("artifact", "rm", f"{target}@{digest}") == f"Deleted: {digest}"
+    assert box.crate.ok("artifact", "ls", "-q", f"{target}:1.0") == ""

@@ -62,6 +62,15 @@ GROUPS = {
         "remove": "manifest_remove",
         "rm": "manifest_rm",
     },
+    "artifact": {
+        "push": "artifact_push",
+        "pull": "artifact_pull",
+        "ls": "artifact_ls",
+        "list": "artifact_ls",
+        "inspect": "artifact_inspect",
+        "rm": "artifact_rm",
+        "remove": "artifact_rm",
+    },
     "network": {
         "connect": "network_connect",
         "create": "network_create",
@@ -108,6 +117,7 @@ ABOUT = {
     "container": "commands for containers, by Docker's longer names",
     "image": "commands for images, by Docker's longer names",
     "manifest": "lists of manifests: one name for the images of several platforms",
+    "artifact": "files in registries that are no images",
     "network": "by what containers reach each other, and the world",
     "system": "commands for crate and all that it keeps",
     "healthcheck": "commands for the health of containers",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cratebox.engine import checking
+    from cratebox.engine.artifacts import Artifacts
     from cratebox.engine.containers import Containers
     from cratebox.engine.idmaps import Identity
     from cratebox.engine.images import Images
@@ -85,6 +86,13 @@ class Engine:
         from cratebox.engine.secrets import Secrets
 
         return Secrets(self.paths)
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """Files in registries that are no images."""
+        from cratebox.engine.artifacts import Artifacts
+
+        return Artifacts(self.paths)
 
     @property
     def volumes(self) -> Volumes:

@@ -64,6 +64,13 @@ def of(content: bytes, algorithm: str = "sha256") -> str:
 
 def verify(content: bytes, digest: str, what: str) -> None:
     """Raise Untrusted where `digest` is not that of `content`; `what` names it in the message."""
-    found = of(content, split(digest)[0])
+    state = hasher(digest)
+    state.update(content)
+    check_hash(state, digest, what)
+
+
+def check_hash(state: Any, digest: str, what: str) -> None:
+    """Raise Untrusted where `digest` is not that of all that the hash object `state` was given; `what` names it in the message."""
+    found = f"{split(digest)[0]}:{state.hexdigest()}"
     if found != digest:
         raise Untrusted(f"{what} is not what its digest says: expected {digest}, got {found}")

@@ -179,7 +179,8 @@ class _Pull:
             raise Unsupported(f"{self._reference.familiar} is an index within an index")
         if document.config.media_type not in CONFIG_TYPES:
             raise Unsupported(
-                f"{self._reference.familiar} is not a container image: its config is {shown(document.config.media_type)}"
+                f"{self._reference.familiar} is not a container image: its config is {shown(document.config.media_type)}",
+                f"crate artifact pull {self._reference.familiar} fetches files that are none",
             )
         self._check_layers(document)
         return found, document
