@@ -191,3 +191,24 @@ def test_a_damaged_list_is_told_and_can_be_removed(local) -> None:
     assert "damaged" in local.fails("manifest", "inspect", "mine")
     local.ok("manifest", "rm", "mine")
     assert local.ok("manifest", "ls", "-q") == ""
+
+
+@pytest.mark.parametrize("which", ["the list", "a manifest", "a config", "a layer"])
+@pytest.mark.parametrize("how", ["flipped", "gone"])
+def test_each_damage_of_a_list_is_found_by_a_check(crate, repository, which: str, how: str) -> None:
+    digest = crate.ok("manifest", "create", "mine", f"{repository}:arm64")
+    found = {"the list": digest, "a manifest": ARM.digest, "a config": ARM.id, "a layer": ARM.layers[1].digest}[which]
+    blob = crate.root / "images/blobs/sha256" / found[7:]
+    if how == "gone":
+        blob.unlink()
+    else:
+        raw = bytearray(blob.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        blob.write_bytes(raw)
+    said = crate("system", "check")
+    assert said.returncode == 1
+    assert "list of manifests docker.io/library/mine:latest" in said.stdout + said.stderr
+    assert found[7:] in said.stdout + said.stderr
+    crate.ok("manifest", "rm", "mine")
+    crate.ok("image", "prune", "-f")
+    assert crate.ok("system", "check") == "nothing is damaged"

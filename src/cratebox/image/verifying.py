@@ -14,10 +14,10 @@ from functools import partial
 
 from cratebox import jsontext
 from cratebox.errors import Conflict, CrateError, NotFound, StorageError, Untrusted
-from cratebox.image import across, blobs, index, locks, tree_comparing
+from cratebox.image import across, blobs, index, lists, locks, tree_comparing
 from cratebox.image import digest as digests
 from cratebox.image import manifest as manifests
-from cratebox.image.manifest import Descriptor, ImageConfig, Manifest
+from cratebox.image.manifest import Descriptor, ImageConfig, Index, Manifest
 from cratebox.record import Record
 
 TYPE_CHECKING = False
@@ -182,7 +182,8 @@ class Verifier:
     def _image(self, entries: list[Descriptor]) -> Iterator[Damage]:
         entry = entries[0]
         if entry.media_type not in manifests.MANIFEST_TYPES:
-            return  # another tool's
+            yield from self._list(entry)
+            return
         names = [name for name in map(index.name_of, entries) if name]
         image = _Image(entry, tuple(names), tuple(one for one in entries if _is_fetchable(one)))
         subject = f"image {names[0] if names else entry.digest}"
@@ -208,6 +209,32 @@ class Verifier:
                 yield self._bad_tree(subject, layer, diff_id, tree)
         if lost:
             yield self._lost(subject, "; ".join(dict.fromkeys(lost)), image, identity, bad)
+
+    def _list(self, entry: Descriptor) -> Iterator[Damage]:
+        """A list of manifests that was made here: all that it refers to is there. Another tool's index may lack what it likes."""
+        name = entry.annotations.get(lists.LIST_NAME)
+        if name is None:
+            return
+        wrong = [problem for problem in map(self._blob, self._of_list(entry)) if problem]
+        if wrong:
+            remedy = f"crate manifest rm {name} and crate image prune -f, then make it again"
+            yield Damage(f"list of manifests {name}", "; ".join(dict.fromkeys(wrong)), remedy)
+
+    def _of_list(self, entry: Descriptor) -> Iterator[Descriptor]:
+        """Yield the descriptors of all blobs of a list, as far as they can be read."""
+        yield entry
+        try:
+            document = manifests.parse(self._store.read_blob(entry.digest, manifests.MAX_DOCUMENT), entry.media_type)
+        except (CrateError, OSError):
+            return
+        for child in document.manifests if isinstance(document, Index) else ():
+            yield child
+            try:
+                manifest = manifests.parse(self._store.read_blob(child.digest, manifests.MAX_DOCUMENT), child.media_type)
+            except (CrateError, OSError):
+                continue
+            if isinstance(manifest, Manifest):
+                yield from (manifest.config, *manifest.layers)
 
     def _lost(self, subject: str, problem: str, image: _Image, identity: str, bad: Collection[str]) -> Damage:
         """What is gone can only come from where it came from. What does not is removed, save where a container may be made of it."""
