@@ -18,6 +18,7 @@ from cratebox.network.dns_forward import Servers
 from cratebox.network.dns_names import Names
 from cratebox.network.dns_server import Resolver
 from cratebox.network.model import RESOLVER, Endpoint, Network, Place, Reservation, Subnet
+from cratebox.network.rights import Rights
 from support.netspaces import Netspace
 
 SOCKETS = tuple((socket.AF_INET, kind, 0, (RESOLVER, 0)) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
@@ -83,7 +84,7 @@ class Rig:
             code = 1
             try:
                 names = Names(str(self.leases), lambda: self._read()[0], lambda number: self._read()[1].get(number))  # noqa: PLW0108
-                Resolver(place, listening, names, lambda pidfd, kinds: inside.open_sockets_of(pidfd, False, tuple(kinds))).run()
+                Resolver(place, listening, names, Rights()).run()
                 code = 0
             except Exception:
                 traceback.print_exc()

@@ -8,6 +8,7 @@ all.
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import struct
 
@@ -15,10 +16,11 @@ from cratebox.linux import netlink
 from cratebox.linux.netlink import AF_NETLINK, NETLINK_NETFILTER, attribute, attributes
 
 NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6 = 1, 2, 10
+NFNLGRP_NFTABLES = 7
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 16, 17
 NFNL_SUBSYS_NFTABLES = 10
 _NFTABLES = NFNL_SUBSYS_NFTABLES << 8
-NFT_MSG_GETTABLE, NFT_MSG_GETCHAIN, NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM = 1, 4, 12, 14
+NFT_MSG_GETTABLE, NFT_MSG_DELTABLE, NFT_MSG_GETCHAIN, NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM = 1, 2, 4, 12, 14
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_CREATE = 0x1, 0x4, 0x300, 0x400
 NLMSG_ERROR = 2
 NLA_F_NESTED = 0x8000
@@ -37,6 +39,35 @@ def open_socket() -> _socket.socket:
     sock = _socket.socket(AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
     sock.bind((0, 0))
     return sock
+
+
+def open_monitor() -> _socket.socket:
+    """Return a socket that hears of everything that is changed of nf_tables in the network namespace of the caller, and never blocks.
+
+    It takes CAP_NET_ADMIN. Raises OSError.
+    """
+    sock = _socket.socket(AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
+    sock.bind((0, 1 << NFNLGRP_NFTABLES - 1))
+    return sock
+
+
+def hears_of_deleted_table(monitor: _socket.socket) -> bool:
+    """Read what has come; tell whether a table was deleted, or may have been: when more comes than fits, some of it is lost."""
+    found = False
+    while True:
+        try:
+            data = monitor.recv(_SIZE)
+        except BlockingIOError:
+            return found
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            found = True
+            continue
+        while len(data) >= 16:
+            length, kind = struct.unpack_from("=IH", data)
+            found = found or kind == _NFTABLES | NFT_MSG_DELTABLE
+            data = data[max(length, 16) + 3 & ~3 :]
 
 
 def table_userdata(sock: _socket.socket, name: str) -> bytes | None:

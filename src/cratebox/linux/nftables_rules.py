@@ -9,14 +9,14 @@ from __future__ import annotations
 import struct
 
 from cratebox.linux.netlink import attribute
-from cratebox.linux.nftables import NLM_F_CREATE, nested, text
+from cratebox.linux.nftables import NFT_MSG_DELTABLE, NLM_F_CREATE, nested, text
 
 Message = tuple[int, int, int, bytes]  # kind, flags, family, attributes
 
 NF_INET_LOCAL_OUT = 3
 NETWORK_HEADER, TRANSPORT_HEADER = 1, 2  # NFT_PAYLOAD_*
 _NLM_F_APPEND = 0x800
-_NFT_MSG_NEWTABLE, _NFT_MSG_DELTABLE, _NFT_MSG_NEWCHAIN, _NFT_MSG_NEWRULE = 0, 2, 3, 6
+_NFT_MSG_NEWTABLE, _NFT_MSG_NEWCHAIN, _NFT_MSG_NEWRULE = 0, 3, 6
 _REGISTER = struct.pack(">I", 1)  # NFT_REG_1, 16 bytes
 _NFT_META_L4PROTO, _NFT_CMP_EQ, _NFT_PAYLOAD_CSUM_INET = 16, 0, 1
 
@@ -28,7 +28,7 @@ def add_table(family: int, name: str) -> Message:
 
 def delete_table(family: int, name: str) -> Message:
     """Return the message that takes a table away, with all that is in it; there must be one."""
-    return _NFT_MSG_DELTABLE, 0, family, text(1, name)
+    return NFT_MSG_DELTABLE, 0, family, text(1, name)
 
 
 def add_filter_chain(family: int, table: str, name: str, hook: int, priority: int) -> Message:

@@ -12,32 +12,28 @@ import time
 
 from cratebox import third_party
 from cratebox.linux import door, fdpass, guard, lock, process, stub
-from cratebox.linux.netlink import AF_NETLINK, NETLINK_NETFILTER
-from cratebox.network import dns, dns_place
+from cratebox.network import dns, dns_place, inside
 from cratebox.network.dns_asker import Asker, Surroundings
 from cratebox.network.dns_forward import Servers
 from cratebox.network.dns_names import Names
 from cratebox.network.loop import Loop
 from cratebox.network.model import RESOLVER, Place
+from cratebox.network.rights import Rights
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cratebox.network.inside import Kind
-
-    OpenSockets = Callable[[int, list[Kind]], list[_socket.socket]]
 
 _LINGER = 1.0  # seconds after the last namespace: the next one is often not far
 _SHORT_LIFE = 1.0  # seconds: who fails so soon would fail again
 
 
 class Resolver:
-    """`open_sockets` makes sockets in the network namespace of a pidfd's process: (family, type, protocol, address to be bound to)."""
+    """Of `place`, at the door `listening`. What takes `rights` is done with them."""
 
-    def __init__(self, place: Place, listening: _socket.socket, names: Names, open_sockets: OpenSockets) -> None:
-        self._place, self._door, self._open_sockets = place, listening, open_sockets
-        self._loop = Loop()
+    def __init__(self, place: Place, listening: _socket.socket, names: Names, rights: Rights) -> None:
+        self._place, self._door, self._rights = place, listening, rights
+        self.loop = self._loop = Loop()
         self._surroundings = Surroundings(self._loop, names, Servers(), self._open_inside)
         self._askers = self._surroundings.askers
         self._pids: dict[int, int] = {}
@@ -131,21 +127,23 @@ class Resolver:
     def _renewed(self, pidfd: int) -> tuple[_socket.socket, _socket.socket]:
         from cratebox.network import dns_redirect
 
-        kinds: list[Kind] = [
+        kinds: tuple[Kind, ...] = (
             (_socket.AF_INET, _socket.SOCK_DGRAM, 0, (RESOLVER, 0)),
             (_socket.AF_INET, _socket.SOCK_STREAM, 0, (RESOLVER, 0)),
-            (AF_NETLINK, _socket.SOCK_RAW, NETLINK_NETFILTER, None),
-        ]
-        udp, tcp, netfilter = self._open_sockets(pidfd, kinds)
-        try:
-            dns_redirect.install(netfilter, udp.getsockname()[1], tcp.getsockname()[1], again=True)
-        finally:
-            netfilter.close()
+            inside.NETFILTER,
+        )
+        with self._rights:
+            udp, tcp, netfilter = inside.open_sockets_of(pidfd, self._place.rootless, kinds)
+            try:
+                dns_redirect.install(netfilter, udp.getsockname()[1], tcp.getsockname()[1], again=True)
+            finally:
+                netfilter.close()
         return udp, tcp
 
     def _open_inside(self, pidfd: int, family: int, kind: int) -> _socket.socket:
         """Return a socket in the network namespace of a process. Raises OSError."""
-        return self._open_sockets(pidfd, [(family, kind, 0, None)])[0]
+        with self._rights:
+            return inside.open_sockets_of(pidfd, self._place.rootless, ((family, kind, 0, None),))[0]
 
     def _linger(self) -> None:
         if not self._askers:
@@ -178,11 +176,11 @@ def main(args: list[str]) -> int:
     listening = _socket.socket(fileno=int(args[3]))
     _divide(args, listening)
     process.set_name("crate-resolver")
-    process.set_no_new_privileges()
+    rights = Rights()
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     place = Place(args[0], args[1], rootless=args[2] == "rootless")
-    resolver, begun = _resolver_of(place, listening), time.monotonic()
+    resolver, begun = _resolver_of(place, listening, rights), time.monotonic()
     try:
         resolver.run()
     except Exception:
@@ -206,9 +204,9 @@ def _divide(args: list[str], listening: _socket.socket) -> None:
     os.set_inheritable(listening.fileno(), False)
 
 
-def _resolver_of(place: Place, listening: _socket.socket) -> Resolver:
+def _resolver_of(place: Place, listening: _socket.socket, rights: Rights) -> Resolver:
     from cratebox.errors import CrateError
-    from cratebox.network import definitions, endpoints, inside, leases
+    from cratebox.network import definitions, endpoints, leases
     from cratebox.network.model import Network, Reservation
 
     def read() -> tuple[Reservation, ...]:
@@ -223,5 +221,17 @@ def _resolver_of(place: Place, listening: _socket.socket) -> Resolver:
         except CrateError:
             return None
 
-    names = Names(leases.path_of(place), read, load)
-    return Resolver(place, listening, names, lambda pidfd, kinds: inside.open_sockets_of(pidfd, place.rootless, tuple(kinds)))
+    resolver = Resolver(place, listening, Names(leases.path_of(place), read, load), rights)
+    if not place.rootless:
+        _watch_rules(place, resolver, rights)
+    return resolver
+
+
+def _watch_rules(place: Place, resolver: Resolver, rights: Rights) -> None:
+    from cratebox.network.firewall_watch import FirewallWatch
+
+    try:
+        watch = FirewallWatch(place, resolver.loop, rights)
+    except OSError:
+        return  # of a kernel or a container where nobody may listen
+    resolver.loop.after(0.0, watch.look)  # somebody may have deleted them while nobody was here

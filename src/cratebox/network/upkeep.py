@@ -29,13 +29,29 @@ def sweep(place: Place) -> None:
     with Ledger(place) as ledger:
         if take_dead(place, ledger):
             ledger.save()
-        if ledger.by_owner and not place.rootless:
-            _guard_again(place, ledger)
-        elif place.rootless:
+        if place.rootless:
             _publish_again(place, ledger)
+        else:
+            _guard_again(place, ledger)
     from cratebox.network import dns
 
     dns.heal(place)
+
+
+def guard(place: Place) -> bool:
+    """See to it that the rules are there where somebody has a lease; return whether they had to be loaded. Raises CrateError, OSError."""
+    if place.rootless or not os.path.exists(leases.path_of(place)):
+        return False
+    with Ledger(place) as ledger:
+        return _guard(place, ledger)
+
+
+def is_unguarded(place: Place) -> bool:
+    """Tell whether somebody lives on networks whose rules are gone. Raises CrateError, OSError."""
+    if place.rootless or not os.path.exists(leases.path_of(place)):
+        return False
+    with Ledger(place) as ledger:
+        return len(ledger.dead()) < len(ledger.by_owner) and not firewall.is_loaded(place)
 
 
 def tidy(place: Place) -> tuple[str, ...]:
@@ -100,12 +116,21 @@ def obstacle(place: Place, network: Network) -> tuple[str, str] | None:
 
 
 def _guard_again(place: Place, ledger: Ledger) -> None:
-    """Without the rules containers reach the machine's 127.0.0.1, and everybody them. It is best effort: a start says what is in the way."""
+    """It is best effort: a start says what is in the way."""
     try:
-        if not firewall.is_loaded(place):
-            reload(place, ledger)
+        _guard(place, ledger)
     except (OSError, CrateError):
         pass
+
+
+def _guard(place: Place, ledger: Ledger) -> bool:
+    """Without the rules containers reach the machine's 127.0.0.1, and everybody them."""
+    from cratebox.network import definitions
+
+    if not ledger.by_owner or firewall.is_loaded(place) or not definitions.all_of(place):
+        return False
+    reload(place, ledger)
+    return True
 
 
 def _publish_again(place: Place, ledger: Ledger) -> None:
