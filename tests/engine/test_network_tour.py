@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from subprocess import PIPE
 
 import pytest
 
+from cratebox.linux import caps
 from support import dns, leaks, tun
 from support.commands import Crate
 from support.netspaces import Machine, Netspace
@@ -228,34 +230,85 @@ def test_names_of_others_are_asked_of_the_servers_that_are_named(tour: Tour) -> 
         assert "Address: 192.0.2.77" in plain
 
 
+def resolvers_of(crate: Crate) -> dict[str, int]:
+    """It and its guardian, by their names."""
+    found = {}
+    for pid in leaks.processes_with(str(crate.state)):
+        process = Path(f"/proc/{pid}")
+        if b"crate-resolver" in process.joinpath("cmdline").read_bytes():
+            found[process.joinpath("comm").read_text().strip()] = pid
+    return found
+
+
 def test_names_are_there_again_after_the_resolver_was_killed(tour: Tour, until: Until) -> None:
     back = tour.network("back", "--internal")
     tour.serve("web", back)
     tour.serve("db", back)
 
-    def resolvers() -> dict[str, int]:
-        """It and its guardian, by their names."""
-        found = {}
-        for pid in leaks.processes_with(str(tour.crate.state)):
-            process = Path(f"/proc/{pid}")
-            if b"crate-resolver" in process.joinpath("cmdline").read_bytes():
-                found[process.joinpath("comm").read_text().strip()] = pid
-        return found
-
-    before = resolvers()
+    before = resolvers_of(tour.crate)
     assert sorted(before) == ["crate-guardian", "crate-resolver"]
     os.kill(before["crate-resolver"], signal.SIGKILL)
     until(lambda: tour.crate("exec", "web", "nslookup", "db").returncode == 0)
-    after = resolvers()
+    after = resolvers_of(tour.crate)
     assert after["crate-guardian"] == before["crate-guardian"]
     assert after["crate-resolver"] != before["crate-resolver"]
     for pid in (after["crate-guardian"], after["crate-resolver"]):
         os.kill(pid, signal.SIGKILL)
-    until(lambda: not resolvers())
-    tour.serve("next", back)  # whoever comes next starts another one
+    until(lambda: not resolvers_of(tour.crate))
+    tour.crate.ok("network", "ls")  # any word about networks does
+    until(lambda: tour.crate("exec", "web", "nslookup", "db").returncode == 0)
+    for pid in resolvers_of(tour.crate).values():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not resolvers_of(tour.crate))
+    tour.serve("next", back)  # and so does whoever comes next
     until(lambda: tour.crate("exec", "web", "nslookup", "next").returncode == 0)
     tour.crate.ok("rm", "-f", "web", "db", "next")
-    until(lambda: not resolvers())
+    until(lambda: not resolvers_of(tour.crate))
+
+
+def test_the_resolver_has_no_right_that_it_does_not_need(tour: Tour, until: Until) -> None:
+    def status() -> str:
+        pid = resolvers_of(tour.crate).get("crate-resolver")
+        return Path(f"/proc/{pid}/status").read_text() if pid else ""
+
+    tour.serve("web", tour.network("back", "--internal"))
+    until(lambda: tour.crate("exec", "web", "nslookup", "web").returncode == 0)  # it has begun by then
+    found = {name: int(value, 16) for name, value in (line.split(":\t") for line in status().splitlines()) if name[:3] == "Cap"}
+    at_times = caps.mask(("CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_NET_ADMIN"))
+    read = caps.mask(("CAP_DAC_READ_SEARCH",))
+    if not tour.crate.person.is_root:
+        read = at_times = 0
+    assert (found["CapEff"], found["CapPrm"], found["CapInh"], found["CapAmb"]) == (read, read | at_times, 0, 0)
+    assert "NoNewPrivs:\t1" in status()
+
+
+def test_rules_that_somebody_flushes_are_back_without_a_word(tour: Tour, until: Until) -> None:
+    if not tour.crate.person.is_root:
+        pytest.skip("an ordinary user's networks need no rules")
+    tour.serve("web", tour.network("front"), "-p", "8080:80")
+    until(lambda: is_there(tour.machine.neighbour, Machine.ADDRESS, 8080))
+    with tour.machine.inside():
+        for _ in range(3):
+            subprocess.run(["nft", "flush", "ruleset"], check=True)
+    until(lambda: is_there(tour.machine.neighbour, Machine.ADDRESS, 8080))
+    with tour.machine.inside():
+        assert (
+            "iifname @bridges ip daddr 127.0.0.0/8 drop"
+            in subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+        )
+
+
+def test_rules_that_are_gone_are_found_and_loaded_by_check(tour: Tour, until: Until) -> None:
+    if not tour.crate.person.is_root:
+        pytest.skip("an ordinary user's networks need no rules")
+    tour.serve("web", "bridge", "-p", "8080:80")  # where nobody has names, nobody listens for it
+    said = "the nftables rules of networks are gone"
+    assert said not in tour.crate("system", "check", "--quick").stdout
+    with tour.machine.inside():
+        subprocess.run(["nft", "flush", "ruleset"], check=True)
+    assert said in tour.crate("system", "check", "--quick").stdout
+    assert "crate: loaded the rules of networks" in tour.crate("system", "check", "--quick", "--repair").stdout
+    until(lambda: is_there(tour.machine.neighbour, Machine.ADDRESS, 8080))
 
 
 def test_fifty_at_once_have_an_address_each_and_find_each_other(tour: Tour) -> None:

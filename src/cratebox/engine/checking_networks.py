@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import partial
 
 from cratebox import record_file
 from cratebox.engine import connections
 from cratebox.errors import StorageError
 from cratebox.image.verifying import Damage, mode_of
-from cratebox.network import endpoints
-from cratebox.network.model import Network
+from cratebox.network import endpoints, upkeep
+from cratebox.network.model import Network, Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +31,33 @@ def damages(paths: Paths, rootless: bool) -> Iterator[Damage]:
     for name in sorted(os.listdir(where)):
         if name.endswith(".json") and name[0] != ".":
             yield from _network(where, name.removesuffix(".json"))
+    place = connections.place_of(paths, rootless)
     try:
-        endpoints.all_of(connections.place_of(paths, rootless))
+        endpoints.all_of(place)
     except StorageError as error:
         yield Damage("crate", error.message, "stop the containers that are on networks, delete the file, and start them again")
+        return
+    yield from _rules(place)
+
+
+def _rules(place: Place) -> Iterator[Damage]:
+    try:
+        unguarded = upkeep.is_unguarded(place)
+    except OSError as error:
+        yield Damage("crate", f"cannot ask for the rules of nftables: {error.strerror}", "networks need nf_tables")
+        return
+    if unguarded:
+        yield Damage(
+            "crate",
+            "the nftables rules of networks are gone: nothing published is reached, and containers are not kept apart",
+            "crate system check --repair",
+            partial(_loaded, place),
+        )
+
+
+def _loaded(place: Place) -> str:
+    upkeep.guard(place)
+    return "loaded the rules of networks"
 
 
 def _network(where: str, name: str) -> Iterator[Damage]:

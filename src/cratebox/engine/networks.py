@@ -52,6 +52,7 @@ class Networks:
         Raises InvalidValue, Conflict where there is one of that name or a subnet is in use, Unsupported, StorageError.
         """
         network_name(network.name)
+        self._mend()
         made = definitions.create(self.place, network)
         connections.tell(self.paths, "create", made.id, made.name)
         return made
@@ -62,6 +63,7 @@ class Networks:
             definitions.default(self.place)
         except CrateError:
             pass  # this machine has none: who needs it is told why
+        self._mend()
         return sorted((*definitions.all_of(self.place), *_NO_NETWORKS), key=lambda one: one.name)
 
     def get(self, reference: str) -> Network:
@@ -146,13 +148,24 @@ class Networks:
         """Put a container, running or not, on a network; `wish` says with which address and names. Raises Conflict, InvalidValue, NotFound."""
         from cratebox.engine import connecting
 
+        self._mend()
+
         connecting.connect(self.paths, self.identity.rootless, self._real(reference), container, wish)
 
     def disconnect(self, reference: str, container: str, force: bool = False) -> None:
         """Take a container, running or not, off a network; `force`: also one that is gone. Raises Conflict, NotFound."""
         from cratebox.engine import connecting
 
+        self._mend()
+
         connecting.disconnect(self.paths, self.identity.rootless, self._real(reference), container, force)
+
+    def _mend(self) -> None:
+        """Whoever says a word about networks sees to what was killed or flushed meanwhile. What is in the way, a start says."""
+        try:
+            upkeep.sweep(self.place)
+        except (CrateError, OSError):
+            pass
 
     def _real(self, reference: str) -> Network:
         network = self.get(reference)

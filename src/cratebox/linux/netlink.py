@@ -250,42 +250,69 @@ def perform(sock: _socket.socket, messages: list[Message]) -> None:
 
     Raises OSError, of the first that failed; those behind it were tried all the same.
     """
-    sent = b""
-    for number, one in enumerate(messages):
+    sent, first = b"", sequence(len(messages))
+    for number, one in enumerate(messages, first):
         flags = NLM_F_REQUEST | NLM_F_ACK | one.flags
         sent += struct.pack(_NLMSG, 16 + len(one.body), one.kind, flags, number, 0) + one.body + bytes(-len(one.body) % 4)
     sock.sendto(sent, (0, 0))
     failed: OSError | None = None
     missing = len(messages)
     while missing:
-        data = sock.recv(_SIZE)
-        while len(data) >= 20:
-            length, answer, _flags, number, _port = struct.unpack_from(_NLMSG, data)
-            if answer == NLMSG_ERROR:
-                missing -= 1
-                code = -struct.unpack_from("=i", data, 16)[0]
-                if code and failed is None:
-                    failed = OSError(code, f"{messages[number].attempt}: {os.strerror(code)}")
-            data = data[length + 3 & ~3 :]
+        for answer, number, body in heard(sock, messages[0].attempt):
+            if answer != NLMSG_ERROR or not 0 <= number - first < len(messages):
+                continue
+            missing -= 1
+            code = -struct.unpack_from("=i", body)[0]
+            if code and failed is None:
+                failed = OSError(code, f"{messages[number - first].attempt}: {os.strerror(code)}")
     if failed:
         raise failed
 
 
 def ask(sock: _socket.socket, kind: int, flags: int, body: bytes, attempt: str) -> list[bytes]:
     """Send a message and return the bodies of the answers, up to the one that ends them. Raises OSError with the kernel's number."""
-    sock.sendto(struct.pack(_NLMSG, 16 + len(body), kind, NLM_F_REQUEST | flags, 1, 0) + body, (0, 0))
+    ours = sequence()
+    sock.sendto(struct.pack(_NLMSG, 16 + len(body), kind, NLM_F_REQUEST | flags, ours, 0) + body, (0, 0))
     answers: list[bytes] = []
     while True:
-        data = sock.recv(_SIZE)
-        while len(data) >= 16:
-            length, answer, _flags, _sequence, _port = struct.unpack_from(_NLMSG, data)
+        for answer, number, found in heard(sock, attempt):
+            if number != ours:
+                continue
             if answer in {NLMSG_ERROR, NLMSG_DONE}:
-                number = -struct.unpack_from("=i", data, 16)[0] if length >= 20 else 0
-                if number > 0:
-                    raise OSError(number, f"{attempt}: {os.strerror(number)}")
+                code = -struct.unpack_from("=i", found)[0] if len(found) >= 4 else 0
+                if code > 0:
+                    raise OSError(code, f"{attempt}: {os.strerror(code)}")
                 return answers
-            answers.append(data[16:length])
-            data = data[length + 3 & ~3 :]
+            answers.append(found)
+
+
+_numbers = [0]  # the last one that a message of this process had
+
+
+def sequence(count: int = 1) -> int:
+    """Return the first of `count` numbers that no message of this process had: who gave up waiting takes no late answer for his next."""
+    first = _numbers[0] + 1
+    _numbers[0] = (first + count) & 0x7FFFFFFF
+    return first
+
+
+def heard(sock: _socket.socket, attempt: str) -> list[tuple[int, int, bytes]]:
+    """Wait for what the kernel says next: kind, number and body of each message. Raises OSError: ENOBUFS where some of it was lost,
+    ETIMEDOUT where the socket's patience has ended (SO_RCVTIMEO).
+    """
+    try:
+        data = sock.recv(_SIZE)
+    except BlockingIOError:
+        raise OSError(errno.ETIMEDOUT, f"{attempt}: the kernel does not answer") from None
+    except OSError as error:
+        raise OSError(error.errno, f"{attempt}: {error.strerror}") from None
+    found = []
+    while len(data) >= 16:
+        length, kind, _flags, number, _port = struct.unpack_from(_NLMSG, data)
+        length = max(length, 16)
+        found.append((kind, number, data[16:length]))
+        data = data[length + 3 & ~3 :]
+    return found
 
 
 def attribute(kind: int, value: bytes) -> bytes:

@@ -30,13 +30,19 @@ NFTA_HOOK_HOOKNUM, NF_INET_FORWARD, NF_DROP = 1, 2, 0
 NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS = 1, 2, 3
 NFTA_LIST_ELEM, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_DATA, NFTA_DATA_VALUE = 1, 1, 2, 1
 _NLMSG = "=IHHII"  # struct nlmsghdr: length, type, flags, sequence, port
+_SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
+_PATIENCE = 60  # seconds; the kernel answers in microseconds, and after a lock that a large ruleset holds for some of them
 _SIZE = 1 << 16
 _MOST = 128  # elements in a message: each may be answered by an error, and all answers must fit in the socket's buffer
 
 
 def open_socket() -> _socket.socket:
-    """Return a socket of the network namespace that the caller is in. Raises OSError."""
+    """Return a socket of the network namespace that the caller is in. It does not wait for ever, and errors come without the message
+    that they are about: so the answers to a large transaction fit in. Raises OSError.
+    """
     sock = _socket.socket(AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, struct.pack("=qq", _PATIENCE, 0))  # struct timeval
+    sock.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
     sock.bind((0, 0))
     return sock
 
@@ -131,24 +137,26 @@ def _element(table: str, name: str, key: bytes, value: bytes) -> bytes:
 
 
 def transact(sock: _socket.socket, messages: list[tuple[int, int, int, bytes]], attempt: str) -> None:
-    """Send `messages` (kind, flags, family, attributes) as one transaction. Raises OSError for the first that the kernel refused."""
-    sent = _batch_edge(NFNL_MSG_BATCH_BEGIN, 0)
-    for number, (kind, flags, family, body) in enumerate(messages, 1):
-        last = NLM_F_ACK if number == len(messages) else 0
-        sent += _message(_NFTABLES | kind, NLM_F_REQUEST | flags | last, number, family, body)
-    sock.sendto(sent + _batch_edge(NFNL_MSG_BATCH_END, len(messages) + 1), (0, 0))
+    """Send `messages` (kind, flags, family, attributes) as one transaction. Raises OSError for the first that the kernel refused;
+    ENOBUFS and ETIMEDOUT: what became of it is not known.
+    """
+    begin = netlink.sequence(len(messages) + 2)
+    last = begin + len(messages)
+    sent = _batch_edge(NFNL_MSG_BATCH_BEGIN, begin)
+    for number, (kind, flags, family, body) in enumerate(messages, begin + 1):
+        flags |= NLM_F_REQUEST | (NLM_F_ACK if number == last else 0)
+        sent += _message(_NFTABLES | kind, flags, number, family, body)
+    sock.sendto(sent + _batch_edge(NFNL_MSG_BATCH_END, last + 1), (0, 0))
     refused = 0
     while True:
-        data = sock.recv(_SIZE)
-        while len(data) >= 20:
-            length, answer, _flags, number, _port = struct.unpack_from(_NLMSG, data)
-            if answer == NLMSG_ERROR:
-                refused = refused or -struct.unpack_from("=i", data, 16)[0]
-                if number in {0, len(messages)}:  # of the whole, or of the last one
-                    if refused:
-                        raise OSError(refused, f"{attempt}: {os.strerror(refused)}")
-                    return
-            data = data[length + 3 & ~3 :]
+        for answer, number, body in netlink.heard(sock, attempt):
+            if answer != NLMSG_ERROR or not begin <= number <= last:
+                continue
+            refused = refused or -struct.unpack_from("=i", body)[0]
+            if number in {begin, last}:  # of the whole, or of the last one
+                if refused:
+                    raise OSError(refused, f"{attempt}: {os.strerror(refused)}")
+                return
 
 
 def ask(sock: _socket.socket, kind: int, flags: int, family: int, body: bytes, attempt: str) -> list[bytes]:
