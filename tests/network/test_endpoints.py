@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -219,6 +220,18 @@ def test_nobody_else_can_have_a_port_that_is_held(net: Net) -> None:
         for fd in held:
             os.close(fd)
     net.machine.listen(8080).close()
+
+
+def test_more_ports_than_files_may_be_open_are_refused_before_the_first_is_had(net: Net) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ports = tuple(Port(80 + n, host=8000 + n) for n in range(400))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (500, hard))
+    try:
+        with pytest.raises(Conflict, match="400 published ports take as many open files, and a process may have 500 here"):
+            net.reserve("one", net.create("front"), ports=ports)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert endpoints.all_of(net.place) == ()
 
 
 def test_a_port_needs_a_network_that_is_not_internal(net: Net) -> None:

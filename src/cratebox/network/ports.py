@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Taken = dict[tuple[str, int], list[tuple[str, str]]]
 
 _LOOPBACK6 = bytes(15) + b"\1"
+_FEW, _SPARE = 64, 128  # ports that are no question of open files; open files that whoever holds more needs besides
 _TRIES = 64  # for a port that the kernel says is free and another owner has
 _TYPES = {
     "tcp": (_socket.SOCK_STREAM, _socket.IPPROTO_TCP),
@@ -32,6 +33,8 @@ def choose(wanted: tuple[Port, ...], taken: Taken, hold: list[int] | None = None
     """
     if len(wanted) > MOST_PORTS:
         raise InvalidValue(f"{len(wanted)} ports are more than the {MOST_PORTS} that a container can publish")
+    if len(wanted) > _FEW:
+        _check_open_files(len(wanted))
     chosen = []
     mine: Taken = {}
     sockets = []  # all are kept until all are had: ports that are wished twice are found
@@ -48,6 +51,20 @@ def choose(wanted: tuple[Port, ...], taken: Taken, hold: list[int] | None = None
         for sock in sockets:
             sock.close()
     return tuple(chosen)
+
+
+def _check_open_files(count: int) -> None:
+    """Each port is held by a socket. Raises Conflict where there are not so many left, before the first one is opened."""
+    import os
+    import resource
+
+    most, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = len(os.listdir("/proc/self/fd")) + count + _SPARE
+    if most != resource.RLIM_INFINITY and needed > most:
+        raise Conflict(
+            f"{count} published ports take as many open files, and a process may have {most} here",
+            f"ulimit -n {needed}, and the same again; or publish fewer, or use --network host",
+        )
 
 
 def of_ipv4(port: Port) -> Port:
