@@ -14,7 +14,7 @@ from cratebox.network import upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cratebox.network.dns_loop import Loop
+    from cratebox.network.loop import Loop
     from cratebox.network.model import Place
     from cratebox.network.rights import Rights
 
