@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from support.commands import Crate
-from support.published import Until, free_port, left_of, own_address, published, serving
+from support.published import Until, free_port, held_on_the_way, left_of, own_address, published, serving
 from support.ready import Ready
 
 PATIENCE = 60.0  # seconds that a socket waits at most, on a machine that is very busy
@@ -33,15 +33,16 @@ COUNT = (
     LISTEN + "each(lambda one, client: (one.sendall(b'%d' % sum(map(len, iter(lambda: one.recv(65536), b'')))), one.close()))"
 )
 WHO = LISTEN + "each(lambda one, client: (one.recv(8), one.sendall(client[0].encode()), one.recv(8), one.close()))"
-SIZE = 48 << 20  # bytes: more than all buffers on the way hold
 FLOOD = (
     LISTEN
-    + f"""
+    + """
 def serve(one, client):
-    sent = 0
-    while sent < {SIZE}:
-        sent += one.send(bytes(65536))
-        print(sent, flush=True)
+    left, told = int(one.recv(16)), 0
+    while left:
+        left -= one.send(bytes(min(left, 65536)))
+        if left >> 20 != told:  # a line for each MB
+            told = left >> 20
+            print(left, flush=True)
     one.close()
 each(serve)
 """
@@ -190,14 +191,15 @@ def test_who_does_not_read_holds_back_who_writes(pasta_box: Ready) -> None:
     port = free_port()
     with serving(pasta_box.crate, published(pasta_box, f"{port}:80"), FLOOD) as server, dialled(port) as sock:
         assert server.stdout
-        os.set_blocking(server.stdout.fileno(), False)
+        size = held_on_the_way()
+        sock.sendall(b"%d" % size)
         sock.recv(1, socket.MSG_PEEK)
-        assert 0 < _stopped_at(server.stdout.fileno()) < SIZE
-        assert len(all_of(sock)) == SIZE  # it goes on once somebody reads
+        assert 0 < _left_at(server.stdout.fileno()) < size
+        assert sum(map(len, iter(lambda: sock.recv(1 << 20), b""))) == size  # it goes on once somebody reads
 
 
-def _stopped_at(said: int) -> int:
-    """Return how far the server has come when it says nothing more for a second."""
+def _left_at(said: int) -> int:
+    """Return how much the server has left when it says nothing more for a second."""
     import select
 
     text = b""

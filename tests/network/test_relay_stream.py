@@ -12,8 +12,7 @@ import pytest
 from cratebox.network import relay_stream
 from cratebox.network.loop import Loop
 from cratebox.network.relay_stream import Connection, Pipes
-
-PLENTY = 32 << 20  # bytes: more than a pipe and the buffers of two connections hold
+from support.published import held_on_the_way
 
 
 class Line:
@@ -92,7 +91,7 @@ def reset(sock: socket.socket) -> None:
 
 def test_what_is_held_back_is_bounded_and_none_of_it_is_lost(line: Line) -> None:
     sent = line.fill(line.client)
-    assert 0 < sent < PLENTY
+    assert 0 < sent < held_on_the_way()
     line.client.shutdown(socket.SHUT_WR)
     assert line.heard(line.server) == sent
 

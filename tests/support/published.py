@@ -65,6 +65,12 @@ def own_address() -> str:
         return str(sock.getsockname()[0])
 
 
+def held_on_the_way() -> int:
+    """Return how many bytes at most two connections hold, with what is between them, on this machine (tcp(7))."""
+    most = [int(Path(f"/proc/sys/net/ipv4/tcp_{one}mem").read_text().split()[2]) for one in "rw"]
+    return 2 * sum(most) + (4 << 20)
+
+
 def left_of(crate: Crate) -> list[str]:
     """Return the processes that have the crate's directory among their words: holder, pasta, slirp4netns, resolver."""
     found = []

@@ -97,9 +97,15 @@ class Direction:
             self._pipe = None
         return not self.is_over and left <= 0
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether something waits for the target to take it."""
+        return self._held > 0
+
     def heed_reset(self) -> None:
-        """See whether the source was reset while nothing was taken from it: what it had not been read is lost, as anywhere."""
-        if not self.is_broken and self.source.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR):
+        """See whether the source was reset while nothing was taken from it: what had not been read of it is lost, as anywhere."""
+        is_deaf = self.is_stuck or self.is_over
+        if is_deaf and not self.is_broken and self.source.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR):
             self._source_has_ended = self.is_broken = True
 
     def close(self) -> None:
@@ -174,21 +180,21 @@ class Connection:
             self._server.connect(where)
         except BlockingIOError:
             pass  # it is told when it is done
-        for sock in (self._client, self._server):
-            self._loop.watch(sock.fileno(), self._turn, _READY)
+        self._loop.watch(self._client.fileno(), lambda: self._turn(self._there, self._back), _READY)
+        self._loop.watch(self._server.fileno(), lambda: self._turn(self._back, self._there), _READY)
 
-    def _turn(self) -> None:
-        try:
-            if self._is_connected or self._has_connected():
-                self._move()
-        except OSError:
-            self._reset()
+    def _turn(self, saying: Direction, hearing: Direction) -> None:
+        """A side is ready: the source of `saying`, and the target of `hearing`."""
+        if self._is_connected:
+            self._move((saying, hearing) if hearing.is_stuck else (saying,))
+        elif self._has_connected():
+            self._move((saying, hearing))
 
     def _has_connected(self) -> bool:
-        """Raises OSError where nobody is there to connect to, or who has come is gone."""
-        for sock in (self._client, self._server):
-            if code := sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR):
-                raise OSError(code, os.strerror(code))
+        """Where nobody is there to connect to, or who has come is gone, it is over."""
+        if any(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR) for sock in (self._client, self._server)):
+            self._reset()
+            return False
         try:
             self._server.getpeername()
         except OSError:
@@ -196,9 +202,13 @@ class Connection:
         self._is_connected = True
         return True
 
-    def _move(self) -> None:
+    def _move(self, moving: tuple[Direction, ...]) -> None:
         both = self._there, self._back
-        more = [one.move() for one in both]
+        try:
+            more = [one.move() for one in moving]
+        except OSError:  # no pipe is to be had
+            self._reset()
+            return
         for one in both:
             one.heed_reset()
             if one.is_broken and one.is_over:
@@ -213,7 +223,7 @@ class Connection:
     def _again(self) -> None:
         self._is_due = False
         if self._client.fileno() >= 0:
-            self._turn()
+            self._move((self._there, self._back))
 
     def _reset(self) -> None:
         self._let_go()
