@@ -122,7 +122,7 @@ def test_a_signature_that_is_asked_for_is_refused_by_name(crate: Crate, name: st
     [
         ("registries.conf", "[[registry]"), ("registries.conf", "[registries.search]\nregistries = ['a.io']\n"),
         ("registries.conf", "[[registry]]\nlocation = 'a.io'\nblock = true\n"),
-        ("registries.conf.d/x.conf", "[aliases]\nx = 'y'\n"),
+        ("registries.conf.d/x.conf", "[aliases]\nx = 'y'\n[[registry]]\nlocation = 'a.io'\n"),
         ("policy.json", "{"), ("policy.json", '{"defalt": [{"type": "reject"}]}'),
     ],
 )  # fmt: skip

@@ -229,6 +229,14 @@ def test_a_file_that_is_too_large_is_refused(write: Write) -> None:
         read(write, "#" * (1 << 20) + "\n")
 
 
+def test_a_file_of_nothing_but_aliases_is_passed_over_where_none_is_asked_for(write: Write) -> None:
+    write("etc/registries.conf", "# words\n[aliases]\n  # more\nx = 'not parsed\n")
+    assert registries_conf.load(with_aliases=False).namespaces == ()
+    for text in ("[aliases]\nx='h.io/x'\n[[registry]]\nlocation='a.io'\n", "[[registry]]\nlocation='a.io'\n[aliases]\n"):
+        write("etc/registries.conf", text)
+        assert [each.prefix for each in registries_conf.load(with_aliases=False).namespaces] == ["a.io"]
+
+
 # --- beside config.toml ----------------------------------------------------------------------------------------------
 
 

@@ -75,11 +75,14 @@ class Rules(Record):
         )
 
 
-def load() -> Rules:
-    """Return what the files of this machine and this user say. Raises InvalidValue for one that cannot be followed."""
+def load(*, with_aliases: bool = True) -> Rules:
+    """Return what the files of this machine and this user say. Raises InvalidValue for one that cannot be followed.
+
+    Without `with_aliases` a file of nothing but aliases is not looked into; what others say of them may be left out.
+    """
     rules = Rules()
     for path in _files():
-        document = toml_file.read(path)
+        document = toml_file.read(path, unwanted="" if with_aliases else "aliases")
         if document is not None:
             rules = rules.joined(_rules(path, document))
     return rules

@@ -25,7 +25,7 @@ from cratebox.image import reference as references
 from cratebox.image.policy import Policy
 from cratebox.image.policy import load as load_policy
 from cratebox.image.reference import Reference
-from cratebox.image.registries_conf import Alias, Mirror, Namespace, Rules
+from cratebox.image.registries_conf import Mirror, Namespace, Rules
 from cratebox.image.toml_file import Fields
 from cratebox.paths import home
 from cratebox.record import Record
@@ -40,14 +40,13 @@ class Settings(Record):
 
     `insecure`: HOST or HOST:PORT as in a name. `certificates`: directories with a directory HOST[:PORT] each, which has
     *.crt (authorities to trust) and *.cert with *.key (who we are). `namespaces`: what holds for names below prefixes (see
-    endpoints.py). `aliases`: what short names stand for. `files`: those that say so, for people. `settle`: "later", "now" or
+    endpoints.py). `files`: those that say so, for people. `settle`: "later", "now" or
     "never"; a layer that was not settled is unpacked again after a reboot.
     """
 
     insecure: tuple[str, ...] = ()
     certificates: tuple[str, ...] = CERTIFICATES
     namespaces: tuple[Namespace, ...] = ()
-    aliases: dict[str, Alias] = {}  # noqa: RUF012  a default of a Record is never changed
     policy: Policy = Policy()
     files: tuple[str, ...] = ()
     settle: str = "later"
@@ -59,14 +58,13 @@ def load(path: str) -> Settings:
     fields = Fields(path, document or {})
     registries, images = fields.table("registries"), fields.table("images")
     insecure = registries.texts("insecure")
-    rules = _all_rules(registries, document is not None)
+    rules = _all_rules(registries, document is not None, with_aliases=False)
     settle = images.word("settle", _SETTLE, "later")
     images.end()
     return Settings(
         insecure=tuple(entry.lower() for entry in insecure),
         certificates=_certificates(path),
         namespaces=rules.namespaces,
-        aliases=rules.aliases,
         policy=load_policy(),
         files=rules.files,
         settle=settle,
@@ -88,14 +86,15 @@ def full_name(name: str, path: str) -> Reference | None:
     if short is None:
         return None
     document = toml_file.read(path)
-    alias = _all_rules(Fields(path, document or {}).table("registries"), document is not None).aliases.get(short)
+    registries = Fields(path, document or {}).table("registries")
+    alias = _all_rules(registries, document is not None, with_aliases=True).aliases.get(short)
     return references.parse(alias.full + name[len(short) :]) if alias and alias.full else None
 
 
-def _all_rules(registries: Fields, there: bool) -> Rules:
+def _all_rules(registries: Fields, there: bool, *, with_aliases: bool) -> Rules:
     """Join what all files say. `there`: whether there is a file with the table `registries`."""
     own = _rules(registries)
-    return registries_conf.load().joined(own.replace(files=(registries.path,)) if there else own)
+    return registries_conf.load(with_aliases=with_aliases).joined(own.replace(files=(registries.path,)) if there else own)
 
 
 def _rules(registries: Fields) -> Rules:

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 _MAX_FILE = 1 << 20  # bytes
 
 
-def read(path: str) -> dict[str, Any] | None:
-    """Return what the TOML file `path` says, None where there is no such file. Raises InvalidValue."""
+def read(path: str, *, unwanted: str = "") -> dict[str, Any] | None:
+    """Return what the TOML file `path` says, None where there is no such file. Raises InvalidValue.
+
+    A file that has nothing but the table `unwanted` says nothing, and is not parsed.
+    """
     try:
         with open(path, "rb") as file:
             raw = file.read(_MAX_FILE + 1)
@@ -26,8 +29,11 @@ def read(path: str) -> dict[str, Any] | None:
         raise InvalidValue(f"cannot read {path}: {error.strerror}") from None
     if len(raw) > _MAX_FILE:
         raise InvalidValue(f"{path} is larger than {_MAX_FILE} bytes")
-    if all(not line or line.startswith(b"#") for line in map(bytes.strip, raw.splitlines())):
-        return {}  # as distributions ship it: nothing but comments, and loading the parser takes longer than all else here
+    # As distributions ship them: comments alone, or one table. Loading the parser takes longer than all else here.
+    lines = [line for line in map(bytes.strip, raw.splitlines()) if line and not line.startswith(b"#")]
+    heads = [line for line in lines if line.startswith(b"[")]
+    if not lines or (heads == lines[:1] == [f"[{unwanted}]".encode()]):
+        return {}
     import tomllib
 
     try:
