@@ -35,7 +35,7 @@ def litter(store: Store) -> list[str]:
 
 def kill_a_pull(server: FakeRegistry, store: Store, name: str, after: int) -> None:
     """Kill a pull, and its workers, once `after` bytes of the large layer have come."""
-    server.fault(BIG.digest, fake.stall(after + 300_000, 3))
+    server.fault(BIG.digest, fake.stall(after + 300_000, 300))  # for as long as it takes to be killed
     pid = begin(lambda: fetch(store, name, settle="never"))
     partial = Path(store.directory, "blobs/.partial", BIG.digest.replace(":", "-"))
     wait_until(lambda: workers(pid) and partial.exists() and partial.stat().st_size >= after)
