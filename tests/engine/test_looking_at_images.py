@@ -66,6 +66,13 @@ def test_an_escape_sequence_in_a_command_is_inert(crate, build) -> None:
         assert "\x1b" not in crate.ok("history", *form, "bad")
 
 
+def test_a_step_of_the_last_second_there_is_can_be_shown_everywhere(crate, build) -> None:
+    last = ({"created": "9999-12-31T23:59:59Z"},)
+    crate.ok("pull", "-q", build("late", Image((BASE,), history=last)).docker_archive)
+    shown = crate.ok("history", "--human=false", "--format", "{{.CreatedAt}}", "late", env={"TZ": "Asia/Tokyo"})
+    assert shown.strip() == "9999-12-31T23:59:59Z"
+
+
 def test_history_of_another_platform_is_refused(images) -> None:
     assert "not for linux/s390x" in images.fails("history", "--platform", "linux/s390x", "base")
 

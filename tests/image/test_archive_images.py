@@ -237,12 +237,24 @@ def test_two_configs_that_call_one_layer_by_different_ids_are_refused(store: Sto
     assert store.images() == []
 
 
-@pytest.mark.parametrize("name", ["Alpine", "../x", "a:b:c", "\x1b[2J", "sha256:" + "0" * 64 + "@x"])
+@pytest.mark.parametrize(
+    "name", ["Alpine", "../x", "a:b:c", "\x1b[2J", "sha256:" + "0" * 64 + "@x", "alpine@sha256:" + "0" * 64]
+)
 def test_a_name_that_is_none_is_refused_before_anything_is_taken(store: Store, tmp_path: Path, name: str) -> None:
     with pytest.raises(Untrusted) as caught:
         load(store, write(tmp_path / "f", crafted("one").docker_members(name)))
     assert caught.value.message.isprintable()
     assert not os.path.exists(store.directory + "/blobs/sha256") or left(store) == []
+
+
+def test_a_name_with_a_digest_must_tell_the_truth(store: Store, tmp_path: Path) -> None:
+    image = crafted("one")
+    own, other = (f"docker.io/library/alpine@{each}" for each in (digest(image.manifest), "sha256:" + "0" * 64))
+    with pytest.raises(Untrusted, match="its digest is"):
+        load(store, write(tmp_path / "lie", layout(called(image, containerd=other)), members(image)))
+    assert store.images() == []
+    assert names(store, write(tmp_path / "truth", layout(called(image, containerd=own)), members(image))) == [(own,)]
+    assert store.find(own).id == image.id
 
 
 def test_documents_beyond_what_memory_is_given_for_are_refused(

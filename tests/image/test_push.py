@@ -335,6 +335,17 @@ def test_a_line_that_never_holds_is_an_error(store: Store, writable: WritableReg
     assert writable.manifests == {}
 
 
+def test_a_registry_that_keeps_nothing_of_what_it_takes_is_an_error(
+    store: Store, writable: WritableRegistry, chunks: int
+) -> None:
+    writable.fault("PUT", fake.hang_up, takes=100_000)
+    writable.fault("GET /v2/new/thing/blobs/uploads", fake.status(200, Range="0-99999"), times=99)
+    writable.fault("PATCH", fake.status(202, Location="/v2/new/thing/blobs/uploads/x", Range="0-99999"), times=99)
+    with pytest.raises(RegistryError, match="kept nothing of a chunk: the blob was cut off 5 times, with 100000 of"):
+        send(store, biggest_first(writable))
+    assert writable.manifests == {}
+
+
 def test_a_slow_line_that_brings_something_each_time_is_no_error(store: Store, writable: WritableRegistry, chunks: int) -> None:
     writable.fault("PUT", fake.hang_up, takes=2)
     writable.fault("PATCH", fake.hang_up, times=12, takes=200_000)

@@ -99,6 +99,14 @@ def test_paths_are_scopes_of_layouts(tmp_path: Path) -> None:
     assert not lets_in(wanted, f"oci:{good}/../layout")
 
 
+def test_a_stream_is_at_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = made(REJECT, oci_archive={str(tmp_path): ACCEPT})
+    stream = transport.Source("oci-archive", "standard input")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotAllowed):
+        wanted.check(stream)
+
+
 def test_a_directory_used_as_it_is_is_no_image() -> None:
     assert lets_in(made(REJECT), "rootfs:/")
 

@@ -92,7 +92,7 @@ class _Reader:
 
     def _canonical(self, name: str) -> str:
         try:
-            return str(references.parse(name))
+            return str(references.nameable(name))
         except InvalidValue as error:
             raise Untrusted(f"{self._what}: manifest.json: {error.message}") from None
 
@@ -146,7 +146,7 @@ class _Layout(_Reader):
         if document.config.media_type not in manifests.CONFIG_TYPES:
             raise Unsupported(f"{self._what}: not an image: its config is {shown(document.config.media_type)}")
         words = tuple(dict.fromkeys(word for entry in same for word in _words(entry)))
-        full = [str(references.parse(word)) for word in words if _is_full_name(word)]
+        full = [self._full(word, same[0].digest, digests.of(raw)) for word in words if _is_full_name(word)]
         return Found(
             raw_manifest=raw,
             manifest=document,
@@ -155,6 +155,13 @@ class _Layout(_Reader):
             called=words,
             spans=tuple(self._blob(layer) for layer in document.layers),
         )
+
+    def _full(self, word: str, *own: str) -> str:
+        """Return the full name that a word is. Raises Untrusted where its digest is none of the image's `own`."""
+        name = references.parse(word)
+        if name.digest not in (None, *own):
+            raise Untrusted(f"{self._what}: an image is called {name}, but its digest is {own[0]}")
+        return str(name)
 
     def _parsed(self, entry: Descriptor) -> tuple[bytes, Manifest | Index]:
         raw = self._document(self._blob(entry), "a manifest")

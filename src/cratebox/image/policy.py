@@ -152,7 +152,7 @@ def _scopes(source: Source) -> list[str]:
     """Return the places that what is asked for is in, the closest first."""
     if source.reference is not None:
         return place.scopes(source.reference)
-    if _TRANSPORTS[source.kind] not in _PATHS:
+    if _TRANSPORTS[source.kind] not in _PATHS or not source.path.startswith("/"):  # a stream is nowhere
         return []
     path = os.path.realpath(source.path)  # "must be absolute and contain no symlinks"
     found = [f"{path}:{source.tag}"] if source.tag else []

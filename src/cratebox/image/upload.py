@@ -160,13 +160,11 @@ class _Upload:
     def run(self, location: str) -> None:
         """Send the blob to `location`. Raises RegistryError where it is refused, or cut off too often."""
         self._location = location
-        cuts = 0
+        cuts = furthest = 0
         while True:
-            before = self._offset
             try:
                 if self._step():
                     return
-                cuts = 0
             except _Cut as cut:
                 cuts += 1
                 if cuts >= _CUTS:
@@ -176,8 +174,8 @@ class _Upload:
                 if self._arrived(self._blob):
                     return  # it was the answer that got lost
                 self._find_out()
-            if self._offset > before:
-                cuts = 0
+            if self._offset > furthest:  # and not just further than it fell back to, or it could go on for ever
+                cuts, furthest = 0, self._offset
 
     def _step(self) -> bool:
         """Send all, a chunk, or the word that this was the last; return whether the blob is there."""
@@ -189,7 +187,10 @@ class _Upload:
                 raise self._judged(reply)
             reply.drain()
             said = _acknowledged(reply)
-            self._location, self._offset = _location(reply), end if said is None else min(said, blob.size)
+            self._location = _location(reply)
+            if said is not None and said <= self._offset:
+                raise _Cut(f"{reply.described}: the registry kept nothing of a chunk")
+            self._offset = end if said is None else min(said, blob.size)
             return False
         joint = "&" if "?" in self._location else "?"
         start = self._offset if self._chunk else 0

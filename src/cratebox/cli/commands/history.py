@@ -75,6 +75,10 @@ def _row(step: Step, human: bool, whole: bool) -> dict[str, Any]:
 
 def _date(seconds: float) -> str:
     """RFC 3339 in local time, as Go writes it."""
-    from datetime import datetime
+    from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds").replace("+00:00", "Z")
+    try:
+        when = datetime.fromtimestamp(seconds).astimezone()
+    except (ValueError, OverflowError):  # an image may say the last second of the year 9999, which is later yet in the east
+        when = datetime.fromtimestamp(seconds, UTC)
+    return when.isoformat(timespec="seconds").replace("+00:00", "Z")
