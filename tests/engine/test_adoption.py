@@ -8,15 +8,13 @@ import subprocess
 
 import pytest
 
-from support.kin import GO, both, ends, exit_of, go, identity_of, kill, kin
+from support.kin import GO, both, ends, exit_of, go, identity_of, kill, kill_at_once, kin
 
 
 def orphan(box, reference: str, until) -> None:  # type: ignore[no-untyped-def]
     """Kill both at once: neither can make another."""
     pids = both(box, reference, until).values()
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in pids:
-            os.kill(pid, number)
+    kill_at_once(*pids)
     until(lambda: not any(_is_held(pid) for pid in pids))
 
 

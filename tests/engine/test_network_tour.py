@@ -21,6 +21,7 @@ import pytest
 from cratebox.linux import caps
 from support import dns, leaks, tun
 from support.commands import Crate
+from support.kin import kill_at_once
 from support.netspaces import Machine, Netspace
 from support.ready import Ready, Stock
 
@@ -252,13 +253,11 @@ def test_names_are_there_again_after_the_resolver_was_killed(tour: Tour, until: 
     after = resolvers_of(tour.crate)
     assert after["crate-guardian"] == before["crate-guardian"]
     assert after["crate-resolver"] != before["crate-resolver"]
-    for pid in (after["crate-guardian"], after["crate-resolver"]):
-        os.kill(pid, signal.SIGKILL)
+    kill_at_once(after["crate-guardian"], after["crate-resolver"])
     until(lambda: not resolvers_of(tour.crate))
     tour.crate.ok("network", "ls")  # any word about networks does
     until(lambda: tour.crate("exec", "web", "nslookup", "db").returncode == 0)
-    for pid in resolvers_of(tour.crate).values():
-        os.kill(pid, signal.SIGKILL)
+    kill_at_once(*resolvers_of(tour.crate).values())
     until(lambda: not resolvers_of(tour.crate))
     tour.serve("next", back)  # and so does whoever comes next
     until(lambda: tour.crate("exec", "web", "nslookup", "next").returncode == 0)

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from support.kin import kill_at_once
+
 SERVER = "echo heard > /index.html && httpd -f -h /"
 
 
@@ -432,8 +434,7 @@ def test_what_dies_with_its_supervisor_leaves_no_lease(net_box, until: Callable[
             "crate-supervisor",
             "sleep",
         }
-    for one in (guardian, supervisor, pid):
-        os.kill(one, signal.SIGKILL)
+    kill_at_once(guardian, supervisor, pid)
     until(lambda: not Path(f"/proc/{pid}").exists())
     net_box.detached("--name", "next", "--network", name, "-p", f"{port}:80", "@", "sleep", "100")
     members = json.loads(net_box.crate.ok("network", "inspect", name))[0]["Containers"]

@@ -17,6 +17,7 @@ import pytest
 
 from support import tun
 from support.commands import Crate
+from support.kin import kill_at_once
 from support.published import Until, free_port, left_of, own_address, without_programs
 from support.ready import Ready
 
@@ -230,9 +231,7 @@ def test_what_a_killed_container_and_supervisor_leave_is_gone_after_the_next_com
     init = int(out_box.crate.ok("inspect", "-f", "{{.State.Pid}}", "web"))
     supervisor = int(Path(f"/proc/{init}/stat").read_text().rpartition(")")[2].split()[1])
     guardian = int(Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[1])
-    for number in (signal.SIGSTOP, signal.SIGKILL):  # else the supervisor finds another guardian first
-        for pid in (guardian, supervisor, init):
-            os.kill(pid, number)
+    kill_at_once(guardian, supervisor, init)
     until(lambda: not Path(f"/proc/{init}/ns/net").exists())
     assert out_box.run("--network", "bridge", "-p", f"{port}:80", "@", "echo", "free") == "free"
     until(lambda: not Path(f"/proc/{way}/ns/net").exists())
