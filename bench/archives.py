@@ -39,11 +39,11 @@ def saving(engine: peers.Engine, target: Path) -> Callable[[], measure.Command]:
 
 def measure_shape(shape: str, image: Image, scratch: Path, arguments: argparse.Namespace) -> dict[str, str]:
     """Save and load `image` in turn with every engine, then once more for its memory; return the tables by what was done."""
-    archive = write_docker_archive(scratch / "docker.tar", f"{NAME}:latest", image)
+    archive = write_docker_archive(scratch / "image.tar", f"{NAME}:latest", image)
     layout = write_oci_layout(scratch / "layout", {NAME: image})
     person = people.person("root", scratch / "home")
     with prepared(MAKERS, person, scratch, archive, layout, arguments.only) as engines:
-        own = {engine.name: scratch / f"{engine.name}.tar" for engine in engines}
+        own = {engine.name: scratch / f"saved-by-{engine.name}.tar" for engine in engines}
         saves = {engine.name: saving(engine, own[engine.name]) for engine in engines}
         tables = {f"save of the {shape} image": table(engines, saves, arguments.rounds)}
         done = [(archive, f"load of the {shape} image")]

@@ -287,6 +287,18 @@ def test_loads_saves_and_removals_at_once_disturb_nobody(crate: Crate, large: tu
     assert crate.ok("system", "check") == "nothing is damaged"
 
 
+# rmi
+
+
+def test_rmi_tells_what_docker_tells(named: Crate, box: Ready) -> None:
+    (document,) = named.json("image", "inspect", "site:1")
+    named.ok("tag", "site:1", "other:2")
+    assert named.ok("rmi", "site:1") == "Untagged: site:1"
+    base, own = document["RootFS"]["Layers"]
+    assert named.ok("rmi", "other:2").splitlines() == ["Untagged: other:2", f"Deleted: {document['Id']}", f"Deleted: {own}"]
+    assert named.ok("rmi", box.image).splitlines() == [f"Deleted: sha256:{box.image}", f"Deleted: {base}"]
+
+
 # import
 
 

@@ -437,7 +437,18 @@ class Images:
             self._tell("untag", image.id if image else text, text)
         if image and removed.deleted:
             self._tell("delete", image.id, name)
-        return [*(f"Untagged: {text}" for text in removed.untagged), *(f"Deleted: {text}" for text in removed.deleted)]
+        from cratebox.image import reference as references
+
+        gone = self._gone(image) if image and removed.deleted else removed.deleted
+        return [
+            *(f"Untagged: {references.familiar(text)}" for text in removed.untagged),
+            *(f"Deleted: {digest}" for digest in dict.fromkeys(gone)),
+        ]
+
+    def _gone(self, image: StoredImage) -> list[str]:
+        """Return what a removal has deleted of an image: its ID, and its layers from above. What others have is there still."""
+        identity = [] if self.store.has_blob(image.id) else [image.id]
+        return [*identity, *(diff_id for diff_id in reversed(image.layers) if not self.store.has_layer(diff_id))]
 
     def _tell(self, action: str, identity: str, name: str) -> None:
         from cratebox.engine import events

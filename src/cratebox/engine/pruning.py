@@ -107,9 +107,11 @@ def images(paths: Paths, images: Images, filters: Filters, every: bool) -> Prune
     def chosen(image: StoredImage) -> bool:
         return (every or not image.names) and filters.take(image.made, image.config.labels)
 
+    from cratebox.image import reference as references
+
     removed = images.store.prune(chosen, images.used)
     lines = (
-        *(f"untagged: {_familiar(name)}" for name in removed.untagged),
+        *(f"untagged: {references.familiar(name)}" for name in removed.untagged),
         *(f"deleted: {digest}" for digest in removed.deleted),
     )
     events.emit(paths, "image", "prune", "", {"reclaimed": str(removed.freed)})
@@ -148,16 +150,6 @@ def _check_known(paths: Paths) -> None:
                     f"the record of container {identity[:12]}, which runs, is damaged: nobody knows which image it needs",
                     f"crate rm -f {identity[:12]}",
                 ) from None
-
-
-def _familiar(name: str) -> str:
-    from cratebox.errors import InvalidValue
-    from cratebox.image import reference
-
-    try:
-        return reference.parse(name).familiar
-    except InvalidValue:
-        return name
 
 
 def everything(paths: Paths, store: Images, filters: Filters, every: bool, with_volumes: bool = False) -> Pruned:

@@ -73,6 +73,14 @@ def parse(text: str) -> Reference:
     return Reference(registry=registry, repository=repository, tag=tag, digest=digest or None)
 
 
+def familiar(name: str) -> str:
+    """Return a full name as Docker shows it; what another tool has called an image by its own rules, as it is."""
+    try:
+        return parse(name).familiar
+    except InvalidValue:
+        return name
+
+
 def nameable(text: str) -> Reference:
     """Return the full name that an image can be given: one with a tag. Raises InvalidValue."""
     reference = parse(text)

@@ -46,7 +46,7 @@ def main(words: Words) -> int:
         progress.close()
     for one in loaded:
         for name in one.names:
-            line(f"Loaded image: {reference.parse(name).familiar}")
+            line(f"Loaded image: {reference.familiar(name)}")
         if not one.names:
             line(f"Loaded image ID: {one.image.id}")
     return 0
