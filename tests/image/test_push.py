@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -411,11 +412,11 @@ def test_a_push_that_was_killed_is_gone_on_with(store: Store, writable: Writable
 
 def begin_stalled(store: Store, writable: WritableRegistry) -> int:
     """Begin a push, of which the large blob is not answered."""
-    import threading
 
-    for each in (IMAGE.id, SMALL.digest):
-        writable.fault(f"digest={urlencode({'': each})[1:]}", fake.fine)
-    writable.fault(f"digest={urlencode({'': BIG.digest})[1:]}", lambda _handler, _answer: threading.Event().wait(20) and None)
+    def silent(_handler: fake.Handler, _answer: fake.Answer) -> None:
+        threading.Event().wait(20)
+
+    writable.fault(urlencode({"digest": BIG.digest}), silent)
     return begin(lambda: send(store, writable))
 
 

@@ -196,10 +196,13 @@ def neighbours(store: Store, target: Reference, digests_of: set[str]) -> dict[st
         beside = [
             name.repository for name in names if name.registry == target.registry and name.repository != target.repository
         ]
-        if beside:
-            for layer in store.manifest_of(image).layers:
-                if layer.digest in digests_of:
-                    found.setdefault(layer.digest, {}).update(dict.fromkeys(beside))
+        try:
+            layers = store.manifest_of(image).layers if beside else ()
+        except NotFound:
+            continue  # removed meanwhile
+        for layer in layers:
+            if layer.digest in digests_of:
+                found.setdefault(layer.digest, {}).update(dict.fromkeys(beside))
     return {digest: tuple(repositories) for digest, repositories in found.items()}
 
 
