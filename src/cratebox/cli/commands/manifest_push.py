@@ -32,7 +32,7 @@ def main(words: Words) -> int:
         raise words.wrong("--all=false is not there: the images are pushed with their list")
     lists = open_engine(words).manifests
     name, *destination = words.arguments
-    progress = PullProgress(words.yes("quiet"))
+    progress = PullProgress(words.yes("quiet"), doing="Pushing")
     try:
         pushed = lists.push(name, destination[0] if destination else None, progress)
     finally:
