@@ -12,7 +12,8 @@ from clients import IMAGE
 from writable_registry import WritableRegistry
 
 from cratebox.engine.artifacts import Artifacts
-from cratebox.errors import Conflict, InvalidValue, NotFound, RegistryError, StorageError, Untrusted
+from cratebox.errors import Conflict, InvalidValue, NotAllowed, NotFound, RegistryError, StorageError, Untrusted
+from cratebox.image import policy
 from cratebox.image.artifact import EMPTY, TITLE
 from cratebox.paths import Paths
 from support.images import digest
@@ -129,6 +130,27 @@ def test_a_file_that_is_there_stays(artifacts: Artifacts, writable: WritableRegi
     artifacts.pull(name, str(out), force=True)
     assert (out / "two").read_bytes() == b"2"
     assert not (out / "two").is_symlink()
+
+
+def test_a_directory_in_a_files_place_stays_and_nothing_is_written(
+    artifacts: Artifacts, writable: WritableRegistry, tmp_path: Path
+) -> None:
+    (tmp_path / "out/two").mkdir(parents=True)
+    with pytest.raises(Conflict, match="is a directory"):
+        artifacts.pull(craft(writable, ("one", b"1"), ("two", b"2")), str(tmp_path / "out"), force=True)
+    assert os.listdir(tmp_path / "out") == ["two"]
+
+
+def test_what_the_policy_rejects_is_not_fetched(
+    artifacts: Artifacts, writable: WritableRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "policy.json").write_text(json.dumps({"default": [{"type": "reject"}]}))
+    monkeypatch.setattr(policy, "SYSTEM", str(tmp_path / "policy.json"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(NotAllowed):
+        artifacts.pull(craft(writable, ("one", b"1")), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    assert writable.seen == []
 
 
 def test_a_directory_that_cannot_be_made_is_said(artifacts: Artifacts, writable: WritableRegistry, tmp_path: Path) -> None:

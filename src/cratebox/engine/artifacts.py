@@ -58,11 +58,11 @@ class Artifacts:
     def pull(self, name: str, directory: str = ".", *, force: bool = False, progress: Progress | None = None) -> Sequence[str]:
         """Write the files of an artifact into `directory`, all or none; return their paths. `force`: in place of others.
 
-        Raises InvalidValue, Conflict, NotFound, RegistryError, StorageError, Untrusted.
+        Raises InvalidValue, NotAllowed (by policy.json, or blocked), Conflict, NotFound, RegistryError, StorageError, Untrusted.
         """
         from cratebox.image.progress import Silent
 
-        with self._registry(references.parse(name)) as registry:
+        with self._registry(references.parse(name), bring=True) as registry:
             from cratebox.image import artifact_files
 
             return artifact_files.fetch(registry, directory, progress or Silent(), force=force)
@@ -103,11 +103,15 @@ class Artifacts:
             return reading.resolve().descriptor
 
     @contextmanager
-    def _registry(self, reference: Reference, actions: str = "pull") -> Iterator[Registry]:
+    def _registry(self, reference: Reference, actions: str = "pull", *, bring: bool = False) -> Iterator[Registry]:
+        """`bring`: files are to come from there, which the policy may not let in."""
         settings = speaking(self._paths)
         from cratebox.image import endpoints
         from cratebox.image.registry import Registry
+        from cratebox.image.transport import Source
 
+        if bring:
+            settings.policy.check(Source("registry", reference=reference))
         place = endpoints.to_write(reference, settings)
         registry = Registry(place.reference, place.settings, actions=actions)
         try:

@@ -99,8 +99,7 @@ def fetch(registry: Registry, directory: str, progress: Progress, *, force: bool
     half: dict[str, str] = {}
     try:
         for name in files:
-            if not force and _exists(place, name):
-                raise Conflict(f"{directory}/{name} is there already", "--force replaces it")
+            _check_free(place, name, f"{directory}/{name}", force)
         for name, file in files.items():
             progress.layer(file.digest, file.size)
             half[name] = f".{os.urandom(8).hex()}.partial"
@@ -117,12 +116,15 @@ def fetch(registry: Registry, directory: str, progress: Progress, *, force: bool
     return tuple(os.path.join(directory, name) for name in files)
 
 
-def _exists(place: int, name: str) -> bool:
+def _check_free(place: int, name: str, path: str, force: bool) -> None:
     try:
-        os.stat(name, dir_fd=place, follow_symlinks=False)
+        mode = os.stat(name, dir_fd=place, follow_symlinks=False).st_mode
     except FileNotFoundError:
-        return False
-    return True
+        return
+    if stat.S_ISDIR(mode):
+        raise Conflict(f"{path} is a directory", "--output names another place")
+    if not force:
+        raise Conflict(f"{path} is there already", "--force replaces it")
 
 
 def _unlink(place: int, name: str) -> None:
