@@ -8,6 +8,8 @@
     dns_names.py      who is called what
     dns_forward.py    questions for others
     dns_message.py    messages, read and written
+    rights.py         what the resolver may do
+    firewall_watch.py what it does besides, since it is there: rules that somebody flushes are loaded again
 
     who attaches                                 the resolver
     ------------                                 ------------
