@@ -35,11 +35,13 @@ def litter(store: Store) -> list[str]:
 
 def kill_a_pull(server: FakeRegistry, store: Store, name: str, after: int) -> None:
     """Kill a pull, and its workers, once `after` bytes of the large layer have come."""
-    server.fault(BIG.digest, fake.stall(after + 300_000, 300))  # for as long as it takes to be killed
+    # It writes what it has read in pieces of up to a mebibyte: so much more must come for `after` bytes to be written.
+    server.fault(BIG.digest, fake.stall(min(after + (1 << 20), 2_950_000), 300))
     pid = begin(lambda: fetch(store, name, settle="never"))
     partial = Path(store.directory, "blobs/.partial", BIG.digest.replace(":", "-"))
     wait_until(lambda: workers(pid) and partial.exists() and partial.stat().st_size >= after)
     kill_with_workers(pid)
+    server.rules.clear()  # it may have been killed before it asked
 
 
 @pytest.mark.parametrize("after", [0, 500_000, 2_000_000])
