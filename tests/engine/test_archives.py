@@ -50,6 +50,7 @@ def identity(crate: Crate, name: str) -> tuple[str, str]:
 def test_an_image_goes_from_one_store_to_another_as_it_is(named: Crate, form: str) -> None:
     target = place(named, "archive")
     assert named.ok("save", "--format", form, "-o", target, "site:1") == ""
+    assert target.stat().st_mode & 0o077 == 0
     there = other(named)
     assert there.ok("load", "-i", target) == "Loaded image: site:1"
     assert identity(there, "site:1") == identity(named, "site:1")

@@ -21,7 +21,7 @@ RESULTS = [
         "is_automated": False,
     },
     {"name": "me/alpine", "description": "mine \x1b[2J", "star_count": 3, "is_official": False, "is_automated": True},
-    {"name": "you/alpine", "description": None, "star_count": None},
+    {"name": "you/alpine", "description": None, "star_count": 10**1000},
 ]
 
 

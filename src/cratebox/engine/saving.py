@@ -105,7 +105,7 @@ def _new_directory(store: Store, chosen: Sequence[Chosen], path: str) -> None:
     try:
         if os.path.lexists(target) and os.listdir(target):
             raise Conflict(f"cannot write {path}: there is something in it", "name a directory that is not there")
-        os.mkdir(temporary, 0o755)
+        os.mkdir(temporary, 0o700)  # as new_file: in images there may be what is nobody else's business
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}") from None
     try:

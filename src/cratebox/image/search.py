@@ -30,6 +30,7 @@ _HUB_SEARCH = "index.docker.io"
 _MAX_ANSWER = 4 << 20  # bytes
 _PAGE, _MOST_PAGES = 1000, 50
 _LONGEST = 4096  # characters of a description
+_MOST_STARS = (1 << 63) - 1  # what other tools have room for
 
 
 class Found(Record):
@@ -93,7 +94,7 @@ def _found(value: Any, reply: Reply) -> Found:
     return Found(
         name,
         description[:_LONGEST] if isinstance(description, str) else "",
-        stars if isinstance(stars, int) and not isinstance(stars, bool) else 0,
+        stars if isinstance(stars, int) and not isinstance(stars, bool) and 0 <= stars <= _MOST_STARS else 0,
         value.get("is_official") is True,
         value.get("is_automated") is True,
     )
