@@ -1,212 +1,32 @@
-"""The images of one user: in the store, from registries, from archives, and directories used as they are."""
+"""The images of one user, and what is done with them: each verb by the module that is named for it."""
 
 from __future__ import annotations
 
 import os
 
-from cratebox.engine import resolved
-from cratebox.engine.idmaps import Identity
-from cratebox.engine.specgen import ImageDefaults
-from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError, Unsupported
-from cratebox.linux.process import boot_id
-from cratebox.paths import Paths, private_directory
-from cratebox.record import Record
+from cratebox.engine.provision import Provisions, check_platform
+from cratebox.errors import Conflict, NotFound, StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from cratebox.engine import image_history, image_tree
     from cratebox.engine.changes import Change
-    from cratebox.engine.config import HealthCheck
     from cratebox.engine.importing import Wish as ImportWish
     from cratebox.engine.pruning import Filters, Pruned
-    from cratebox.engine.records import Container
     from cratebox.image.archive import Loaded
     from cratebox.image.login import Saved
-    from cratebox.image.manifest import Descriptor, ImageConfig
     from cratebox.image.progress import Progress
     from cratebox.image.push import Pushed
     from cratebox.image.reference import Reference
     from cratebox.image.search import Found
-    from cratebox.image.settings import Settings
-    from cratebox.image.store import Store, StoredImage
-    from cratebox.image.transport import Source
+    from cratebox.image.store import StoredImage
 
 
-class Provided(Record):
-    """What a container is made of: `layers` are diff IDs, lowest first; `rootfs` is a directory instead, or empty."""
-
-    id: str
-    defaults: ImageDefaults
-    layers: tuple[str, ...] = ()
-    rootfs: str = ""
-
-
-class Images:
-    """`engine.images`. `last_status` tells what the last pull did: "downloaded" or "present"."""
-
-    def __init__(self, paths: Paths, identity: Identity) -> None:
-        self.paths, self.identity = paths, identity
-        self.last_status = ""
-        self._store: Store | None = None
-        self._directories: dict[str, tuple[str, ...]] = {}  # of the images this process has found
-
-    @property
-    def store(self) -> Store:
-        """The store on the disk; the short way of `run` does without."""
-        if self._store is None:
-            from cratebox.image.store import Store, call_directly
-
-            self._store = Store(
-                self.paths.images,
-                self.run_inside if self.identity.rootless else call_directly,
-                userxattr=self.identity.rootless,
-                owners="record" if self.identity.single else "keep",
-            )
-        return self._store
-
-    def run_inside(self, work: Callable[[], bytes]) -> bytes:
-        """Run `work` where the files of this user's containers can be made and deleted, and return what it returns."""
-        if not self.identity.rootless:
-            return work()
-        from cratebox.engine.userspace import runner
-
-        return runner(self.identity)(work)
-
-    def tell_notice(self, progress: Progress | None) -> None:
-        """Say once a boot what this machine does not give this user, and how it could."""
-        if self.identity.notice and progress is not None:
-            from cratebox.engine.notices import once
-
-            once(self.paths, progress, "id-map", f"{self.identity.notice}; to mend it, {self.identity.hint}")
-
-    def using(self) -> AbstractContextManager[Any]:
-        """Hold off the removal of images while a container is made of one."""
-        locks = self.paths.images + "/locks"
-        if os.path.isdir(locks):
-            from cratebox.image.locks import hold
-
-            return hold(locks, "store", shared=True)
-        return self.store.using()
-
-    def provide(self, name: str, platform: str | None, policy: str, progress: Progress | None = None) -> Provided:
-        """Return what a container of image `name` is made of, pulled if `policy` ("always", "missing", "never") says so.
-
-        Raises InvalidValue, NotAllowed (by policy.json, or blocked), NotFound, RegistryError, Untrusted, StorageError.
-        """
-        if policy != "always" and not platform and (known := resolved.recall(self.paths, name)):
-            self._directories[known.id] = known.directories
-            return Provided(known.id, known.defaults, known.layers)
-        from cratebox.image import transport
-
-        index = resolved.signature(self.paths)
-        in_store = True  # and not a file beside it, which may be another one next time
-        if _is_id(name):  # a full ID is not the name of anything in a registry
-            image = self.store.find(name)
-            check_platform(image, platform, name)
-        else:
-            source = transport.parse(name)
-            if source.kind == "rootfs":
-                return _directory(source.path)
-            in_store = source.kind == "registry"
-            image = self._image(source, name, platform, policy, progress)
-        config = image.config
-        defaults = ImageDefaults(
-            entrypoint=config.entrypoint,
-            cmd=config.cmd,
-            env=config.env,
-            working_dir=config.working_dir,
-            user=config.user,
-            stop_signal=config.stop_signal,
-            healthcheck=_healthcheck(config),
-            volumes=config.volumes,
-            exposed=config.exposed_ports,
-            labels=config.labels,
-        )
-        directories = self._directories[image.id] = self.store.layer_directories(image)
-        if in_store and not platform:
-            known = resolved.Resolved(index, boot_id(), image.id, defaults, image.layers, directories)
-            resolved.remember(self.paths, name, known)
-        return Provided(image.id, defaults, image.layers)
-
-    def _image(self, source: Source, name: str, platform: str | None, policy: str, progress: Progress | None) -> StoredImage:
-        if policy != "always" and source.kind == "registry":
-            try:
-                found = self.get(name)
-            except NotFound:
-                if policy == "never":
-                    raise
-            else:
-                check_platform(found, platform, name)
-                return found
-        return self._pull(self.source(name), name, platform, progress)
-
-    def pull(
-        self, name: str, platform: str | None = None, policy: str = "always", progress: Progress | None = None
-    ) -> StoredImage:
-        """Bring an image into the store and return it; what is there already is not fetched again. One from a file gets the names
-        that the file has for it.
-
-        Raises InvalidValue, NotAllowed (by policy.json, or blocked), NotFound, RegistryError, Untrusted, StorageError.
-        """
-        source = self.source(name)
-        if source.kind == "rootfs":
-            raise Unsupported(f"cannot pull {name}: it is a directory, used as it is", f"crate run {name} COMMAND")
-        if policy != "always":
-            return self._image(source, name, platform, policy, progress)
-        return self._pull(source, name, platform, progress, names=True)
-
-    def _pull(
-        self, source: Source, name: str, platform: str | None, progress: Progress | None, names: bool = False
-    ) -> StoredImage:
-        """`names`: not where a container is made of a file: that must not become what `alpine` means from now on."""
-        settings = self._begin(progress)
-        from cratebox.image import pull as pulling
-        from cratebox.image import reference as references
-        from cratebox.image.platform import parse
-
-        wanted = parse(platform) if platform else None
-        if progress is not None and source.reference and source.reference != references.parse(name):
-            progress.message(f"{name} is an alias of {source.reference.name}")
-
-        pulled = pulling.bring(self.store, source, wanted, settings, progress, names=names)
-        self.last_status = pulled.status
-        self._tell("pull", name, name)
-        return pulled.image
-
-    def source(self, name: str) -> Source:
-        """Return where a pull of `name` gets it from: what Docker means by it, but for the aliases of short names.
-
-        Raises InvalidValue for what is no name, and for settings of registries that cannot be read.
-        """
-        from cratebox.image import transport
-
-        found = transport.parse(name)
-        return found.replace(reference=self._aliased(name) or found.reference) if found.reference else found
-
-    def refetch(self, name: str, entry: Descriptor, damaged: Collection[str]) -> None:
-        """Fetch blobs `damaged` (digests), and what is missing, of the image of an entry in the store's index; `name` is of a registry.
-
-        Raises NotAllowed, NotFound, RegistryError, Untrusted, StorageError.
-        """
-        settings = self._begin(None)
-        from cratebox.image import pull as pulling
-        from cratebox.image import reference as references
-
-        pulling.refetch(
-            self.store, references.with_digest(references.parse(name), entry.digest), entry.platform, settings, damaged
-        )
-
-    def _begin(self, progress: Progress | None) -> Settings:
-        """Make ready for work that takes a while, with libraries; return the settings on where images may come from."""
-        self.tell_notice(progress)
-        private_directory(self.paths.root)
-        from cratebox.engine.pushing import speaking
-
-        return speaking(self.paths)
+class Images(Provisions):
+    """`engine.images`."""
 
     def load(self, archive: int | str, platform: str | None = None, progress: Progress | None = None) -> Sequence[Loaded]:
         """Take all images of an archive or a layout into the store, under the names that they have there; all or none.
@@ -248,28 +68,6 @@ class Images:
         image = importing.import_(self, archive, wish)
         self._tell("import", image.id, image.names[0] if image.names else image.id)
         return image
-
-    def get(self, name: str) -> StoredImage:
-        """Return the image of that name, digest, ID or beginning of one. Raises NotFound, Conflict, StorageError, and InvalidValue
-        for settings of registries that cannot be read.
-        """
-        return self.store.find(self._known_as(name))
-
-    def _known_as(self, name: str) -> str:
-        """Return the name that the store knows: `name` as Docker means it, or where there is no such image, that of its alias."""
-        try:
-            self.store.find(name)
-        except NotFound:
-            full = self._aliased(name)
-            return str(full) if full else name
-        except (Conflict, StorageError):
-            pass  # whoever asks for it is told
-        return name
-
-    def _aliased(self, name: str) -> Reference | None:
-        from cratebox.image.settings import full_name
-
-        return full_name(name, self.paths.config)
 
     def inspect(self, name: str) -> dict[str, Any]:
         """Return an image in Docker's form of `inspect`. Raises as `get`."""
@@ -450,11 +248,6 @@ class Images:
         identity = [] if self.store.has_blob(image.id) else [image.id]
         return [*identity, *(diff_id for diff_id in reversed(image.layers) if not self.store.has_layer(diff_id))]
 
-    def _tell(self, action: str, identity: str, name: str) -> None:
-        from cratebox.engine import events
-
-        events.emit(self.paths, "image", action, identity, {"name": name})
-
     def prune(self, filters: Filters | None = None, every: bool = False) -> Pruned:
         """Remove the images without a name, or with `every` all that no container is made of. Raises StorageError."""
         from cratebox.engine import pruning
@@ -481,14 +274,6 @@ class Images:
                 used |= dict.fromkeys((container.image_id, *container.layers), identity)
         return used
 
-    def layer_directories(self, container: Container) -> tuple[str, ...]:
-        """Return the directories a container's root is made of, lowest first. Raises StorageError, NotFound."""
-        if container.rootfs:
-            return (_directory(container.rootfs).rootfs,)
-        if container.image_id not in self._directories:
-            self._directories[container.image_id] = self.store.layer_directories(self.store.find(container.image_id))
-        return self._directories[container.image_id]
-
     def list(self, filters: Sequence[str] = ()) -> Sequence[StoredImage]:
         """Return the images in the store that are whole; those alone that `filters` let through, words as of `images --filter`:
         "dangling=true", "label=KEY=VALUE", "reference=alpine*", "before=NAME", "since=NAME", "until=24h".
@@ -506,40 +291,3 @@ class Images:
     def damaged(self) -> Sequence[tuple[str, StorageError]]:
         """Return (a name or a digest, what is wrong) of each image that is not whole. Raises as `list`."""
         return self.store.survey()[1]
-
-
-def _is_id(name: str) -> bool:
-    return len(name.removeprefix("sha256:")) == 64 and _may_be_id(name)
-
-
-def _may_be_id(name: str) -> bool:
-    text = name.removeprefix("sha256:")
-    return len(text) >= 3 and set(text) <= set("0123456789abcdef")
-
-
-def check_platform(image: StoredImage, platform: str | None, name: str) -> None:
-    """Raise InvalidValue where an image is not for the platform that was asked for."""
-    if not platform:
-        return
-    from cratebox.image.platform import parse, suits
-
-    if not suits(image.config.platform, parse(platform)):
-        raise InvalidValue(
-            f"image {name} in the store is for {image.config.platform}, not for {platform}",
-            f"crate pull --platform {platform} {name}",
-        )
-
-
-def _directory(path: str) -> Provided:
-    absolute = os.path.abspath(path)
-    if not os.path.isdir(absolute):
-        raise NotFound(f"image rootfs:{path}: there is no such directory")
-    return Provided("", ImageDefaults(), (), absolute)
-
-
-def _healthcheck(config: ImageConfig) -> HealthCheck | None:
-    if not config.healthcheck:
-        return None
-    from cratebox.engine import healthcheck
-
-    return healthcheck.of_image(config.healthcheck, config.shell)

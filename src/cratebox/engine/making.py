@@ -17,7 +17,8 @@ from cratebox.paths import Paths, private_directory
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.engine.idmaps import Identity
-    from cratebox.engine.images import Images, Provided
+    from cratebox.engine.images import Images
+    from cratebox.engine.provision import Provided
     from cratebox.image.progress import Progress
 
 

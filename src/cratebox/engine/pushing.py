@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def push(images: Images, name: str, destination: str | None, platform: str | None, progress: Progress | None) -> Pushed:
     """See Images.push."""
-    from cratebox.engine.images import check_platform
+    from cratebox.engine.provision import check_platform
 
     try:
         image = images.get(name)

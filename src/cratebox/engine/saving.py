@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from cratebox.engine.exporting import Refused, new_file, put
-from cratebox.engine.images import check_platform
+from cratebox.engine.provision import check_platform
 from cratebox.errors import DISK_FULL, Conflict, InvalidValue, StorageError, UsageError
 from cratebox.image import archive_writing
 from cratebox.image import reference as references

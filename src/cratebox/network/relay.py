@@ -195,9 +195,8 @@ def descriptors(words: Iterable[str]) -> tuple[int, ...]:
 
 def divide(words: list[str]) -> NoReturn:
     """Become the guardian of a relay, a child of this process. Raises OSError."""
-    program = stub.sealed(
-        guard.build(int(words[4].split(":")[1]))
-    )  # nobody is at that socket's other end to be told of orphans
+    own_socket = int(words[4].split(":")[1])  # at whose other end nobody is, to be told of orphans
+    program = stub.sealed(guard.build(own_socket))
     mine = os.getpid()
     child = os.fork()
     if child == 0:
