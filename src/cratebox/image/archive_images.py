@@ -139,7 +139,7 @@ class _Layout(_Reader):
     def _image(self, same: list[Descriptor], docker: dict[str, tuple[str, ...]]) -> Found:
         raw, document = self._parsed(same[0])
         if isinstance(document, Index):
-            there = [entry for entry in document.manifests if self._opened.has(_blob_name(entry))]
+            there = [entry for entry in document.manifests if self._opened.has(digests.blob_name(entry.digest))]
             raw, document = self._parsed(platforms.choose(there, self._platform, self._what))
         if not isinstance(document, Manifest):
             raise Unsupported(f"{self._what}: an index of indexes")
@@ -151,7 +151,7 @@ class _Layout(_Reader):
             raw_manifest=raw,
             manifest=document,
             raw_config=self._document(self._blob(document.config), "the image's config"),
-            names=tuple(dict.fromkeys((*full, *docker.get(_blob_name(document.config), ())))),
+            names=tuple(dict.fromkeys((*full, *docker.get(digests.blob_name(document.config.digest), ())))),
             called=words,
             spans=tuple(self._blob(layer) for layer in document.layers),
         )
@@ -169,9 +169,9 @@ class _Layout(_Reader):
         return raw, manifests.parse(raw, entry.media_type)
 
     def _blob(self, descriptor: Descriptor) -> Span:
-        if descriptor.urls and not self._opened.has(_blob_name(descriptor)):
+        if descriptor.urls and not self._opened.has(digests.blob_name(descriptor.digest)):
             raise Unsupported(f"{self._what}: a layer of it is elsewhere ({shown(descriptor.urls[0])}), and not in the archive")
-        span = self._opened.member(_blob_name(descriptor))
+        span = self._opened.member(digests.blob_name(descriptor.digest))
         if span.size != descriptor.size:
             raise Untrusted(f"{self._what}: blob {descriptor.digest} has {span.size} bytes, not {descriptor.size}")
         return span
@@ -199,7 +199,7 @@ class _DockerArchive(_Reader):
         described = Descriptor(media_type=manifests.OCI_CONFIG, digest=digests.of(raw_config), size=len(raw_config))
         manifest = Manifest(media_type=manifests.OCI_MANIFEST, config=described, layers=tuple(layers))
         return Found(
-            raw_manifest=_manifest_of(manifest),
+            raw_manifest=manifests.encode(manifest),
             manifest=manifest,
             raw_config=raw_config,
             names=self._names(entry),
@@ -225,31 +225,11 @@ class _DockerArchive(_Reader):
         return self._digests[key]
 
 
-def _manifest_of(manifest: Manifest) -> bytes:
-    """Return the manifest that an image of a docker-archive lacks."""
-    document = {
-        "schemaVersion": 2,
-        "mediaType": manifest.media_type,
-        "config": _plain(manifest.config),
-        "layers": [_plain(layer) for layer in manifest.layers],
-    }
-    return jsontext.dumps(document).encode()
-
-
-def _plain(descriptor: Descriptor) -> dict[str, Any]:
-    return {"mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size}
-
-
 def _check_config_name(name: str, raw: bytes) -> None:
     """Docker calls the config after its digest; an archive where that is wrong was tampered with or is damaged."""
     encoded = name.rpartition("/")[2].removesuffix(".json")
     if digests.is_digest("sha256:" + encoded):
         digests.verify(raw, "sha256:" + encoded, "the image's config")
-
-
-def _blob_name(descriptor: Descriptor) -> str:
-    algorithm, encoded = digests.split(descriptor.digest)
-    return f"blobs/{algorithm}/{encoded}"
 
 
 def _is_attestation(entry: Descriptor) -> bool:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from cratebox.image.store import Store
 
 DOCKER_ARCHIVE, OCI_ARCHIVE, OCI_DIRECTORY = FORMS = ("docker-archive", "oci-archive", "oci-dir")
-_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 class Chosen(Record):
@@ -105,7 +104,7 @@ def _members(store: Store, chosen: Sequence[Chosen], *, docker: bool) -> list[_M
         layers |= {layer.digest: layer for layer in manifest.layers}
     top = {"schemaVersion": 2, "mediaType": manifests.OCI_INDEX, "manifests": entries}
     return [
-        _document("oci-layout", _LAYOUT),
+        _document("oci-layout", index.LAYOUT),
         _document("index.json", jsontext.dumps(top).encode()),
         *([_document("manifest.json", jsontext.dumps(listed).encode())] if docker else []),
         *(_blob(store, one) for one in documents.values()),
@@ -117,20 +116,16 @@ def _entries(entry: Descriptor, names: Sequence[str]) -> Iterator[dict[str, Any]
     """An image with several names has several entries, one without has one. A name is there in both annotations that are in use."""
     for name in names or ("",):
         annotations = {index.IMAGE_NAME: name, index.REF_NAME: name} if name else {}
-        yield index.as_json(entry.replace(annotations=annotations))
+        yield manifests.as_json(entry.replace(annotations=annotations))
 
 
 def _listed(manifest: manifests.Manifest, names: Sequence[str]) -> dict[str, Any]:
     """Names are full ones: Docker shortens them when it shows them, Podman would take a short one for one of localhost."""
     return {
-        "Config": _blob_name(manifest.config),
+        "Config": digests.blob_name(manifest.config.digest),
         "RepoTags": list(names),
-        "Layers": [_blob_name(layer) for layer in manifest.layers],
+        "Layers": [digests.blob_name(layer.digest) for layer in manifest.layers],
     }
-
-
-def _blob_name(descriptor: Descriptor) -> str:
-    return "blobs/{}/{}".format(*digests.split(descriptor.digest))
 
 
 def _document(name: str, raw: bytes) -> _Member:
@@ -138,7 +133,7 @@ def _document(name: str, raw: bytes) -> _Member:
 
 
 def _blob(store: Store, descriptor: Descriptor) -> _Member:
-    return _Member(_blob_name(descriptor), descriptor.size, lambda: _checked(store, descriptor))
+    return _Member(digests.blob_name(descriptor.digest), descriptor.size, lambda: _checked(store, descriptor))
 
 
 def _checked(store: Store, descriptor: Descriptor) -> Iterator[bytes]:

@@ -50,19 +50,14 @@ def compose(kind: str, files: tuple[Descriptor, ...], annotations: dict[str, str
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "artifactType": kind,
-        "config": _as_json(empty()),
-        "layers": [_as_json(each) for each in files],
+        "config": manifests.as_json(empty()),
+        "layers": [manifests.as_json(each) for each in files],
     }
     if subject is not None:
-        document["subject"] = _as_json(subject)
+        document["subject"] = manifests.as_json(subject)
     if annotations:
         document["annotations"] = annotations
     return jsontext.dumps(document).encode()
-
-
-def _as_json(one: Descriptor) -> dict[str, Any]:
-    document: dict[str, Any] = {"mediaType": one.media_type, "digest": one.digest, "size": one.size}
-    return {**document, "annotations": one.annotations} if one.annotations else document
 
 
 def parse(raw: bytes, media_type: str) -> Artifact:

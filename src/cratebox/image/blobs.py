@@ -36,8 +36,7 @@ class Blobs:
 
     def path(self, digest: str) -> str:
         """Return where the blob `digest` lies or would lie. Raises Untrusted where it is not a digest."""
-        algorithm, _, encoded = digests.check(digest).partition(":")
-        return f"{self.directory}/blobs/{algorithm}/{encoded}"
+        return f"{self.directory}/{digests.blob_name(digest)}"
 
     def partial(self, digest: str) -> str:
         """Return where the first part of an unfinished download of `digest` lies."""

@@ -75,14 +75,7 @@ def compose(base: Manifest, raw_base: bytes, run: dict[str, Any], layer: NewLaye
     config = _descriptor(manifests.DOCKER_CONFIG if docker else manifests.OCI_CONFIG, raw_config)
     layers = [*base.layers, *([] if layer.is_empty else [layer.blob])]
     kind = manifests.DOCKER_MANIFEST if docker else manifests.OCI_MANIFEST
-    raw_manifest = jsontext.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": kind,
-            "config": _as_json(config),
-            "layers": [_as_json(_in_form(one, docker=docker)) for one in layers],
-        }
-    ).encode()
+    raw_manifest = manifests.encode(Manifest(kind, config, tuple(_in_form(one, docker=docker) for one in layers)))
     return Documents(raw_config, config, raw_manifest, _descriptor(kind, raw_manifest))
 
 
@@ -95,12 +88,6 @@ def _descriptor(media_type: str, raw: bytes) -> Descriptor:
     return Descriptor(media_type, digests.of(raw), len(raw))
 
 
-def _as_json(one: Descriptor) -> dict[str, Any]:
-    return {"mediaType": one.media_type, "digest": one.digest, "size": one.size} | (
-        {"urls": list(one.urls)} if one.urls else {}
-    )
-
-
 def _in_form(layer: Descriptor, *, docker: bool) -> Descriptor:
     """A manifest of one form names its layers in the words of that form."""
     kind = (_TO_DOCKER if docker else _TO_OCI).get(layer.media_type, layer.media_type)
@@ -109,4 +96,4 @@ def _in_form(layer: Descriptor, *, docker: bool) -> Descriptor:
             f"a layer of type {layer.media_type} cannot be in an image of {'Docker' if docker else 'OCI'}'s form",
             f"--format {'oci' if docker else 'docker'}",
         )
-    return layer.replace(media_type=kind)
+    return Descriptor(kind, layer.digest, layer.size, urls=layer.urls)

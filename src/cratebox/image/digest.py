@@ -43,6 +43,12 @@ def split(digest: str) -> tuple[str, str]:
     return algorithm, digits
 
 
+def blob_name(digest: str) -> str:
+    """Return the name of the file that is a blob, below the directory of an OCI layout (image-layout.md). Raises Untrusted."""
+    algorithm, digits = split(digest)
+    return f"blobs/{algorithm}/{digits}"
+
+
 def hasher(digest: str) -> Any:
     """Return a new hash object (update, hexdigest) of the algorithm that `digest` names. Raises Untrusted."""
     return new(split(digest)[0])

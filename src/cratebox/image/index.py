@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'  # the file oci-layout beside it
 REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"  # what containerd and Docker put beside it in archives: always a full name
 SOURCE_DIGEST = "org.cratebox.source.digest"  # what the registry said the name stands for: of an index, or of the manifest; only of what is from one
@@ -75,7 +76,11 @@ def _keep_copy(directory: str, raw: bytes) -> None:
 
 def write(directory: str, entries: list[Descriptor]) -> None:
     """Replace index.json. The caller holds the lock `index`. Raises StorageError."""
-    document = {"schemaVersion": 2, "mediaType": manifests.OCI_INDEX, "manifests": [as_json(entry) for entry in entries]}
+    document = {
+        "schemaVersion": 2,
+        "mediaType": manifests.OCI_INDEX,
+        "manifests": [manifests.as_json(entry) for entry in entries],
+    }
     raw = jsontext.dumps(document).encode()
     try:
         replace_file(directory + "/index.json", raw)
@@ -103,19 +108,6 @@ def _give_up_reserve(directory: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def as_json(entry: Descriptor) -> dict[str, Any]:
-    """Return an entry as it stands in an index."""
-    document: dict[str, Any] = {"mediaType": entry.media_type, "digest": entry.digest, "size": entry.size}
-    if entry.platform is not None:
-        fields = {"os": entry.platform.os, "architecture": entry.platform.architecture, "variant": entry.platform.variant}
-        document["platform"] = {key: value for key, value in fields.items() if value}
-    if entry.annotations:
-        document["annotations"] = entry.annotations
-    if entry.urls:
-        document["urls"] = list(entry.urls)
-    return document
 
 
 def name_of(entry: Descriptor) -> str:

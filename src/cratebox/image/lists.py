@@ -61,13 +61,7 @@ def load(raw: bytes) -> dict[str, Any]:
 
 def entry_for(descriptor: Descriptor, details: Details) -> dict[str, Any]:
     """Return the entry of a list for a manifest, with what is to be said of it."""
-    entry: dict[str, Any] = {"mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size}
-    if descriptor.platform is not None:
-        known = descriptor.platform
-        entry["platform"] = {"architecture": known.architecture, "os": known.os}
-        if known.variant:
-            entry["platform"]["variant"] = known.variant
-    return _detailed(entry, details)
+    return _detailed(manifests.as_json(descriptor.replace(annotations={}, urls=())), details)
 
 
 def _detailed(entry: dict[str, Any], details: Details) -> dict[str, Any]:

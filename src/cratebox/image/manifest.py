@@ -66,6 +66,31 @@ class Manifest(Record):
     layers: tuple[Descriptor, ...]
 
 
+def as_json(descriptor: Descriptor) -> dict[str, Any]:
+    """Return a descriptor as it stands in a document (OCI image-spec, descriptor.md)."""
+    document: dict[str, Any] = {"mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size}
+    if descriptor.platform is not None:
+        known = descriptor.platform
+        fields = {"os": known.os, "architecture": known.architecture, "variant": known.variant}
+        document["platform"] = {key: value for key, value in fields.items() if value}
+    if descriptor.annotations:
+        document["annotations"] = descriptor.annotations
+    if descriptor.urls:
+        document["urls"] = list(descriptor.urls)
+    return document
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Return the document of a manifest; the same one gives the same bytes."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": manifest.media_type,
+        "config": as_json(manifest.config),
+        "layers": [as_json(layer) for layer in manifest.layers],
+    }
+    return jsontext.dumps(document).encode()
+
+
 class Index(Record):
     """One name, an image for each platform."""
 

@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Removed", "Store", "StoredImage", "call_directly"]
 
-_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _TRIES, _PAUSE = 100, 0.02  # seconds; two of them is a prune's patience
 _REST = 1.0  # seconds between a pull and what is done after it: another pull, or the start of a container, comes first
 
@@ -113,7 +112,7 @@ class Store(Catalog):
             index.reserve(self.directory)
             if not os.path.exists(self.directory + "/oci-layout"):
                 with locks.hold(self._locks, "index"):
-                    blobs.replace_file(self.directory + "/oci-layout", _LAYOUT)
+                    blobs.replace_file(self.directory + "/oci-layout", index.LAYOUT)
         except OSError as error:
             raise blobs.storage_failure(f"cannot make the store {self.directory}", error) from None
         self._ready = True
