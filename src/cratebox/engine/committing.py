@@ -7,7 +7,6 @@ prune` deletes them.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 
 from cratebox.engine import archiving, healthcheck, instructions, pausing, records
 from cratebox.engine.container_layers import ContainerRoot
@@ -15,8 +14,8 @@ from cratebox.engine.records import Container
 from cratebox.engine.specgen import command_of
 from cratebox.errors import InvalidValue, NotFound, StorageError, Unsupported
 from cratebox.image import child, new_layer
+from cratebox.image import manifest as manifests
 from cratebox.image import reference as references
-from cratebox.image.manifest import MAX_DOCUMENT
 from cratebox.paths import Paths
 from cratebox.record import Record
 
@@ -57,7 +56,7 @@ def commit(paths: Paths, images: Images, container: Container, wish: Wish) -> St
         root = ContainerRoot(paths, images, container)
         base = store.find(container.image_id)
         manifest = store.manifest_of(base)
-        raw_base = store.read_blob(base.id, MAX_DOCUMENT)
+        raw_base = store.read_blob(base.id, manifests.MAX_DOCUMENT)
 
         def take(tree: Layered) -> bytes:
             return new_layer.encode(store.new_layer(archiving.layer(tree, root.changes(tree))))
@@ -98,8 +97,7 @@ def _step(container: Container, wish: Wish) -> child.Step:
         command = " ".join(command_of(container.config, container.defaults))
     except InvalidValue:
         command = ""
-    created = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return child.Step(created, command, wish.author, wish.message)
+    return child.Step(manifests.now(), command, wish.author, wish.message)
 
 
 @contextmanager

@@ -7,11 +7,11 @@ which gives the image its name, leaves a blob and a layer that nothing refers to
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 
 from cratebox.engine import instructions
 from cratebox.errors import Untrusted
 from cratebox.image import across, child, decompress, new_layer
+from cratebox.image import manifest as manifests
 from cratebox.image import platform as platforms
 from cratebox.image import reference as references
 from cratebox.record import Record
@@ -49,8 +49,7 @@ def import_(images: Images, archive: int, wish: Wish) -> StoredImage:
     with store.using():
         layer = _layer(store, archive)
         base, raw_base = child.nothing(platform)
-        created = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        step = child.Step(created, comment=wish.message or "Imported from -")
+        step = child.Step(manifests.now(), comment=wish.message or "Imported from -")
         made = child.compose(base, raw_base, run, layer, step, docker=False)
         store.put(made.config, made.raw_config)
         store.put(made.manifest, made.raw_manifest)

@@ -30,11 +30,6 @@ class Filters(Record):
     labels: tuple[tuple[str, str | None], ...] = ()
     without: tuple[tuple[str, str | None], ...] = ()
 
-    @property
-    def narrow(self) -> bool:
-        """Whether they leave anything out."""
-        return bool(self.until is not None or self.labels or self.without)
-
     def take(self, created: float, labels: Mapping[str, str]) -> bool:
         """Tell whether something made then and with these labels is meant."""
         if self.until is not None and created >= self.until:

@@ -258,6 +258,7 @@ def _size(entry: Descriptor) -> int:
 
 
 def entry_of(image: StoredImage, entries: list[Descriptor]) -> Descriptor:
+    """Return the first entry of an image's manifest. Raises NotFound where it was removed meanwhile."""
     for entry in entries:
         if entry.digest == image.manifest_digest:
             return entry

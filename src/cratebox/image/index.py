@@ -138,9 +138,7 @@ def timed(entries: list[Descriptor], name: str, target: Descriptor) -> Descripto
     """Return `target` with the time it got `name`: now, or when it did where it has that name in `entries` already."""
     if not name:
         return target
-    from datetime import UTC, datetime
-
-    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    now = manifests.now()
     had = [entry.annotations.get(TAGGED, now) for entry in entries if entry.digest == target.digest and name_of(entry) == name]
     return target.replace(annotations={**target.annotations, TAGGED: had[0] if had else now})
 

@@ -36,6 +36,13 @@ _SCHEMA1 = ("application/vnd.docker.distribution.manifest.v1+json", "application
 _SCHEMA1_HINT = "the image must be pushed again by a current tool; Docker gave schema 1 up in 2017"
 
 
+def now() -> str:
+    """Return this moment as documents tell it (RFC 3339)."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def check_distributable(media_type: str) -> None:
     """Raise Unsupported for a layer that registries may not keep: foreign ones (Docker's schema 2) and non-distributable ones (OCI
     image-spec, layer.md) lie where their maker gives them away, mostly the files of Windows.

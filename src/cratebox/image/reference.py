@@ -96,7 +96,7 @@ def server(text: str) -> Reference:
     """
     plain = text.removeprefix("https://").removeprefix("http://").rstrip("/")
     registry, _, path = plain.removesuffix("/v1").removesuffix("/v2").partition("/")
-    registry = DEFAULT_REGISTRY if registry in ("index.docker.io", "registry-1.docker.io") else registry
+    registry = canonical_registry(registry)
     check_registry(text, registry)
     if path:
         check_repository(text, path)

@@ -69,11 +69,9 @@ def _split(text: str) -> tuple[str, str]:
         head, term = DEFAULT_REGISTRY, text
     else:
         references.parse(f"{head}/x")  # InvalidValue for what is no registry
-    if head in (_HUB_SEARCH, "registry-1.docker.io"):
-        head = DEFAULT_REGISTRY
     if not term or not term.isprintable() or len(term) > 255:
         raise InvalidValue(f"nothing to search for: {shown(text)}", "crate search TERM, or REGISTRY/TERM")
-    return head, term
+    return references.canonical_registry(head), term
 
 
 def _search(registry: Registry, term: str, limit: int) -> list[Found] | None:
