@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cratebox.engine.committing import Wish as _CommitWish
     from cratebox.engine.config import ContainerConfig as ContainerConfig
     from cratebox.engine.config import DeviceLimit as DeviceLimit
     from cratebox.engine.config import HealthCheck as HealthCheck
@@ -25,16 +26,18 @@ if TYPE_CHECKING:
     from cratebox.engine.config import Ulimit as Ulimit
     from cratebox.engine.engine import Engine as Engine
     from cratebox.engine.execution import Wanted as _Wanted
+    from cratebox.engine.importing import Wish as _ImportWish
     from cratebox.engine.records import Container as Container
     from cratebox.engine.records import ContainerStatus as ContainerStatus
     from cratebox.engine.volumes import Volume as Volume
     from cratebox.errors import Conflict as Conflict
     from cratebox.errors import CrateError as CrateError
     from cratebox.errors import NotFound as NotFound
+    from cratebox.image.lists import Details as _Details
     from cratebox.paths import Paths as Paths
     from cratebox.paths import locate as locate
 
-    ExecConfig = _Wanted
+    CommitConfig, ExecConfig, ImportConfig, ManifestDetails = _CommitWish, _Wanted, _ImportWish, _Details
 
 # Where each public name comes from, and what it is called there.
 _PUBLIC = {
@@ -43,7 +46,10 @@ _PUBLIC = {
         for name in ("ContainerConfig", "DeviceLimit", "HealthCheck", "Limits", "MountWish", "Namespaces", "Ulimit")
     },
     "Engine": ("cratebox.engine.engine", "Engine"),
+    "CommitConfig": ("cratebox.engine.committing", "Wish"),
     "ExecConfig": ("cratebox.engine.execution", "Wanted"),
+    "ImportConfig": ("cratebox.engine.importing", "Wish"),
+    "ManifestDetails": ("cratebox.image.lists", "Details"),
     "Volume": ("cratebox.engine.volumes", "Volume"),
     "Container": ("cratebox.engine.records", "Container"),
     "ContainerStatus": ("cratebox.engine.records", "ContainerStatus"),

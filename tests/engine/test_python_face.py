@@ -105,7 +105,20 @@ def test_a_start_that_fails_leaves_nothing_open(root_box, granted) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Engine", "ContainerConfig", "Limits", "ExecConfig", "ContainerStatus", "Volume", "NotFound", "locate"]
+    "name",
+    [
+        "Engine",
+        "ContainerConfig",
+        "Limits",
+        "ExecConfig",
+        "ContainerStatus",
+        "Volume",
+        "NotFound",
+        "locate",
+        "CommitConfig",
+        "ImportConfig",
+        "ManifestDetails",
+    ],
 )
 def test_a_public_name_is_there_and_documented(name: str) -> None:
     import cratebox
