@@ -323,3 +323,20 @@ def test_an_archive_that_inflates_without_end_stops_at_the_disks_end(
     with pytest.raises(StorageError, match="larger than what the disk has free"):
         load(store, f"docker-archive:{tmp_path}/f")
     assert left(store) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("oci:{}/none", "no such directory"),
+        ("oci:{}", "there is no .index.json. in it"),
+        ("docker-archive:{}/none", "no such file"),
+        ("docker-archive:{}/text", "not a tar archive, or a damaged one"),
+    ],
+)
+def test_what_cannot_be_read_is_named_once(store: Store, tmp_path: Path, source: str, why: str) -> None:
+    (tmp_path / "text").write_bytes(b"no tar at all\n" * 100)
+    named = source.format(tmp_path)
+    with pytest.raises((NotFound, Untrusted), match=f"^{named}: {why}") as caught:
+        load(store, named)
+    assert str(caught.value).count(str(tmp_path)) == 1

@@ -211,6 +211,21 @@ def test_what_is_removed_is_not_listed(artifacts: Artifacts, either: WritableReg
         artifacts.get(f"{either.address}/a/b@{made}")
 
 
+def test_an_image_is_not_removed_as_if_it_were_an_artifact(artifacts: Artifacts, writable: WritableRegistry) -> None:
+    with pytest.raises(InvalidValue, match="is an image, not an artifact"):
+        artifacts.remove(f"{writable.address}/a/b:t")
+    assert not writable.asked("DELETE")
+
+
+def test_a_signature_with_the_config_of_an_image_is_an_artifact(artifacts: Artifacts, writable: WritableRegistry) -> None:
+    config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(EMPTY), "size": len(EMPTY)}
+    name = craft(writable, (None, b"signed"), change={"config": config})
+    made = artifacts.get(name).digest
+    writable.manifests[f"evil/{made}"] = writable.manifests["evil/t"]  # as a registry has it too
+    assert artifacts.remove(name) == made
+    assert writable.asked("DELETE")
+
+
 def test_a_subject_is_in_the_same_repository(artifacts: Artifacts, writable: WritableRegistry, tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="as a subject must be"):
         push(artifacts, writable, tmp_path, "a/other:x", subject=f"{writable.address}/a/b:t")

@@ -80,9 +80,11 @@ class Artifacts:
             return _artifact(registry)
 
     def remove(self, name: str) -> str:
-        """Delete an artifact in its registry, with all of its tags; return its digest. Raises as `get`."""
+        """Delete an artifact in its registry, with all of its tags; return its digest. Raises as `get`, InvalidValue for an image."""
         with self._registry(references.parse(name), "pull,push,delete") as registry:
             found = _artifact(registry)
+            if found.is_image():
+                raise InvalidValue(f"{registry.reference.familiar} is an image, not an artifact: it is not deleted")
             reply = registry.request("DELETE", f"manifests/{found.digest}", {})
             if reply.status not in (200, 202, 204):
                 raise registry.refusal(reply, f"the deletion of {found.digest}")

@@ -94,6 +94,8 @@ class ArchiveFile:
         self.source = self.source.replace(kind=kind)
 
     def _check_directory(self) -> None:
+        if not os.path.exists(self.source.path):
+            raise NotFound(f"{self.what}: no such directory")
         if not os.path.exists(self.source.path + "/index.json") and os.path.exists(self.source.path + "/manifest.json"):
             raise Unsupported(
                 f"{self.what}: it is what skopeo and Podman call dir:, not an OCI layout",
@@ -122,7 +124,7 @@ class ArchiveFile:
     def member(self, name: str) -> Span:
         """Return where the bytes of a member are. Raises NotFound, Untrusted, StorageError."""
         if self.source.kind == "oci":
-            return self._file(f"{self.source.path}/{name}")
+            return self._file(name)
         for _ in range(_MAX_LINKS):
             found = self._members.get(name)
             if found is None:
@@ -132,12 +134,15 @@ class ArchiveFile:
             name = found
         raise Untrusted(f"{self.what}: its links go in a circle at {shown(name)}")
 
-    def _file(self, path: str) -> Span:
-        """Open a file of the layout. It may be a symlink (some builders make such layouts), since its bytes are verified."""
+    def _file(self, name: str = "") -> Span:
+        """Open a file of the layout, or the archive. It may be a symlink (some builders make such layouts), since its bytes are
+        verified.
+        """
+        path = os.path.join(self.source.path, name) if name else self.source.path
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError):
-            raise NotFound(f"{self.what}: there is no {path}") from None
+            raise NotFound(f"{self.what}: " + (f"there is no {shown(name)} in it" if name else "no such file")) from None
         except OSError as error:
             raise StorageError(f"cannot read {path}: {error.strerror}") from None
         self._fds.append(fd)
@@ -149,7 +154,7 @@ class ArchiveFile:
     def _span(self) -> Span:
         """Return the archive as bytes of a file that can be read at any place, not compressed as a whole."""
         if self._stream is None:
-            span = self._file(self.source.path)
+            span = self._file()
         else:
             info = os.fstat(self._stream)
             if info.st_mode & 0o170000 != 0o100000:
@@ -202,7 +207,9 @@ class ArchiveFile:
                 if entry.kind != tar.DIRECTORY and entry.kind != tar.VOLUME:
                     self._add(entry, Span(span.fd, reader.offset, entry.size))
         except Untrusted as error:
-            raise Untrusted(error.message.replace("the layer's tar", f"{self.what}"), error.hint) from None
+            if error.message.startswith(self.what):
+                raise
+            raise Untrusted(f"{self.what}: {error.message.replace('the layer', 'the archive')}", error.hint) from None
 
     def _add(self, entry: tar.Entry, span: Span) -> None:
         name = member_name(os.fsdecode(entry.name))

@@ -9,7 +9,7 @@ from cratebox import jsontext
 from cratebox.errors import InvalidValue, Untrusted
 from cratebox.image import digest as digests
 from cratebox.image import manifest as manifests
-from cratebox.image.manifest import OCI_MANIFEST, Descriptor, Manifest
+from cratebox.image.manifest import CONFIG_TYPES, OCI_MANIFEST, Descriptor, Manifest
 from cratebox.record import Record
 from cratebox.text import shown
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TITLE = "org.opencontainers.image.title"
 FILE_TYPE = "application/octet-stream"
 EMPTY_TYPE, EMPTY = "application/vnd.oci.empty.v1+json", b"{}"
+_LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")  # of images; types begin so
 _LONGEST = 255  # bytes of a file's name
 
 
@@ -32,6 +33,10 @@ class Artifact(Record):
     files: tuple[Descriptor, ...]
     annotations: dict[str, str]
     subject: Descriptor | None = None
+
+    def is_image(self) -> bool:
+        """Tell whether it is one to be run: signatures may have an image's config as well, but no image's layers."""
+        return self.type in CONFIG_TYPES and all(each.media_type.startswith(_LAYERS) for each in self.files)
 
 
 def empty() -> Descriptor:

@@ -11,7 +11,8 @@ COMMAND = Command(
     summary="Delete artifacts in their registry",
     least=1,
     most=None,
-    description="""Delete an artifact in its registry, with all of its tags. Many registries allow that to few people, or not at all.""",
+    description="""Delete an artifact in its registry, with all of its tags. Many registries allow that to few people, or not at
+all. An image is refused.""",
     examples=(("crate artifact rm registry.lan:5000/reports:1", "delete one"),),
     exit_codes=(("0", "all are gone"), ("1", "one could not be deleted; the others were")),
 )
