@@ -127,8 +127,8 @@ class Engine:
         return usage.measure(self.paths, self.images)
 
     def prune(self, filters: Filters | None = None, every: bool = False, volumes: bool = False) -> Pruned:
-        """Remove what nobody needs: containers that have ended, networks of none, images without a name (or with `every` all that no container
-        is made of), what commands that were killed have left; with `volumes` those without a name as well. Raises StorageError.
+        """Remove what nobody needs: containers that have ended, networks of none, images without a name (or with `every` all that no
+        container is made of), what commands that were killed have left; with `volumes` those without a name as well. Raises StorageError.
         """
         from cratebox.engine import pruning
 

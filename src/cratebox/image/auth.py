@@ -124,7 +124,10 @@ def _from_auths(document: dict[str, Any], reference: Reference, path: str) -> Cr
 
 
 def plain_key(key: str) -> str:
-    """Return the place that a key of "auths" is of. Old tools saved addresses: https://host/v1/. A path that is not an API's stays, or one team would get another's."""
+    """Return the place that a key of "auths" is of. Old tools saved addresses: https://host/v1/.
+
+    A path that is not an API's stays, or one team would get another's.
+    """
     for scheme in ("https://", "http://"):
         if key.startswith(scheme):
             key = key[len(scheme) :]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'  # the file oci-layout beside it
 REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"  # what containerd and Docker put beside it in archives: always a full name
-SOURCE_DIGEST = "org.cratebox.source.digest"  # what the registry said the name stands for: of an index, or of the manifest; only of what is from one
+SOURCE_DIGEST = "org.cratebox.source.digest"  # what the registry said the name stands for, an index or the manifest
 TAGGED = "org.cratebox.tagged"  # when the image got this name, RFC 3339
 UNPACKED_SIZE = "org.cratebox.unpacked.size"  # bytes, decimal
 

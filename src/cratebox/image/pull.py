@@ -58,8 +58,8 @@ def bring(
 ) -> Pulled:
     """Bring the image of `source` into the store; return it, tagged with its name.
 
-    `platform` None means this machine's; `names`: an image from a file gets the names that the file has for it. Raises NotFound (no such image, no such platform), RegistryError, Untrusted,
-    Unsupported, StorageError.
+    `platform` None means this machine's; `names`: an image from a file gets the names that the file has for it. Raises NotAllowed
+    (by policy.json, or blocked), NotFound (no such image, no such platform), RegistryError, Untrusted, Unsupported, StorageError.
     """
     if source.kind == "rootfs":
         raise Unsupported(f"cannot pull {source}: a directory is used as it is")

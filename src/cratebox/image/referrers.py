@@ -36,7 +36,10 @@ class Referrer(Record):
 
 
 def listed(registry: Registry, subject: str, kind: str | None = None) -> tuple[Referrer, ...]:
-    """Return what refers to the manifest `subject` (a digest), that of one type alone where `kind` says so. Raises RegistryError, Untrusted."""
+    """Return what refers to the manifest `subject` (a digest), that of one type alone where `kind` says so.
+
+    Raises RegistryError, Untrusted.
+    """
     query = f"?artifactType={quote(kind, safe='')}" if kind else ""
     reply = registry.request("GET", f"referrers/{digests.check(subject)}{query}", {"Accept": OCI_INDEX})
     if reply.status == 404:  # no such API: where it is there, nothing is an empty index

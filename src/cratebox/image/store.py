@@ -204,9 +204,9 @@ class Store(Catalog):
     def tag(self, name: str, manifest: Descriptor, source_digest: str | None = None) -> StoredImage:
         """Give an image its canonical `name` ("" for none): the last step of a pull, all or nothing, on the disk on return.
 
-        `source_digest` is what the registry said the name stands for (an index or the manifest), None for what is from none. Everything the manifest
-        needs must be there: StorageError where not. An image that had the name stays, without one, unless it is the same one by its
-        ID, in another packing.
+        `source_digest` is what the registry said the name stands for (an index or the manifest), None for what is from none.
+        Everything the manifest needs must be there: StorageError where not. An image that had the name stays, without one, unless
+        it is the same one by its ID, in another packing.
         """
         self.prepare()
         document = self._manifest(manifest)

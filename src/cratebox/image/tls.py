@@ -12,6 +12,10 @@ from cratebox.errors import RegistryError
 from cratebox.image.origin import Origin
 
 _TIMEOUT = 10.0  # seconds
+# What OpenSSL says of an answer that is no TLS.
+_NO_TLS = (
+    "WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG",
+)  # fmt: skip
 
 
 def load_certificates(context: ssl.SSLContext, directory: str, identity: bool) -> None:
@@ -58,7 +62,7 @@ def speaks_tls(origin: Origin) -> bool | None:
 def is_plain(cause: ssl.SSLError | None, error: Exception) -> bool:
     """A server that speaks plain HTTP answers a TLS greeting with text, or hangs up."""
     if cause is not None:
-        return (cause.reason or "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG") or isinstance(cause, ssl.SSLEOFError)  # fmt: skip
+        return cause.reason in _NO_TLS or isinstance(cause, ssl.SSLEOFError)
     return isinstance(error, urllib3.exceptions.ProtocolError)
 
 

@@ -54,8 +54,8 @@ class _Image(Record):
 
 class Verifier:
     """Looks through `store`. `used` are the IDs of images that containers are made of, `busy` the diff IDs of layers that
-    containers which run have mounted. `fetch` gets an image from a registry again: it is called with its name and its entry there, and with the digests of
-    blobs that are damaged.
+    containers which run have mounted. `fetch` gets an image from a registry again: it is called with its name and its entry there,
+    and with the digests of blobs that are damaged.
     """
 
     def __init__(self, store: Store, used: set[str], busy: Collection[str], fetch: Fetch, *, quick: bool) -> None:
