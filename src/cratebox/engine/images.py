@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cratebox.image.push import Pushed
     from cratebox.image.reference import Reference
     from cratebox.image.search import Found
-    from cratebox.image.store import StoredImage
+    from cratebox.image.store import Removed, StoredImage
 
 
 class Images(Provisions):
@@ -235,18 +235,21 @@ class Images(Provisions):
             self._tell("untag", image.id if image else text, text)
         if image and removed.deleted:
             self._tell("delete", image.id, name)
+        return self._told(removed, image)
+
+    def _told(self, removed: Removed, image: StoredImage | None) -> list[str]:
+        """Return Docker's lines: of an image that is not damaged its ID and its layers, from above; what others have is there still."""
         from cratebox.image import reference as references
 
-        gone = self._gone(image) if image and removed.deleted else removed.deleted
+        deleted = removed.deleted
+        if image and deleted:
+            identity = () if self.store.has_blob(image.id) else (image.id,)
+            layers = (diff_id for diff_id in reversed(image.layers) if not self.store.has_layer(diff_id))
+            deleted = tuple(dict.fromkeys((*identity, *layers)))
         return [
-            *(f"Untagged: {references.familiar(text)}" for text in removed.untagged),
-            *(f"Deleted: {digest}" for digest in dict.fromkeys(gone)),
+            *(f"Untagged: {references.familiar(name)}" for name in removed.untagged),
+            *(f"Deleted: {digest}" for digest in deleted),
         ]
-
-    def _gone(self, image: StoredImage) -> list[str]:
-        """Return what a removal has deleted of an image: its ID, and its layers from above. What others have is there still."""
-        identity = [] if self.store.has_blob(image.id) else [image.id]
-        return [*identity, *(diff_id for diff_id in reversed(image.layers) if not self.store.has_layer(diff_id))]
 
     def prune(self, filters: Filters | None = None, every: bool = False) -> Pruned:
         """Remove the images without a name, or with `every` all that no container is made of. Raises StorageError."""
