@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cratebox.linux import process
 from support.commands import Crate
 from support.published import Until, free_port, held_on_the_way, left_of, own_address, published, serving
 from support.ready import Ready
@@ -120,9 +121,7 @@ def guardian_of(crate: Crate) -> int:
 
 def relay_of(crate: Crate) -> int:
     """Return the relay, 0 in the moment in which there is none."""
-    guardian = guardian_of(crate)
-    found = Path(f"/proc/{guardian}/task/{guardian}/children").read_text().split()
-    return int(found[0]) if found else 0
+    return next(iter(process.children(guardian_of(crate))), 0)
 
 
 def memory_of(pid: int) -> int:
@@ -140,6 +139,7 @@ def echo(pasta_box: Ready) -> Iterator[tuple[Ready, int]]:
 
 def test_it_costs_some_kilobytes_until_somebody_connects(echo: tuple[Ready, int], until: Until) -> None:
     box, port = echo
+    until(lambda: relay_of(box.crate))
     relay = relay_of(box.crate)
     until(lambda: Path(f"/proc/{relay}/comm").read_text() == "crate-ports\n")
     until(lambda: Path(f"/proc/{guardian_of(box.crate)}/comm").read_text() == "crate-guardian\n")
@@ -266,6 +266,7 @@ def test_the_end_of_a_container_ends_its_connections_and_its_relay(echo: tuple[R
 
 def test_a_relay_that_is_killed_is_there_again(echo: tuple[Ready, int], until: Until) -> None:
     box, port = echo
+    until(lambda: relay_of(box.crate))
     for _ in range(3):  # asleep the first time, and each time by the same guardian
         guardian, before = guardian_of(box.crate), relay_of(box.crate)
         os.kill(before, signal.SIGKILL)
