@@ -114,8 +114,8 @@ class Artifacts:
 
         if bring:
             settings.policy.check(Source("registry", reference=reference))
-        place = endpoints.to_write(reference, settings)
-        registry = Registry(place.reference, place.settings, actions=actions)
+        endpoint = endpoints.to_write(reference, settings)
+        registry = Registry(endpoint.reference, endpoint.settings, actions=actions)
         try:
             yield registry
         finally:

@@ -49,8 +49,8 @@ def _ask(paths: Paths, server: str, credential: Credential) -> None:
     from cratebox.image import endpoints
     from cratebox.image.registry import Registry
 
-    place = endpoints.to_write(references.server(server), settings)
-    registry = Registry(place.reference, place.settings, actions="", given=credential)
+    endpoint = endpoints.to_write(references.server(server), settings)
+    registry = Registry(endpoint.reference, endpoint.settings, actions="", given=credential)
     try:
         registry.greet()
     finally:

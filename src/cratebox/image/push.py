@@ -74,8 +74,8 @@ class _Push:
         blobs = self._blobs(documents)
         sources = neighbours(self._store, self._target, {each.digest for each in blobs})
         scopes = tuple(dict.fromkeys(each for found in sources.values() for each in found))[:_MOST_SCOPES]
-        place = endpoints.to_write(self._target, self._settings)
-        registry = Registry(place.reference, place.settings, self._progress.message, actions="pull,push", sources=scopes)
+        endpoint = endpoints.to_write(self._target, self._settings)
+        registry = Registry(endpoint.reference, endpoint.settings, self._progress.message, actions="pull,push", sources=scopes)
         try:
             self._send_blobs(registry, blobs, sources)
             self._check_there(registry, elsewhere)

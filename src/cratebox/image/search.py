@@ -50,9 +50,9 @@ def find(text: str, limit: int, settings: Settings, say: Callable[[str], None]) 
     """
     registry_name, term = _split(text)
     # That registry's rules count, its mirrors do not: they have no search.
-    place = endpoints.to_write(Reference(registry_name, "search", references.DEFAULT_TAG), settings)
+    endpoint = endpoints.to_write(Reference(registry_name, "search", references.DEFAULT_TAG), settings)
     host = _HUB_SEARCH if registry_name == DEFAULT_REGISTRY else registry_name
-    registry = Registry(place.reference.replace(registry=host), place.settings, say, actions="")
+    registry = Registry(endpoint.reference.replace(registry=host), endpoint.settings, say, actions="")
     try:
         found = _search(registry, term, limit)
         if found is None:
