@@ -157,6 +157,7 @@ def test_an_artifact_goes_to_a_registry_and_back(box, registry: Registry, word: 
     digest = box.crate.ok(
         "artifact", "push", "-q", "--artifact-type=example/report", "--subject=1.0", target, "report.json:application/json"
     )
+    assert "KEY=VALUE, not made" in box.crate.fails("artifact", "push", "--annotation", "made", target, "report.json")
     assert box.crate.ok("artifact", "ls", "-q", f"{target}:1.0") == digest
     shown = box.crate.json("artifact", "inspect", f"{target}@{digest}")[0]
     assert (shown["ArtifactType"], shown["Files"][0]["MediaType"]) == ("example/report", "application/json")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cratebox.cli.commands import PullProgress, open_engine
+from cratebox.cli.manifest_flags import given_annotations
 from cratebox.cli.options import Command, Flag, Words
 from cratebox.cli.render import line
 from cratebox.engine.artifacts import DEFAULT_TYPE
-from cratebox.engine.config import parse_label
 
 COMMAND = Command(
     name="push",
@@ -44,7 +44,7 @@ def main(words: Words) -> int:
             name,
             [_split(text) for text in files],
             str(words.text("artifact-type")),
-            dict(map(parse_label, words.all("annotation"))),
+            given_annotations(words),
             words.text("subject"),
             progress,
         )

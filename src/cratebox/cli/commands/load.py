@@ -33,7 +33,7 @@ that lies about one of its images gives none.""",
 
 def main(words: Words) -> int:
     """Load them, and say what they are called."""
-    path = words.text("input")
+    path = words.text("input") or None
     if path is None and sys.stdin.isatty():
         raise UsageError("there is no archive on a terminal", "crate load -i FILE, or redirect the input")
     # Docker draws on a terminal alone: lines of progress would stand among those that scripts read.

@@ -41,7 +41,7 @@ archive need not be compressed again, and it is a tar whatever it is called. The
 
 def main(words: Words) -> int:
     """Write the archive."""
-    path = words.text("output")
+    path = words.text("output") or None
     if path is None and sys.stdout.isatty():
         raise UsageError("an archive does not belong on a terminal", "crate save -o FILE, or redirect the output")
     to = sys.stdout.fileno() if path is None else path
