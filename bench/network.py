@@ -1,6 +1,9 @@
 """What a network costs: a start with a published port beside one without network; bytes a second and round trips through it.
 
-bench/network.py [--rounds N] [--seconds N] [--write] [--only crate,podman] [--as root,user] [--what start,traffic]
+bench/network.py [--rounds N] [--seconds N] [--write] [--only crate,podman] [--as root,user]
+                 [--what start,traffic,neighbours,crowd]
+
+As root also what goes from container to container, and a hundred containers on one network.
 
 Everybody is in a network namespace of the benchmark's own, so that nobody's bridges and rules touch the machine's, with
 /dev/net/tun open to the ordinary user, and a default route that leads nowhere.
@@ -18,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +38,8 @@ from support.images import busybox_image, write_docker_archive, write_oci_layout
 from support.people import Person
 
 PORT, ADDRESS = 38080, "198.51.100.2"
+_CROWD, _AT_ONCE = 100, 8
+_USERS_TOO = ("start", "traffic")  # podman's containers of an ordinary user reach each other on other networks alone
 _SETUP = f"""
 mount --make-rprivate / && mount -t tmpfs -o mode=755 none /run/netns 2>/dev/null
 ip link set lo up && ip link add out0 type veth peer name out1 && ip link set out1 up && ip link set out0 up &&
@@ -45,6 +51,20 @@ server = socket.create_server(("0.0.0.0", 7)); server.listen()
 while True:
     one, _ = server.accept(); one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while data := one.recv(64): one.sendall(data)
+"""
+
+
+_ASK = """
+import socket, statistics, sys, time
+sock = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10)
+sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+taken = []
+for _ in range(int(sys.argv[3])):
+    begun = time.perf_counter()
+    sock.sendall(b"ping")
+    sock.recv(64)
+    taken.append(time.perf_counter() - begun)
+print(statistics.median(taken) * 1e6)
 """
 
 
@@ -118,18 +138,27 @@ def starts(found: list[Way], rounds: int) -> str:
 # What goes through it
 
 
+def detached(way: Way, name: str, *words: str) -> tuple[str, ...]:
+    """Start a container that stays; return the words that run a program in its network namespace."""
+    detached_only(way, name, *words)
+    return "nsenter", "-t", peers.call(way.command("inspect", "--format", "{{.State.Pid}}", name)), "-n"
+
+
+def detached_only(way: Way, name: str, *words: str) -> None:
+    """Start a container that stays."""
+    command = way.command("run", "-d", "--pull", "never", "--name", name, *words, way.engine.image(NAME), "sleep", "600")
+    identity = {} if command.uid is None else {"user": command.uid, "group": command.gid, "extra_groups": []}
+    subprocess.run(command.argv, env=command.env, cwd="/", stdin=-3, stdout=-3, stderr=-3, check=True, **identity)
+
+
 class Server:
     """A container of `way` with programs of ours in its network namespace, which serve on published ports."""
 
     def __init__(self, way: Way) -> None:
         self.way = way
-        ports = way.published(f"{PORT}:5201", f"{PORT + 1}:7")
-        argv = ("run", "-d", "--pull", "never", "--name", "bench-served", *ports, way.engine.image(NAME), "sleep", "600")
-        command = way.command(*argv)
-        identity = {} if command.uid is None else {"user": command.uid, "group": command.gid, "extra_groups": []}
-        subprocess.run(command.argv, env=command.env, cwd="/", stdin=-3, stdout=-3, stderr=-3, check=True, **identity)
-        pid = peers.call(way.command("inspect", "--format", "{{.State.Pid}}", "bench-served")).strip()
-        self._inside = ("nsenter", "-t", pid, "-n")
+        self._inside = detached(way, "bench-served", *way.published(f"{PORT}:5201", f"{PORT + 1}:7"))
+        self.asked_from: tuple[str, ...] = ()  # words before a client's, to run it elsewhere than on the machine
+        self._address, self._port, self._echo_port = ADDRESS, PORT, PORT + 1
         self._echo = self._serve(sys.executable, "-c", _ECHO)
 
     def _serve(self, *argv: str) -> subprocess.Popen[bytes]:
@@ -145,7 +174,8 @@ class Server:
     def gigabits(self, seconds: int, *words: str) -> float:
         server = self._serve(peers.need("iperf3"), "-s")  # a new one each time: it may still be busy with the last one
         try:
-            argv = [peers.need("iperf3"), "-J", "-c", ADDRESS, "-p", str(PORT), "-t", str(seconds), *words]
+            where = ("-c", self._address, "-p", str(self._port))
+            argv = [*self.asked_from, peers.need("iperf3"), "-J", *where, "-t", str(seconds), *words]
             done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 60)
         finally:
             server.kill()
@@ -157,33 +187,50 @@ class Server:
 
     def round_trip(self, times: int = 2000) -> float:
         """Return microseconds, the median."""
-        import socket
+        argv = [*self.asked_from, sys.executable, "-c", _ASK, self._address, str(self._echo_port), str(times)]
+        return float(subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120).stdout)
 
-        with socket.create_connection((ADDRESS, PORT + 1), timeout=10) as sock:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            taken = []
-            for _ in range(times):
-                begun = time.perf_counter()
-                sock.sendall(b"ping")
-                sock.recv(64)
-                taken.append(time.perf_counter() - begun)
-        return statistics.median(taken) * 1e6
+    def ask_from_beside(self, asking: tuple[str, ...]) -> None:
+        """Let clients run behind the words `asking`, in another container, and go to the address of this one."""
+        told = json.loads(subprocess.check_output([*self._inside, "ip", "-j", "-4", "addr", "show", "up", "scope", "global"]))
+        self.asked_from, self._address = asking, told[0]["addr_info"][0]["local"]
+        self._port, self._echo_port = 5201, 7
 
 
 def traffic(found: list[Way], seconds: int) -> str:
-    lines = ["| | to the container Gbit/s | from it Gbit/s | round trip µs |", "|---|---|---|---|"]
+    """From the machine's address, by a published port."""
+    return _through(found, seconds, ("to the container Gbit/s", "from it Gbit/s"), lambda _way, _server: ())
+
+
+def neighbours(found: list[Way], seconds: int) -> str:
+    """From another container of the same network, by the container's own address."""
+
+    def begin(way: Way, server: Server) -> tuple[str, ...]:
+        server.ask_from_beside(detached(way, "bench-asking", *way.words))
+        return ("bench-asking",)
+
+    return _through(found, seconds, ("container to container Gbit/s", "the other way Gbit/s"), begin)
+
+
+def _through(found: list[Way], seconds: int, columns: tuple[str, str], begin: Callable[[Way, Server], tuple[str, ...]]) -> str:
+    """Measure bytes and round trips; `begin` makes what clients need, and returns the containers of that."""
+    lines = [f"| | {columns[0]} | {columns[1]} | round trip µs |", "|---|---|---|---|"]
     for way in found:
+        more: tuple[str, ...] = ()
         try:
             server = Server(way)
-            measured = (
-                lambda: f"{server.gigabits(seconds):.2f}",  # noqa: B023  called in this turn
-                lambda: f"{server.gigabits(seconds, '-R'):.2f}",  # noqa: B023
-                lambda: f"{server.round_trip():.0f}",  # noqa: B023
-            )
             try:
+                more = begin(way, server)
+                measured = (
+                    lambda: f"{server.gigabits(seconds):.2f}",  # noqa: B023  called in this turn
+                    lambda: f"{server.gigabits(seconds, '-R'):.2f}",  # noqa: B023
+                    lambda: f"{server.round_trip():.0f}",  # noqa: B023
+                )
                 lines.append(f"| {way.name} | " + " | ".join(_or_dash(way, one) for one in measured) + " |")
             finally:
                 server.end()
+                for name in more:
+                    peers.call(way.engine.remove(name))
         except (peers.Absent, measure.Failed, OSError, subprocess.SubprocessError) as error:
             print(f"  {way.name} is left out: {error}")
     return "\n".join(lines)
@@ -195,6 +242,49 @@ def _or_dash(way: Way, told: Callable[[], str]) -> str:
     except (measure.Failed, OSError, subprocess.SubprocessError) as error:
         print(f"  {way.name}: {error}")
         return "-"
+
+
+# Many containers on one network
+
+
+def crowd(found: list[Way], rounds: int) -> str:
+    """Return how long it takes to start `_CROWD` containers on one network, `_AT_ONCE` clients at a time, in turn."""
+    taken: dict[str, list[float]] = {way.name: [] for way in found}
+    for _ in range(rounds):
+        for way in found:
+            try:
+                taken[way.name].append(_started(way))
+            except (peers.Absent, subprocess.SubprocessError) as error:
+                print(f"  {way.name} is left out: {error}")
+    lines = ["| | median s | fastest | crate : it |", "|---|---|---|---|"]
+    medians = {name: statistics.median(seconds) for name, seconds in taken.items() if seconds}
+    for name, median in medians.items():
+        ratio = f"{medians['crate'] / median:.2f}" if name != "crate" and "crate" in medians else ""
+        lines.append(f"| {name} | {median:.2f} | {min(taken[name]):.2f} | {ratio} |")
+    return "\n".join(lines)
+
+
+def _started(way: Way) -> float:
+    names, network = [f"bench-crowd-{number}" for number in range(_CROWD)], f"bench-{os.urandom(4).hex()}"
+    peers.call(way.command("network", "create", network))
+    try:
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda name: detached_only(way, name, "--network", network), names))
+        return time.perf_counter() - begun
+    finally:
+        peers.call(way.engine.remove(*names))
+        _remove_network(way, network)
+
+
+def _remove_network(way: Way, network: str) -> None:
+    for _ in range(50):  # docker says that containers are removed before they are
+        try:
+            peers.call(way.command("network", "rm", network))
+        except peers.Absent:
+            time.sleep(0.2)
+        else:
+            return
 
 
 def measure_as(name: str, scratch: Path, arguments: argparse.Namespace) -> None:
@@ -213,8 +303,10 @@ def measure_as(name: str, scratch: Path, arguments: argparse.Namespace) -> None:
         for what, text in (
             ("start", lambda: starts(found, arguments.rounds)),
             ("traffic", lambda: traffic(found, arguments.seconds)),
+            ("neighbours", lambda: neighbours(found, arguments.seconds)),
+            ("crowd", lambda: crowd(found, max(3, arguments.rounds // 5))),
         ):
-            if what in arguments.what:
+            if what in arguments.what and (person.is_root or what in _USERS_TOO):
                 told = text()
                 print(told)
                 if arguments.write:
@@ -228,7 +320,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="crate,podman,docker")
     parser.add_argument("--as", dest="people", type=lambda text: text.split(","), default=["root", "user"])
-    parser.add_argument("--what", type=lambda text: text.split(","), default=["start", "traffic"])
+    parser.add_argument("--what", type=lambda text: text.split(","), default=["start", "traffic", "neighbours", "crowd"])
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         print("needs root, to make the network that everybody is measured in")
