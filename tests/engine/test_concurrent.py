@@ -41,7 +41,7 @@ def codes(done: list[subprocess.CompletedProcess[str]]) -> list[int]:
 
 
 def events(box, action: str) -> int:  # type: ignore[no-untyped-def]
-    said = box.crate.ok("events", "--since", "1h", "--until", "0s", "--filter", f"event={action}", "--format", "{{.Action}}")
+    said = box.crate.ok("events", "--since", "24h", "--until", "0s", "--filter", f"event={action}", "--format", "{{.Action}}")
     return len(said.split())
 
 

@@ -10,7 +10,7 @@ PATIENCE = 30
 
 
 def actions(crate, *words: str) -> list[str]:
-    told = crate.ok("events", "--since", "10m", "--until", "0s", "--format", "{{.Type}} {{.Action}}", *words)
+    told = crate.ok("events", "--since", "24h", "--until", "0s", "--format", "{{.Type}} {{.Action}}", *words)
     return told.splitlines()
 
 
@@ -21,7 +21,7 @@ def test_the_life_of_a_container(box) -> None:
     assert actions(box.crate, "--filter", "container=web") == [
         f"container {action}" for action in ("create", "attach", "start", "die", "destroy")
     ]
-    told = box.crate.ok("events", "--since", "10m", "--until", "0s", "--filter", "event=die", "--format", "json")
+    told = box.crate.ok("events", "--since", "24h", "--until", "0s", "--filter", "event=die", "--format", "json")
     document = json.loads(told)
     assert document["Actor"]["Attributes"].items() >= {"name": "web", "tier": "front", "exitCode": "3"}.items()
     assert document["status"] == document["Action"] == "die"
@@ -40,7 +40,7 @@ def test_stop_and_kill_tell_the_signal(box) -> None:
         name = box.detached("@", "sleep", "100")
         box.crate.ok(*verb, name)
         filters = ("--filter", f"container={name}", "--filter", "event=kill", "--format", "{{.Actor.Attributes.signal}}")
-        told = box.crate.ok("events", "--since", "10m", "--until", "0s", *filters)
+        told = box.crate.ok("events", "--since", "24h", "--until", "0s", *filters)
         assert told.splitlines()[-1] == "9"
         box.crate.ok("rm", "-f", name)
 
@@ -48,7 +48,7 @@ def test_stop_and_kill_tell_the_signal(box) -> None:
 def test_an_attribute_that_an_event_lacks_is_no_error(root_box) -> None:
     root_box.run("true")
     told = root_box.crate.ok(
-        "events", "--since", "1m", "--until", "0s", "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}"
+        "events", "--since", "24h", "--until", "0s", "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}"
     )
     assert told.splitlines()[-2] == "die 0"
 
@@ -62,7 +62,7 @@ def test_an_end_is_told_by_the_name_of_then(root_box) -> None:
 
 def test_the_line_is_dockers(root_box) -> None:
     name = root_box.create("--name", "web", "@", "true")
-    told = root_box.crate.ok("events", "--since", "10m", "--until", "0s", "--filter", "event=create")
+    told = root_box.crate.ok("events", "--since", "24h", "--until", "0s", "--filter", "event=create")
     when, kind, action, identity, rest = told.split(" ", 4)
     assert (kind, action, identity) == ("container", "create", name)
     assert rest.startswith("(image=")
@@ -112,7 +112,7 @@ def test_what_is_no_filter_or_time_is_refused(root_box) -> None:
 
 def test_escape_sequences_of_a_label_are_inert(root_box) -> None:
     name = root_box.create("--label", "x=\x1b[2J\n", "@", "true")
-    told = root_box.crate.ok("events", "--since", "10m", "--until", "0s", "--filter", f"container={name}")
+    told = root_box.crate.ok("events", "--since", "24h", "--until", "0s", "--filter", f"container={name}")
     assert "\x1b" not in told
     assert "\\x1b[2J\\n" in told
     root_box.crate.ok("rm", name)

@@ -48,7 +48,7 @@ def test_a_health_command_says_how_the_container_is(box, until) -> None:
 
 
 def events(box) -> list[str]:  # type: ignore[no-untyped-def]
-    return box.crate.ok("events", "--since", "10m", "--until", "0s").splitlines()
+    return box.crate.ok("events", "--since", "24h", "--until", "0s").splitlines()
 
 
 def test_it_runs_as_exec_does_in_the_environment_and_as_the_user_of_the_container(box, until) -> None:

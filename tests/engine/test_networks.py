@@ -451,7 +451,7 @@ def test_events_tell_of_networks(root_box) -> None:
     root_box.run("--network", name, "@", "true")
     root_box.crate.ok("network", "rm", name)
     said = root_box.crate.ok(
-        "events", "--since", "10m", "--until", "0s", "--filter", f"network={name}", "--format", "{{.Action}}"
+        "events", "--since", "24h", "--until", "0s", "--filter", f"network={name}", "--format", "{{.Action}}"
     )
     assert said.split() == ["create", "connect", "disconnect", "destroy"]
 

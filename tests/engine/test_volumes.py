@@ -187,9 +187,9 @@ def test_what_happens_to_volumes_is_told(box) -> None:
     box.run("-v", "data:/x:ro", "@", "true")
     box.crate.ok("volume", "rm", "data")
     shape = '{{.Action}} {{.Actor.ID}}{{with index .Actor.Attributes "read/write"}} {{.}}{{end}}'
-    said = box.crate.ok("events", "--since", "1h", "--until", "0s", "-f", "type=volume", "--format", shape)
+    said = box.crate.ok("events", "--since", "24h", "--until", "0s", "-f", "type=volume", "--format", shape)
     assert said.splitlines() == ["create data", "mount data false", "unmount data", "destroy data"]
-    assert "create" in box.crate.ok("events", "--since", "1h", "--until", "0s", "-f", "volume=data")
+    assert "create" in box.crate.ok("events", "--since", "24h", "--until", "0s", "-f", "volume=data")
 
 
 # --- in containers ---------------------------------------------------------------------------------------------------
