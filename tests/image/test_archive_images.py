@@ -223,6 +223,21 @@ def test_one_image_that_lies_keeps_all_out(store: Store, tmp_path: Path) -> None
     assert left(store) == []
 
 
+@pytest.mark.parametrize("has_blob", [True, False])
+def test_a_layer_of_another_image_is_not_had_by_its_name_alone(store: Store, tmp_path: Path, has_blob: bool) -> None:
+    """Else whoever knows the diff ID of a private layer could read it from an image of his own."""
+    private, public, thief = crafted("private"), crafted("public"), crafted("public" if has_blob else "other")
+    for number, one in enumerate((private, public)):
+        load(store, write(tmp_path / f"good{number}", layout(plain(MANIFEST, one.manifest)), members(one)))
+    before = left(store)
+    thief.config = thief.config.replace(thief.diff_ids[0].encode(), private.diff_ids[0].encode())
+    thief.rebuild()
+    with pytest.raises(Untrusted, match="not what the image's config says"):
+        load(store, write(tmp_path / "evil", layout(plain(MANIFEST, thief.manifest)), members(thief)))
+    assert [one.id for one in store.images()] == [private.id, public.id]
+    assert left(store) == before
+
+
 def test_two_configs_that_call_one_layer_by_different_ids_are_refused(store: Store, tmp_path: Path) -> None:
     one, two = crafted("one"), crafted("one")
     two.config = two.config.replace(two.diff_ids[0].encode(), b"sha256:" + b"0" * 64)

@@ -149,7 +149,7 @@ class _Layers:
 
     def _note(self, layer: Descriptor, span: Span, diff_id: str) -> None:
         self._progress.layer(layer.digest, layer.size)
-        if self._store.has_layer(diff_id) and self._store.has_blob(layer.digest):
+        if self._store.is_unpacked(layer.digest, diff_id):
             self._progress.done(layer.digest, "already exists")
         else:
             self._jobs[layer.digest] = workers.Job(key=layer.digest, work=_job(self._store, layer, span, diff_id))

@@ -18,6 +18,8 @@ from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cratebox.image.reference import Reference
 
 
@@ -118,6 +120,34 @@ class Catalog:
             return self._layers.read(diff_id) is not None
         except StorageError:
             return False
+
+    def is_unpacked(self, digest: str, diff_id: str) -> bool:
+        """Tell whether a blob is there, and known to be unpacked as the layer `diff_id`. Raises Untrusted where one is no digest.
+
+        That both are there is not enough: an image could have the files of another one's layer without ever having had them.
+        """
+        try:
+            record = self._layers.read(diff_id)
+            return (
+                record is not None
+                and self.has_blob(digest)
+                and (digest in (diff_id, record.blob) or (digest, diff_id) in self._pairs())
+            )
+        except StorageError:
+            return False
+
+    def _pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield the blob and the diff ID of each layer of the images that are there and not damaged. Raises StorageError."""
+        for entry in index.read(self.directory):
+            if entry.media_type in manifests.MANIFEST_TYPES:
+                try:
+                    manifest = self._manifest(entry)
+                    pairs = list(
+                        zip((layer.digest for layer in manifest.layers), self._config(manifest).diff_ids, strict=False)
+                    )
+                except StorageError:
+                    continue
+                yield from pairs
 
     def blob_path(self, digest: str) -> str:
         """Return where a blob lies or would lie. Raises Untrusted."""

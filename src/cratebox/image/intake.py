@@ -26,7 +26,7 @@ class Intake:
         """Make blob and tree be there. See Store.ingest."""
         with self._blobs.writer(descriptor) as writer:
             if writer.done:
-                if not self._has_layer(diff_id):
+                if not self._is_of(diff_id, descriptor.digest):
                     self.unpack_blob(descriptor, diff_id)
                 return
             resumed = writer.offset > 0
@@ -45,11 +45,6 @@ class Intake:
     ) -> None:
         arriving = _Arriving(writer, open_from)
         chunks = iter(arriving)
-        if self._has_layer(diff_id):
-            for _ in chunks:
-                pass
-            writer.commit()
-            return
         with self._layers.pending(diff_id) as pending:
             try:
                 pending.unpack(chunks, descriptor.media_type, userxattr=self._userxattr, owners=self._owners)
@@ -63,7 +58,7 @@ class Intake:
                 writer.discard()
                 raise
             writer.commit()
-            pending.publish()
+            pending.publish(descriptor.digest)
 
     def unpack_blob(self, descriptor: Descriptor, diff_id: str, *, replace: bool = False) -> None:
         """Unpack a layer whose blob is there, with `replace` in place of what there is. Raises NotFound, Untrusted, StorageError."""
@@ -71,7 +66,7 @@ class Intake:
             pending.unpack(file, descriptor.media_type, userxattr=self._userxattr, owners=self._owners)
             if replace and os.path.lexists(self._layers.path(diff_id)):
                 self._layers.remove([os.path.basename(self._layers.path(diff_id))])
-            pending.publish()
+            pending.publish(descriptor.digest)
 
     def compare(self, descriptor: Descriptor, diff_id: str, difference: Callable[[int, int], str]) -> str:
         """Return the `difference` of an unpacked layer and its blob, unpacked once more. Raises NotFound, Untrusted, StorageError,
@@ -92,11 +87,13 @@ class Intake:
             except OSError as error:
                 raise StorageError(f"cannot read {path}: {error.strerror}") from None
 
-    def _has_layer(self, diff_id: str) -> bool:
+    def _is_of(self, diff_id: str, blob: str) -> bool:
+        """Tell whether the layer is there, and known to be what is in the blob: that is not for the image's config to say."""
         try:
-            return self._layers.read(diff_id) is not None
+            record = self._layers.read(diff_id)
         except StorageError:
             return False  # damaged: it is made again
+        return record is not None and blob in (diff_id, record.blob)
 
 
 class _Arriving:

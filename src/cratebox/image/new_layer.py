@@ -46,7 +46,7 @@ def take(
         made = NewLayer(blob.finish(), pending.unpacked.diff_id, is_empty=not (pending.unpacked.entries or even_empty))
         if not made.is_empty:
             blob.commit()
-            pending.publish()
+            pending.publish(made.blob.digest)
     return made
 
 

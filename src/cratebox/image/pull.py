@@ -226,7 +226,7 @@ class _Pull:
                 )
         for layer in _each_once(manifest.layers):
             self._progress.layer(layer.digest, layer.size)
-            if self._store.has_layer(diff_ids[layer.digest]) and self._store.has_blob(layer.digest):
+            if self._store.is_unpacked(layer.digest, diff_ids[layer.digest]):
                 self._progress.done(layer.digest, "already exists")
             else:
                 missing.append(layer)

@@ -9,7 +9,8 @@ than all the rest of a pull, so a layer is used at once, and layer.json has the 
 that kernel runs, the page cache is the truth. `Layers.settle` syncs and takes the boot ID out. A layer that was not settled
 before the machine went down is unpacked again from its blob, which has been synced.
 
-layer.json: {"diff_id": "sha256:...", "size": BYTES, "entries": N, "boot": "ID" or "", "skipped": ["NAME: why", ...]}
+layer.json: {"diff_id": "sha256:...", "size": BYTES, "entries": N, "boot": "ID" or "", "skipped": ["NAME: why", ...],
+             "blob": "sha256:..."}
 owners (only where the id map has one id): owners that could not be set, see layer.unpack.
 """
 
@@ -36,13 +37,16 @@ _GARBAGE = (".new-", ".old-")
 
 
 class LayerRecord(Record):
-    """What layer.json says. `boot`: the boot ID of the kernel that unpacked it, "" once it is known to be on the disk."""
+    """What layer.json says. `boot`: the boot ID of the kernel that unpacked it, "" once it is known to be on the disk. `blob`: the
+    digest of what it was unpacked from, "" where nobody wrote that down.
+    """
 
     diff_id: str
     size: int
     entries: int
     boot: str
     skipped: tuple[str, ...] = ()
+    blob: str = ""
 
 
 class Layers:
@@ -89,6 +93,7 @@ class Layers:
                 entries=int(value["entries"]),
                 boot=str(value["boot"]),
                 skipped=tuple(str(line) for line in value["skipped"]),
+                blob=str(value.get("blob", "")),
             )
         except (jsontext.JSONError, Untrusted, KeyError, TypeError, ValueError):
             raise _damaged(path) from None
@@ -109,16 +114,17 @@ class Layers:
             self.path(diff_id)
         return PendingLayer(self, diff_id)
 
-    def publish(self, pending: PendingLayer, unpacked: Unpacked) -> None:
+    def publish(self, pending: PendingLayer, unpacked: Unpacked, blob: str) -> None:
         """Give a layer its name. Where somebody else was faster, theirs stays."""
-        record = {
-            "diff_id": unpacked.diff_id,
-            "size": unpacked.size,
-            "entries": unpacked.entries,
-            "boot": self.boot,
-            "skipped": list(unpacked.skipped),
-        }
         try:
+            record = {
+                "diff_id": unpacked.diff_id,
+                "size": unpacked.size,
+                "entries": unpacked.entries,
+                "boot": self.boot,
+                "skipped": list(unpacked.skipped),
+                "blob": blob,
+            }
             _write(pending.path + "/layer.json", jsontext.dumps(record).encode())
             with locks.hold(self._locks, "layers"):
                 if self._is_good(unpacked.diff_id):
@@ -305,10 +311,10 @@ class PendingLayer:
         self._close()
         return False
 
-    def publish(self) -> None:
-        """Make the layer be there under its diff ID. Raises StorageError."""
+    def publish(self, blob: str) -> None:
+        """Make the layer be there under its diff ID, unpacked from the blob of this digest. Raises StorageError."""
         assert self.unpacked is not None, "published before it was unpacked"
-        self._layers.publish(self, self.unpacked)
+        self._layers.publish(self, self.unpacked, blob)
 
     def discard(self) -> None:
         """Delete what was not published. A second call does nothing. Raises StorageError."""
