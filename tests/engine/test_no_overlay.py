@@ -26,7 +26,9 @@ def on_overlay(rootful: Crate) -> Callable[..., str]:
 
     def run(script: str) -> str:
         crate = f'crate() {{ {rootful.executable} --root {base}/on/root --state {base}/state "$@"; }}'
-        done = rootful.person.run(["unshare", "-m", "sh", "-ec", f"{mount}; {crate}; {script}"], timeout=60)
+        done = rootful.person.run(
+            ["unshare", "-m", "sh", "-ec", f"{mount}; {crate}; {script}"], env={"CRATE_NETWORK": "host"}, timeout=60
+        )
         assert done.returncode == 0, done.stderr
         return str(done.stdout + done.stderr)
 
