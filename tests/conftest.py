@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +34,14 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
     """A directory for this run that ordinary users can reach; pytest's own is root's alone."""
-    prefix = f"crate-tests-{os.environ[leaks.RUN]}-"
-    with tempfile.TemporaryDirectory(prefix=prefix, dir="/var/tmp", ignore_cleanup_errors=True) as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
+    # Podman makes the name of an image of such a path: there is to be nothing in it that no name may have, as "-_" of tempfile.
+    place = Path(f"/var/tmp/crate-tests-{os.environ[leaks.RUN]}-{os.urandom(4).hex()}")
+    place.mkdir()
+    place.chmod(0o755)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture

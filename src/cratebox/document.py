@@ -165,9 +165,12 @@ def _mapping(inner: Decoder) -> Decoder:
     }
 
 
+_MOST = 1e300
+
+
 def _number(value: Any, where: str) -> float:
-    if type(value) not in {int, float}:
-        raise _wrong(where, "a number", value)
+    if type(value) not in {int, float} or not abs(value) < _MOST:  # an infinite one, and what is none (NaN), too
+        raise _wrong(where, f"a number below {_MOST:.0e}", value)
     return float(value)
 
 

@@ -38,7 +38,7 @@ def _read_until(master: int, word: bytes, seconds: float = 10) -> bytes:
 
 @pytest.fixture
 def pidfd():
-    running = subprocess.Popen(["sleep", "60"])
+    running = subprocess.Popen(["sleep", "900"])
     held = os.pidfd_open(running.pid)
     yield held
     os.close(held)
@@ -53,7 +53,7 @@ def _stay(oci, script: str, **streams: object) -> subprocess.Popen[bytes]:
 def test_what_is_typed_and_not_taken_costs_no_processor(root_oci):
     """A program that reads nothing, and more typed than its terminal holds."""
     typed, writing = os.pipe()
-    running = _stay(root_oci, "stty raw; echo up; exec sleep 60", stdin=typed, stdout=subprocess.PIPE)
+    running = _stay(root_oci, "stty raw; echo up; exec sleep 900", stdin=typed, stdout=subprocess.PIPE)
     assert running.stdout
     assert running.stdout.readline().strip() == b"up"
     os.set_blocking(writing, False)

@@ -180,7 +180,7 @@ def test_statistics_that_are_never_due_again_end_with_the_container(oci, box, ho
 def test_exec_says_that_the_container_may_have_no_more_processes(oci):
     if oci.rootless:
         pytest.skip("an ordinary user has no cgroup of his own here")
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     oci.ok("start", name)
     oci.ok("update", "--pids-limit", "1", name)
     said = oci.fails("exec", name, "true", code=255)

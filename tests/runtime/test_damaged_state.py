@@ -30,7 +30,7 @@ def _alive(pid: int) -> bool:
 
 
 def _running(oci, **linux: str) -> tuple[str, int]:
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     bundle.linux.update(linux)
     name = oci.create(bundle)
     oci.ok("start", name)
@@ -77,7 +77,7 @@ def test_the_cgroup_of_the_spec_is_found_without_the_state(root_oci, word):
 def test_what_the_first_process_has_left_in_its_cgroup_is_ended(root_oci, word):
     """A process that somebody else has put there: not in the container's PID namespace, so it outlives its end."""
     name, pid = _running(root_oci, cgroupsPath=f"/crate-oci/{word}-guest")
-    guest = root_oci.person.start(["sleep", "60"])
+    guest = root_oci.person.start(["sleep", "900"])
     for where in _cgroups(f"{word}-guest"):
         Path(where, "cgroup.procs").write_text(str(guest.pid))
     _damaged(root_oci.root / name / "state.json")
@@ -112,7 +112,7 @@ def test_a_container_of_which_no_file_is_left_is_ended(root_oci, word):
 def test_a_cgroup_of_somebody_else_in_the_state_is_not_touched(root_oci, word):
     """Neither that of another container nor one that nobody has marked."""
     other, other_pid = _running(root_oci, cgroupsPath=f"/crate-oci/{word}-other")
-    foreign = root_oci.person.start(["sleep", "60"])
+    foreign = root_oci.person.start(["sleep", "900"])
     unmarked = Path(f"/sys/fs/cgroup/freezer/{word}-unmarked")
     unmarked.mkdir()
     try:
@@ -135,7 +135,7 @@ def test_a_cgroup_of_somebody_else_in_the_state_is_not_touched(root_oci, word):
 
 
 def test_where_nothing_tells_of_processes_any_more_delete_says_so(oci):
-    bundle, name = oci.bundle("/bin/sleep", "60").write(), oci.name()
+    bundle, name = oci.bundle("/bin/sleep", "900").write(), oci.name()
     done = oci("--cgroup-manager", "disabled", "run", "--detach", "--bundle", bundle.directory, name, capture_output=False,
                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     if done.returncode:
@@ -166,7 +166,7 @@ def test_a_container_of_an_earlier_boot_has_nobody_left_to_kill(root_oci, word):
 
 def test_a_start_writes_nothing_that_could_fail_after_the_program_runs(oci):
     """Files cannot grow for this process, as on a full disk."""
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     done = oci("start", name, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
     assert (done.returncode, done.stderr) == (0, "")
     assert oci.status(name) == "running"
@@ -174,7 +174,7 @@ def test_a_start_writes_nothing_that_could_fail_after_the_program_runs(oci):
 
 
 def test_directories_in_the_containers_own_are_deleted_by_force_alone(oci):
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     strange = oci.root / name / "strange"
     oci.person.run(["mkdir", "-p", f"{strange}/deep"])
     oci.person.run(["ln", "-s", "/", f"{strange}/link"])
@@ -184,7 +184,7 @@ def test_directories_in_the_containers_own_are_deleted_by_force_alone(oci):
 
 
 def test_what_is_mounted_in_the_containers_directory_is_not_emptied(root_oci, tmp_path):
-    name = root_oci.create(root_oci.bundle("/bin/sleep", "60"))
+    name = root_oci.create(root_oci.bundle("/bin/sleep", "900"))
     mounted = root_oci.root / name / "mounted"
     mounted.mkdir()
     (tmp_path / "kept").touch()

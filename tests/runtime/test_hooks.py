@@ -27,7 +27,7 @@ def log(oci) -> Path:
     return path
 
 
-def with_hooks(oci, log: Path, *kinds: str, script: str = "sleep 60"):
+def with_hooks(oci, log: Path, *kinds: str, script: str = "sleep 900"):
     """A bundle whose hooks write down their names and what they read; the container sees the log as /tmp/log."""
     bundle = oci.bundle(script=script)
     (bundle.rootfs / "tmp/log").touch()
@@ -44,7 +44,7 @@ def ran(log: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_every_kind_runs_in_its_order_and_is_told_the_state(oci, log):
-    bundle = with_hooks(oci, log, script="echo program {} >> /tmp/log; sleep 60")
+    bundle = with_hooks(oci, log, script="echo program {} >> /tmp/log; sleep 900")
     bundle.spec["annotations"] = {"org.example": "x"}
     name = oci.create(bundle)
     assert [kind for kind, _ in ran(log)] == ["prestart", "createRuntime", "createContainer"]
@@ -72,7 +72,7 @@ def test_hooks_of_create_run_before_start(oci, log):
 
 
 def test_each_kind_runs_in_its_namespaces(oci, log):
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     (bundle.rootfs / "tmp/log").touch()
     (bundle.rootfs / "tmp/log").chmod(0o666)
     bundle.mount("/tmp/log", log)
@@ -205,7 +205,7 @@ def test_the_containers_hook_has_its_programs_rights_and_filter(oci, log):
         "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}],
     }
     script = "grep -e CapEff -e CapBnd -e Seccomp: -e NoNewPrivs /proc/self/status > /tmp/log"
-    bundle.process["args"] = ["/bin/sh", "-c", f"{script}2; sleep 60"]
+    bundle.process["args"] = ["/bin/sh", "-c", f"{script}2; sleep 900"]
     for new in (True, False):
         bundle.process["noNewPrivileges"] = new
         bundle.spec["hooks"] = {"startContainer": [hook(script)]}
@@ -222,7 +222,7 @@ def test_the_containers_hook_has_its_programs_rights_and_filter(oci, log):
 
 def test_the_containers_hook_cannot_be_the_hosts_interpreter(oci, log):
     """CVE-2019-5736: what `#!/proc/self/exe` executes is the sealed stub."""
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     (bundle.rootfs / "hook").write_text("#!/proc/self/exe\n")
     (bundle.rootfs / "hook").chmod(0o755)
     bundle.spec["hooks"] = {"startContainer": [{"path": "/hook"}]}

@@ -32,7 +32,7 @@ def joining(oci, pid: int, *kinds: str, script: str) -> Any:
 @pytest.fixture
 def other(oci):
     """The pid of a container that runs, whose namespaces can be joined."""
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     bundle.spec["hostname"] = "other"
     name = oci.create(bundle)
     oci.ok("start", name)
@@ -186,7 +186,7 @@ def test_killing_one_container_of_a_shared_pid_namespace_spares_the_other(oci, o
 
 
 def test_exec_joins_what_the_container_has_joined(oci, other):
-    name = oci.create(joining(oci, other, "network", "uts", script="sleep 60"))
+    name = oci.create(joining(oci, other, "network", "uts", script="sleep 900"))
     oci.ok("start", name)
     assert oci.ok("exec", name, "/bin/hostname") == "other\n"
     oci.ok("delete", "--force", name)
@@ -206,7 +206,7 @@ def test_a_time_namespace_has_its_own_clocks(oci):
 
 def test_a_process_that_joins_has_the_containers_clocks(oci):
     name = oci.create(
-        with_clocks(oci.bundle("/bin/sleep", "60"), boottime={"secs": 1_000_000}, monotonic={"secs": 7, "nanosecs": 5})
+        with_clocks(oci.bundle("/bin/sleep", "900"), boottime={"secs": 1_000_000}, monotonic={"secs": 7, "nanosecs": 5})
     )
     oci.ok("start", name)
     assert float(oci.ok("exec", name, "/bin/cat", "/proc/uptime").split()[0]) > 1_000_000
@@ -214,7 +214,7 @@ def test_a_process_that_joins_has_the_containers_clocks(oci):
 
 
 def test_a_time_namespace_is_joined(oci):
-    name = oci.create(with_clocks(oci.bundle("/bin/sleep", "60"), boottime={"secs": 1_000_000}))
+    name = oci.create(with_clocks(oci.bundle("/bin/sleep", "900"), boottime={"secs": 1_000_000}))
     oci.ok("start", name)
     pid = oci.state(name)["pid"]
     said = oci.output(joining(oci, pid, "time", script="cat /proc/uptime; readlink /proc/self/ns/time")).split()

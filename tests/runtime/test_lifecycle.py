@@ -37,7 +37,7 @@ def _kill(pid: int) -> None:
 
 
 def test_a_container_goes_through_its_states(oci):
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     seen = [oci.status(name)]
     oci.ok("start", name)
     seen.append(oci.status(name))
@@ -49,7 +49,7 @@ def test_a_container_goes_through_its_states(oci):
 
 
 def test_the_program_does_not_run_before_start(oci):
-    bundle = oci.bundle(script="echo ran > /tmp/mark; sleep 60")
+    bundle = oci.bundle(script="echo ran > /tmp/mark; sleep 900")
     name = oci.create(bundle)
     time.sleep(0.2)
     assert not (bundle.rootfs / "tmp/mark").exists()
@@ -62,7 +62,7 @@ def test_the_program_does_not_run_before_start(oci):
 
 
 def test_state_has_what_engines_read(oci):
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     bundle.spec["annotations"] = {"org.example.key": "value"}
     name = oci.create(bundle)
     state = oci.state(name)
@@ -91,7 +91,7 @@ def test_run_ends_with_the_programs_exit_code(oci):
 
 def test_run_ends_with_128_and_the_signal(oci):
     # A program that is PID 1 cannot kill itself by a signal: it takes another process, outside.
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     name = oci.name()
     running = oci.start("run", "--bundle", bundle.directory, name)
     deadline = time.monotonic() + 30
@@ -112,7 +112,7 @@ def test_run_forwards_signals(oci):
 
 
 def test_a_detached_run_returns_at_once(oci):
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     name = oci.name()
     null = {"capture_output": False, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     assert oci("run", "--detach", "--bundle", bundle.directory, name, **null).returncode == 0
@@ -145,7 +145,7 @@ def test_create_gives_its_standard_streams(oci):
 
 
 def test_a_second_start_is_refused(oci):
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     oci.ok("start", name)
     assert "cannot start an already running container" in oci.fails("start", name)
     assert oci.status(name) == "running"
@@ -153,7 +153,7 @@ def test_a_second_start_is_refused(oci):
 
 
 def test_of_many_starts_at_once_one_starts(oci):
-    name = oci.create(oci.bundle(script="echo x >> /tmp/count; sleep 60"))
+    name = oci.create(oci.bundle(script="echo x >> /tmp/count; sleep 900"))
     starts = [oci.start("start", name, stderr=subprocess.DEVNULL) for _ in range(4)]
     codes = sorted(one.wait(30) for one in starts)
     assert codes == [0, 1, 1, 1]
@@ -169,7 +169,7 @@ def test_a_stopped_container_is_not_started_again(oci):
 
 
 def test_an_id_is_not_taken_twice(oci):
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     name = oci.create(bundle)
     assert "container with given ID already exists" in oci.fails("create", "--bundle", bundle.directory, name)
     assert oci.status(name) == "created"
@@ -177,7 +177,7 @@ def test_an_id_is_not_taken_twice(oci):
 
 
 def test_of_many_creates_at_once_one_creates(oci):
-    bundles = [oci.bundle("/bin/sleep", "60") for _ in range(4)]
+    bundles = [oci.bundle("/bin/sleep", "900") for _ in range(4)]
     name, null = oci.name(), subprocess.DEVNULL
     creates = [oci.start("create", "--bundle", one.directory, name, stdout=null, stderr=null) for one in bundles]
     assert sorted(one.wait(30) for one in creates) == [0, 1, 1, 1]
@@ -194,7 +194,7 @@ def test_deleting_by_force_what_is_not_there_is_no_error(root_oci):
 
 
 def test_a_running_container_is_not_deleted_without_force(oci):
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     oci.ok("start", name)
     assert "that is not stopped: running" in oci.fails("delete", name)
     assert oci.status(name) == "running"
@@ -203,7 +203,7 @@ def test_a_running_container_is_not_deleted_without_force(oci):
 
 
 def test_a_created_container_is_deleted_without_force(oci):
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     pid = oci.state(name)["pid"]
     oci.ok("delete", name)
     assert not _alive(pid)
@@ -251,7 +251,7 @@ def _wait_lines(path: Path, count: int) -> None:
 
 
 def test_the_end_of_the_first_process_ends_all(oci):
-    bundle = oci.bundle(script="sleep 60 & sleep 60 & exec sleep 61")
+    bundle = oci.bundle(script="sleep 900 & sleep 60 & exec sleep 61")
     name = oci.create(bundle)
     oci.ok("start", name)
     time.sleep(0.3)
@@ -265,7 +265,7 @@ def test_the_end_of_the_first_process_ends_all(oci):
 
 def test_the_pid_file_has_the_pid_alone(oci):
     path = oci.directory / "pid"
-    name = oci.create(oci.bundle("/bin/sleep", "60"), "--pid-file", path)
+    name = oci.create(oci.bundle("/bin/sleep", "900"), "--pid-file", path)
     assert path.read_text() == str(oci.state(name)["pid"])
     assert sorted(one.name for one in oci.directory.glob("pid*")) == ["pid"]
     oci.ok("delete", name)
@@ -289,7 +289,7 @@ def test_a_pid_file_is_written_through_no_symlink(tmp_path):
 
 
 def test_a_pid_file_that_cannot_be_written_leaves_no_container(oci):
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     told = oci.fails("create", "--bundle", bundle.directory, "--pid-file", "/nowhere/pid", oci.name())
     assert "cannot write the pid file /nowhere/pid" in told
     assert oci.left() == []
@@ -331,7 +331,7 @@ def test_an_id_may_have_dots_and_signs(root_oci):
 
 
 def test_list_has_each_container(oci):
-    names = sorted(oci.create(oci.bundle("/bin/sleep", "60")) for _ in range(2))
+    names = sorted(oci.create(oci.bundle("/bin/sleep", "900")) for _ in range(2))
     assert [one["id"] for one in json.loads(oci.ok("list", "--format", "json"))] == names
     assert oci.ok("list", "-q").split() == names
     for name in names:
@@ -440,7 +440,7 @@ def test_a_failing_mount_is_named_and_nothing_is_left(oci, word):
 
 def test_a_cgroup_that_is_in_use_is_an_error_and_nothing_is_left(root_oci, word):
     path = f"/crate-oci/{word}"
-    first, second = (root_oci.bundle("/bin/sleep", "60") for _ in range(2))
+    first, second = (root_oci.bundle("/bin/sleep", "900") for _ in range(2))
     first.linux["cgroupsPath"] = second.linux["cgroupsPath"] = path
     name = root_oci.create(first)
     second.write()
@@ -450,7 +450,7 @@ def test_a_cgroup_that_is_in_use_is_an_error_and_nothing_is_left(root_oci, word)
 
 
 def test_the_container_is_in_the_cgroup_of_its_spec(root_oci, word):
-    bundle = root_oci.bundle("/bin/sleep", "60")
+    bundle = root_oci.bundle("/bin/sleep", "900")
     bundle.linux["cgroupsPath"] = f"/crate-oci/{word}/inner"
     bundle.linux["resources"] = {"pids": {"limit": 17}}
     name = root_oci.create(bundle)
@@ -469,7 +469,7 @@ def test_the_container_is_in_the_cgroup_of_its_spec(root_oci, word):
 
 @pytest.mark.parametrize("delay", [0.0, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.045, 0.05, 0.06, 0.08, 0.11])
 def test_a_create_that_is_killed_leaves_nothing_that_delete_does_not_remove(oci, delay, word):
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     name = oci.name()
     create = oci.start("create", "--bundle", bundle.directory, name, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(delay)
@@ -485,7 +485,7 @@ def test_a_create_that_is_killed_leaves_nothing_that_delete_does_not_remove(oci,
 @pytest.mark.parametrize("marked", [0, 1, -1])
 def test_a_create_that_was_killed_while_it_marked_its_cgroup_leaves_nothing_behind_a_delete(root_oci, word, marked):
     """Whichever hierarchies it had come to by then: the process is dead, and neither state nor identity tell of a cgroup."""
-    bundle = root_oci.bundle("/bin/sleep", "60")
+    bundle = root_oci.bundle("/bin/sleep", "900")
     name = root_oci.create(bundle)
     directory = root_oci.root / name
     state = json.loads((directory / "state.json").read_text())
@@ -503,7 +503,7 @@ def test_a_create_that_was_killed_while_it_marked_its_cgroup_leaves_nothing_behi
 
 
 def test_an_id_whose_create_was_killed_can_be_created_again(oci):
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     name = oci.name()
     for delay in (0.05, 0.06, 0.07, 0.08):
         create = oci.start("create", "--bundle", bundle.directory, name, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -518,7 +518,7 @@ def test_an_id_whose_create_was_killed_can_be_created_again(oci):
 @pytest.mark.parametrize("event", ["mkfifo", "save", "keep", "clone", "write_pid"])
 def test_a_create_that_dies_at_this_step_leaves_no_process(oci, event, word):
     """The step is replaced by a death of the creating process, in the same interpreter that the command uses."""
-    bundle = oci.bundle("/bin/sleep", "60").write()
+    bundle = oci.bundle("/bin/sleep", "900").write()
     name = oci.name()
     done = oci.person.run(
         [_python(oci), "-I", "-c", _DIES, str(oci.package.parent), event, str(oci.root), name, str(bundle.directory)]
@@ -557,7 +557,7 @@ def _python(oci) -> str:
 
 
 def test_a_container_whose_process_was_killed_before_start_is_stopped(oci):
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     _kill(oci.state(name)["pid"])
     oci.until(name, "stopped")
     assert "has stopped" in oci.fails("start", name)
@@ -565,7 +565,7 @@ def test_a_container_whose_process_was_killed_before_start_is_stopped(oci):
 
 
 def test_a_damaged_state_file_is_named_and_deleted_by_force(oci):
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     pid = oci.state(name)["pid"]
     path = oci.root / name / "state.json"
     path.write_text('{"id":')
@@ -581,7 +581,7 @@ def test_a_damaged_state_file_is_named_and_deleted_by_force(oci):
 
 
 def test_the_state_of_another_process_of_that_number_is_not_ours(oci):
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     path = oci.root / name / "state.json"
     state = json.loads(path.read_text())
     path.write_text(json.dumps(state | {"started": state["started"] + 1}))
@@ -593,7 +593,7 @@ def test_the_state_of_another_process_of_that_number_is_not_ours(oci):
 
 
 def test_a_state_of_an_earlier_boot_is_stopped(oci):
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     path = oci.root / name / "state.json"
     state = json.loads(path.read_text())
     path.write_text(json.dumps(state | {"bootId": "00000000-0000-0000-0000-000000000000"}))
@@ -603,7 +603,7 @@ def test_a_state_of_an_earlier_boot_is_stopped(oci):
 
 
 def test_delete_by_force_does_not_wait_for_a_start_that_hangs(oci):
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     oci.ok("kill", name, "STOP")
     start = oci.start("start", name, stderr=subprocess.DEVNULL)
     time.sleep(0.3)
@@ -615,7 +615,7 @@ def test_delete_by_force_does_not_wait_for_a_start_that_hangs(oci):
 
 def test_verbs_from_many_threads_leave_nothing(oci, word):
     """Create, start and delete the same ID again and again, from several sides at once."""
-    bundle = oci.bundle("/bin/sleep", "60").write()
+    bundle = oci.bundle("/bin/sleep", "900").write()
     name = oci.name()
     until = time.monotonic() + 4
 

@@ -103,7 +103,7 @@ def test_a_source_that_is_missing_is_named(root_oci):
 def test_without_mappings_those_of_a_joined_user_namespace_are_taken(oci):
     if oci.kind != "userns":
         pytest.skip("needs root, whose containers have a user namespace")
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     bundle = bound(oci, oci.bundle(), "bind", "idmap")
     (space,) = [one for one in bundle.linux["namespaces"] if one["type"] == "user"]
     space["path"] = f"/proc/{oci.state(name)['pid']}/ns/user"

@@ -418,7 +418,7 @@ def test_without_pivot_root_the_container_has_its_root_and_nothing_else(root_oci
 
 def test_without_pivot_root_a_chroot_leads_back_to_the_containers_root(root_oci):
     """The way out of a chroot: another one below the working directory, and then up."""
-    bundle = root_oci.bundle("/bin/sleep", "60")
+    bundle = root_oci.bundle("/bin/sleep", "900")
     name = root_oci.create(bundle, "--no-pivot")
     escape = "import ctypes, os, sys; assert ctypes.CDLL(None).setns(os.open(f'/proc/{sys.argv[1]}/ns/mnt', 0), 0x20000) == 0"
     escape += "; os.chroot('/tmp')"
@@ -429,7 +429,7 @@ def test_without_pivot_root_a_chroot_leads_back_to_the_containers_root(root_oci)
 
 
 def test_without_pivot_root_exec_is_in_the_containers_root(root_oci):
-    bundle = root_oci.bundle("/bin/sleep", "60")
+    bundle = root_oci.bundle("/bin/sleep", "900")
     (bundle.rootfs / "mark").write_text("inside")
     name = root_oci.create(bundle, "--no-pivot")
     root_oci.ok("start", name)
@@ -472,9 +472,9 @@ def _joining(oci, first: str, kinds: tuple[str, ...], script: str):
 
 def test_proc_sysfs_and_mqueue_show_the_namespaces_that_are_joined(oci):
     """In a user namespace the owner of those namespaces must be joined with them, as engines do for a pod."""
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     oci.ok("start", name)
     kinds = ("pid", "network", "ipc") if oci.kind == "root" else ("pid", "network", "ipc", "user")
     bundle = _joining(oci, name, kinds, "cat /proc/1/cmdline | tr '\\0' ' '; ls -d /sys/class/net/lo /dev/mqueue")
-    assert oci.output(bundle) == "/bin/sleep 60 /dev/mqueue\n/sys/class/net/lo\n"
+    assert oci.output(bundle) == "/bin/sleep 900 /dev/mqueue\n/sys/class/net/lo\n"
     oci.ok("delete", "--force", name)

@@ -110,7 +110,7 @@ def test_affinity_is_that_of_the_list():
 @pytest.fixture
 def sleeping(oci):
     """A container whose process sleeps, and what runs a process in it: words, properties of the process."""
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     bundle.linux["personality"] = {"domain": "LINUX32"}
     name = oci.create(bundle)
     oci.ok("start", name)

@@ -131,7 +131,7 @@ def test_a_process_that_joins_has_a_listener_of_its_own(oci, agent):
     """Each of them has a filter, and a listener, of its own."""
     if "not there yet" in oci.fails("exec", "--process", "/no/such/file", "box", code=oci("exec").returncode):
         pytest.skip("crate-oci has no exec yet")
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     bundle.linux["seccomp"] = profile(agent)
     name = oci.create(bundle)
     oci.ok("start", name)

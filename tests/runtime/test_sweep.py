@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_a_create_that_is_killed_at_whatever_call_is_deleted_whole(oci, word):
-    bundle = oci.bundle("/bin/sleep", "60")
+    bundle = oci.bundle("/bin/sleep", "900")
     told = stepped(oci, "COUNT", "create", "--bundle", bundle.directory, oci.name())
     assert told["status"] == 0, told["said"]
     oci.ok("delete", "--force", oci.ids[-1])
