@@ -81,21 +81,21 @@ def _crate(scratch: Path, word: str, name: str) -> Iterator[Crate]:
 
 
 @pytest.fixture(params=["root", "user"])
-def crate(request: pytest.FixtureRequest, scratch: Path, word: str) -> Iterator[Crate]:
+def crate(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Crate]:
     """`crate` with an empty store of its own: once as root, once as an ordinary user."""
-    yield from _crate(scratch, word, request.param)
+    yield from _crate(scratch, leaks.word_of(request), request.param)
 
 
 @pytest.fixture
-def rootful(scratch: Path, word: str) -> Iterator[Crate]:
+def rootful(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Crate]:
     """`crate` as root."""
-    yield from _crate(scratch, word, "root")
+    yield from _crate(scratch, leaks.word_of(request), "root")
 
 
 @pytest.fixture
-def rootless(scratch: Path, word: str) -> Iterator[Crate]:
+def rootless(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Crate]:
     """`crate` as an ordinary user."""
-    yield from _crate(scratch, word, "user")
+    yield from _crate(scratch, leaks.word_of(request), "user")
 
 
 @pytest.fixture

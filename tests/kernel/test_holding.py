@@ -24,7 +24,7 @@ SAID = {
 }
 FATAL = ("read", "write", "pread", "pwrite", "splice", "rename", "truncate", "ftruncate", "unlink")
 LIMIT = Path("/proc/sys/fs/pipe-user-pages-soft")
-NOBODY_ELSE = 1_999_999_999  # a user who has no pipes but those of this test
+NOBODY_ELSE = 1_900_000_000  # from this ID on, one for each process: a user who has no pipes but those of one test
 
 
 def _close(fds: list[int]) -> None:
@@ -148,10 +148,11 @@ def test_all_is_in_the_log_once_wherever_a_supervisor_is_killed(output, wish: di
 def _be_nobody_else(directory: Path) -> None:
     pages = int(LIMIT.read_text())
     resource.setrlimit(resource.RLIMIT_NOFILE, (pages, pages))
-    os.chown(directory, NOBODY_ELSE, NOBODY_ELSE)
+    user = NOBODY_ELSE + os.getpid()
+    os.chown(directory, user, user)
     os.chdir(directory)  # the way to it is root's
-    os.setresgid(NOBODY_ELSE, NOBODY_ELSE, NOBODY_ELSE)
-    os.setresuid(NOBODY_ELSE, NOBODY_ELSE, NOBODY_ELSE)
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
 
 
 def _too_many_pipes() -> list[int]:

@@ -117,12 +117,13 @@ def test_what_takes_too_much_memory_is_said_to_be_killed_for_it(docker: Docker, 
         image,
         "sh",
         "-c",
-        "tail /dev/zero; code=$?; trap 'exit $code' USR1; while :; do sleep 0.1; done",
+        "until [ -e /hungry ]; do sleep 0.1; done; tail /dev/zero; code=$?; until [ -e /told ]; do sleep 0.1; done; exit $code",
     )
-    docker.ok("start", name)
+    docker.ok("start", name)  # from then on Docker is told of what happens in the cgroup, and not of what was before
+    docker.ok("exec", name, "touch", "/hungry")
     events = ("events", "--since", "10m", "--until", "0s", "--filter", f"container={name}", "--filter", "event=oom")
     docker.until("oom", *events, "--format", "{{.Action}}")  # Docker believes that of a cgroup which is there
-    docker.ok("kill", "-s", "USR1", name)
+    docker.ok("exec", name, "touch", "/told")
     docker.until("137 true", "inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", name)
     docker.ok("rm", name)
 

@@ -41,11 +41,11 @@ def test_what_the_container_writes_has_the_ids_that_are_mapped_to_its_own(root_o
     assert (info.st_uid, info.st_gid) == (3, 4)
 
 
-@pytest.mark.parametrize("word", ["idmap", "ridmap"])
-def test_without_mappings_it_is_the_containers_own(oci, word):
+@pytest.mark.parametrize("option", ["idmap", "ridmap"])
+def test_without_mappings_it_is_the_containers_own(oci, option):
     if oci.kind != "userns":
         pytest.skip("needs root, whose containers have a user namespace")
-    bundle = bound(oci, oci.bundle(), "bind", word)
+    bundle = bound(oci, oci.bundle(), "bind", option)
     assert oci.output(bundle).split() == ["0:0", "5:6"]
 
 
@@ -58,9 +58,9 @@ def test_mappings_of_the_mounts_own_meet_the_containers(oci):
     assert oci.output(bundle).split() == ["10:0", "1:6"]
 
 
-@pytest.mark.parametrize(("word", "below"), [("idmap", "0"), ("ridmap", "7000")])
-def test_ridmap_maps_what_is_mounted_below_and_idmap_does_not(root_oci, word, below):
-    bundle = root_oci.bundle("/bin/stat", "-c", "%u", "/v/", "/v/sub/").mount("/v", "/mnt", "rbind", word)
+@pytest.mark.parametrize(("option", "below"), [("idmap", "0"), ("ridmap", "7000")])
+def test_ridmap_maps_what_is_mounted_below_and_idmap_does_not(root_oci, option, below):
+    bundle = root_oci.bundle("/bin/stat", "-c", "%u", "/v/", "/v/sub/").mount("/v", "/mnt", "rbind", option)
     bundle.spec["mounts"][-1] |= {"uidMappings": MAP, "gidMappings": GROUPS}
     bundle.write()
     run = " ".join(root_oci.argv("run", "--bundle", bundle.directory, root_oci.name()))

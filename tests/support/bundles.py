@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from support import commands, people
+from support.leaks import word_of
 from support.people import Person
 from support.trees import copy_tree
 
@@ -279,12 +280,12 @@ def make_oci(kind: str, scratch: Path, word: str, template: Path) -> Iterator[Oc
 
 
 @pytest.fixture(params=KINDS)
-def oci(request: pytest.FixtureRequest, scratch: Path, word: str, rootfs_template: Path) -> Iterator[Oci]:
+def oci(request: pytest.FixtureRequest, scratch: Path, rootfs_template: Path) -> Iterator[Oci]:
     """`crate-oci` as root, as root whose containers have a user namespace, and as an ordinary user."""
-    yield from make_oci(request.param, scratch, word, rootfs_template)
+    yield from make_oci(request.param, scratch, word_of(request), rootfs_template)
 
 
 @pytest.fixture
-def root_oci(scratch: Path, word: str, rootfs_template: Path) -> Iterator[Oci]:
+def root_oci(request: pytest.FixtureRequest, scratch: Path, rootfs_template: Path) -> Iterator[Oci]:
     """`crate-oci` as root."""
-    yield from make_oci("root", scratch, word, rootfs_template)
+    yield from make_oci("root", scratch, word_of(request), rootfs_template)

@@ -14,6 +14,7 @@ that it was made for, save where that was removed and the volume was to stay.
 from __future__ import annotations
 
 import os
+import stat
 import time
 
 from cratebox import record_file
@@ -126,14 +127,25 @@ class Volumes:
 
     def find(self, name: str) -> Volume | None:
         """Return the volume of that name, None where there is none. Raises StorageError where its record is damaged."""
-        where = self.place(name)
+        record = self.place(name) + "/volume.json"
         try:
-            found = record_file.read(where + "/volume.json", Volume)
+            found = record_file.read(record, Volume)
+            while found is None and (directory := self._directory(name)):
+                # It came just now; or it was damaged all the time, where it still is the same after another look.
+                found = record_file.read(record, Volume)
+                if found is None and self._directory(name) == directory:
+                    raise StorageError(f"damaged: {record} is gone")
         except StorageError as error:
             raise StorageError(error.message, "crate system check --repair") from None
-        if found is None and os.path.isdir(where):
-            raise StorageError(f"damaged: {where}/volume.json is gone", "crate system check --repair")
         return found
+
+    def _directory(self, name: str) -> tuple[int, int] | None:
+        """Return what tells a volume's directory, which comes and goes whole, from any later one; None where there is none."""
+        try:
+            info = os.stat(self.place(name), follow_symlinks=False)
+        except OSError:
+            return None
+        return (info.st_ino, info.st_ctime_ns) if stat.S_ISDIR(info.st_mode) else None
 
     def get(self, name: str) -> Volume:
         """Return the volume of that name. Raises NotFound, StorageError where its record is damaged."""
