@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -141,10 +142,14 @@ def test_one_settles_for_all(server: FakeRegistry, store: Store) -> None:
 
 
 def test_who_is_sent_away_at_the_last_moment_is_served(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A layer comes after the settler has looked for layers, and before it lets go of its lock."""
+    """A layer comes after the settler has looked for layers and before it lets go of its lock, which its caller has still."""
     monkeypatch.setattr(stores, "_REST", 0.0)
     take(store, CraftedImage(tree_tar({"f": b"x"})))
-    real, late = Store.sweep, []
+    real, late, start, kept = Store.sweep, [], detached.run, []
+
+    def run(work: Callable[[], None], lock: int) -> None:
+        kept.append(os.dup(lock))
+        start(work, lock)
 
     def sweep(self: Store) -> None:
         real(self)
@@ -153,9 +158,11 @@ def test_who_is_sent_away_at_the_last_moment_is_served(store: Store, monkeypatch
             self.settle_later()
 
     monkeypatch.setattr(Store, "sweep", sweep)
+    monkeypatch.setattr(detached, "run", run)
     store.settle_later()
     # It lets go of the lock and takes it again: that nobody has it for a moment does not mean that it is done.
-    wait_until(lambda: len(os.listdir(store.directory + "/layers")) == 2 and is_settled(store))
+    wait_until(lambda: len(list(Path(store.directory, "layers").glob("[0-9a-f]*/layer.json"))) == 2 and is_settled(store))
+    os.close(kept.pop())
     store.wait_until_settled()
 
 

@@ -18,7 +18,7 @@ order is settle, pull, store, digest, index or layers; nobody waits for one on t
 from __future__ import annotations
 
 import os
-from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 
 from cratebox.errors import StorageError
 
@@ -28,7 +28,7 @@ _ALWAYS = ("store", "index", "layers", "pull", "settle")
 class Lock:
     """A held flock on a file; use it as a context manager, or call `release`.
 
-    A forked child shares the lock: it is gone when the last of them has let go of it or ended.
+    A forked child shares the lock: it is gone when the last of them has released it or ended, or one has unlocked it.
     """
 
     def __init__(self, fd: int) -> None:
@@ -43,6 +43,11 @@ class Lock:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def unlock(self) -> None:
+        """Let go, also for the processes that share the lock."""
+        flock(self._fd, LOCK_UN)
+        self.release()
 
     def __enter__(self) -> Lock:
         return self

@@ -467,7 +467,7 @@ class Store(Catalog):
             locks.hold(self._locks, "pull").release()
             self.settle()
             self.sweep()
-            held.release()
+            held.unlock()  # those who have started this process may have it still
             # Who asked while the lock was held was sent away, and is served now.
             held = locks.try_hold(self._locks, "settle") if self._layers.young() else None
 
