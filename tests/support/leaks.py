@@ -25,6 +25,7 @@ _TESTS = "/var/tmp/crate-tests-*/t-*"
 _PATIENCE = 10.0  # seconds: a network namespace and a cgroup go a moment after their last process, or after the answer
 
 
+LEFT_BEHIND = 9  # the exit code of a run that has left something, whatever else failed in it
 RUN = "CRATE_TEST_RUN"  # the environment's: the word of this whole run, eight hexadecimal digits
 
 
@@ -131,8 +132,9 @@ class Run:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         self._left = self.leaks()
-        if self._left and session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        told = {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.TESTS_FAILED}
+        if self._left and session.exitstatus in told:
+            session.exitstatus = LEFT_BEHIND
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._left:
