@@ -79,7 +79,7 @@ def test_a_supervisor_that_fails_ends_its_container_and_says_so(box) -> None:
             raise OSError(5, "made up")
 
         Pump._read = read
-        config = cratebox.ContainerConfig(image=sys.argv[1], command=("sh", "-c", "echo x; exec sleep 60"), name="fails")
+        config = cratebox.ContainerConfig(image=sys.argv[1], command=("sh", "-c", "echo x; exec sleep 900"), name="fails")
         print(cratebox.Engine().containers.run(config))
         """,
     )

@@ -53,7 +53,7 @@ def test_start_interactive_passes_standard_input_on(box) -> None:
 
 
 def test_start_attached_without_i_passes_no_standard_input_on(box) -> None:
-    assert box.crate.ok("start", "-a", box.create("-i", "@", "sh", "-c", "cat; echo end"), input="typed\n", timeout=20) == "end"
+    assert box.crate.ok("start", "-a", box.create("-i", "@", "sh", "-c", "cat; echo end"), input="typed\n", timeout=90) == "end"
 
 
 def test_start_of_a_missing_command_is_127_and_the_container_stays(box) -> None:

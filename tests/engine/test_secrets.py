@@ -135,7 +135,7 @@ def test_a_secret_does_not_come_from_what_may_have_no_end(box) -> None:
     fifo = box.crate.directory / "fifo"
     os.mkfifo(fifo, 0o666)
     for path in (str(fifo), "/dev/zero"):
-        assert f"file {path}: not a regular file" in box.crate.fails("secret", "create", "s", path, timeout=20)
+        assert f"file {path}: not a regular file" in box.crate.fails("secret", "create", "s", path, timeout=90)
     assert box.crate.ok("secret", "ls", "-q") == ""
 
 

@@ -374,7 +374,7 @@ def test_nothing_that_is_kept_can_be_written_by_others_whatever_the_umask(box) -
     """A container's record, changed by somebody else, would be run with the rights of whoever starts it."""
     box.crate.root.chmod(0o755)  # as where an administrator made it
     script = 'umask 0; "$@"'
-    for words in (("create", box.image, "true"), ("run", "-d", box.image, "sleep", "60")):
+    for words in (("create", box.image, "true"), ("run", "-d", box.image, "sleep", "900")):
         argv = box.crate.argv(*words)
         done = box.crate.person.run(["sh", "-c", script, "sh", *argv], env=box.crate.environment)
         assert done.returncode == 0, done.stderr

@@ -66,7 +66,7 @@ def test_a_file_that_may_have_no_end_is_refused_at_once_and_the_output_of_a_comm
     fifo = box.crate.directory / "fifo"
     os.mkfifo(fifo, 0o666)
     for path in (str(fifo), "/dev/zero"):
-        assert f"file {path}: not a regular file" in box.fails(flag, path, "@", "true", timeout=20)
+        assert f"file {path}: not a regular file" in box.fails(flag, path, "@", "true", timeout=90)
     crate = " ".join(box.crate.argv("create", flag, "/dev/fd/3", box.image, "env"))
     name = box.crate.person.run(["sh", "-c", f"echo KEY=value | {crate} 3<&0"], env=box.crate.environment).stdout.strip()
     config = box.crate.json("inspect", name)[0]["Config"]

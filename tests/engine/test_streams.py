@@ -76,11 +76,11 @@ def test_both_streams_into_one_file_lose_nothing(box) -> None:
 
 
 def test_without_i_standard_input_is_empty(box) -> None:
-    assert box.run("sh", "-c", "cat; echo end", input="typed\n", timeout=20) == "end"
+    assert box.run("sh", "-c", "cat; echo end", input="typed\n", timeout=90) == "end"
 
 
 def test_the_end_of_standard_input_reaches_the_command(box) -> None:
-    assert box.run("-i", "@", "wc", "-c", input="abc", timeout=20) == "3"
+    assert box.run("-i", "@", "wc", "-c", input="abc", timeout=90) == "3"
 
 
 def test_a_file_as_standard_input_is_read_to_its_end(box) -> None:
@@ -274,7 +274,7 @@ def test_a_detached_container_holds_nothing_of_its_callers_open(box) -> None:
 
 def _read_to_end(fd: int) -> bytes:
     os.set_blocking(fd, False)
-    deadline, said = time.monotonic() + 10, b""
+    deadline, said = time.monotonic() + 60, b""
     while time.monotonic() < deadline:
         try:
             data = os.read(fd, 4096)
@@ -315,7 +315,7 @@ def test_what_a_slow_reader_has_not_taken_is_kept_for_it_after_the_end(box) -> N
 
 def test_a_descriptor_that_was_given_away_keeps_no_container_alive(root_box, until) -> None:
     """Whoever got it may hold it for ever, and write."""
-    name = root_box.detached("@", "sleep", "60")
+    name = root_box.detached("@", "sleep", "900")
     pidfd = os.pidfd_open(root_box.crate.json("inspect", name)[0]["State"]["Pid"])
     stdout = _libc.checked("pidfd_getfd", const.SYS_pidfd_getfd, pidfd, 1, 0)
     try:

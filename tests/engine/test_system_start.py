@@ -143,7 +143,7 @@ def test_state_of_an_earlier_boot_leads_to_no_foreign_process(root_box, words) -
     identity = box.detached("--name", "web", "@", *STAYS)
     state = json.loads((box.crate.state / "containers" / identity / "state.json").read_text())
     reboot(box)
-    foreign = subprocess.Popen(["sleep", "60"])
+    foreign = subprocess.Popen(["sleep", "900"])
     try:
         directory = box.crate.state / "containers" / identity
         directory.mkdir(parents=True, mode=0o700)

@@ -103,7 +103,7 @@ def test_who_is_frozen_stands_still_and_goes_on_when_thawed(create):
 
 def test_the_frozen_are_killed_too(create):
     cgroup = create()
-    process = inside(cgroup, "import time; time.sleep(60)")
+    process = inside(cgroup, "import time; time.sleep(900)")
     cgroup.freeze()
     cgroup.kill()
     assert process.wait(60) == -9
@@ -119,11 +119,11 @@ def test_what_is_gone_is_not_frozen_and_cannot_be(create):
 
 
 def test_a_process_is_put_inside(create):
-    process = subprocess.Popen(["sleep", "60"])
+    process = subprocess.Popen(["sleep", "900"])
     cgroup = create()
     cgroup.add(process.pid)
     assert cgroup.pids() == [process.pid]
-    other = subprocess.Popen(["sleep", "60"])
+    other = subprocess.Popen(["sleep", "900"])
     cgroup.add(other.pid)
     assert sorted(cgroup.pids()) == sorted([process.pid, other.pid])
     cgroup.kill()
@@ -323,7 +323,7 @@ def test_what_v1_lacks_is_found_in_v2(create):
     directory = cgroup.directories["unified"]
     assert tree.read(directory, f"hugetlb.{name}.max") == str(1 << 30)
     again = base.from_paths(cgroup.paths())
-    process = inside(again, "import time; time.sleep(60)")
+    process = inside(again, "import time; time.sleep(900)")
     assert tree.processes(directory) == again.pids() == [process.pid]
     update(again, hugepageLimits=[{"pageSize": name, "limit": 0}])
     assert tree.read(directory, f"hugetlb.{name}.max") == "0"

@@ -36,7 +36,7 @@ def cgroup():
 
 @pytest.fixture
 def victim():
-    process = subprocess.Popen(["sleep", "60"])
+    process = subprocess.Popen(["sleep", "900"])
     yield process
     process.kill()
     process.wait()

@@ -76,7 +76,7 @@ def _calls(log):
 
 @pytest.fixture
 def victim():
-    process = subprocess.Popen(["sleep", "60"])
+    process = subprocess.Popen(["sleep", "900"])
     yield process
     process.kill()
     process.wait()
@@ -122,7 +122,7 @@ def test_a_scope_is_asked_for_filled_changed_and_stopped(fake, victim, path):
 
     again = base.from_paths(cgroup.paths())
     assert again.pids() == [victim.pid]
-    other = subprocess.Popen(["sleep", "60"], preexec_fn=again.join)  # noqa: PLW1509
+    other = subprocess.Popen(["sleep", "900"], preexec_fn=again.join)  # noqa: PLW1509
     assert sorted(again.pids()) == sorted([victim.pid, other.pid])
     if not driver.v2:
         assert tree.read(again.inner.find("pids"), "pids.max") == "9"
@@ -147,7 +147,7 @@ def test_a_scope_that_is_in_use_stays(fake, victim, path):
     fake()
     driver = detect.driver("systemd", rootless=False)
     cgroup = driver.create(path, None, victim.pid)
-    other = subprocess.Popen(["sleep", "60"])
+    other = subprocess.Popen(["sleep", "900"])
     with pytest.raises(Conflict, match="already exists"):
         driver.create(path, None, other.pid)
     assert cgroup.pids() == [victim.pid]
@@ -249,7 +249,7 @@ def test_a_container_lives_in_a_scope_from_create_to_delete(fake, root_oci, path
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=60)
         assert done.returncode == 0, Path(out.name).read_text()
 
-    bundle = root_oci.bundle("/bin/sleep", "60")
+    bundle = root_oci.bundle("/bin/sleep", "900")
     bundle.linux["cgroupsPath"] = path
     bundle.linux["resources"] = {"pids": {"limit": 17}}
     bundle.write()

@@ -61,7 +61,7 @@ def inside(cgroup, action):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def sleeper(cgroup, script="import time; time.sleep(60)"):
+def sleeper(cgroup, script="import time; time.sleep(900)"):
     return subprocess.Popen([sys.executable, "-I", "-S", "-c", script], preexec_fn=cgroup.join)  # noqa: PLW1509
 
 
@@ -115,7 +115,7 @@ def test_an_allowed_device_can_be_opened_and_another_not(create):
 def test_kill_ends_everybody_inside_and_nobody_else(create):
     cgroup = create()
     victims = [sleeper(cgroup) for _ in range(3)]
-    bystander = subprocess.Popen(["sleep", "60"])
+    bystander = subprocess.Popen(["sleep", "900"])
     try:
         assert sorted(cgroup.pids()) == sorted(victim.pid for victim in victims)
         cgroup.kill()

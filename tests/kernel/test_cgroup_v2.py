@@ -123,7 +123,7 @@ def test_the_verifiers_reason_is_in_the_error():
 
 def test_kill_ends_everybody_inside_nested_ones_too(create):
     cgroup = create()
-    victims = [subprocess.Popen(["sleep", "60"], preexec_fn=cgroup.join) for _ in range(2)]  # noqa: PLW1509
+    victims = [subprocess.Popen(["sleep", "900"], preexec_fn=cgroup.join) for _ in range(2)]  # noqa: PLW1509
     os.mkdir(f"{cgroup.directory}/below")
     tree.write(f"{cgroup.directory}/below", "cgroup.procs", str(victims[1].pid))
     assert sorted(cgroup.pids()) == sorted(victim.pid for victim in victims)
@@ -135,7 +135,7 @@ def test_kill_ends_everybody_inside_nested_ones_too(create):
 
 def test_a_kernel_without_cgroup_kill_kills_as_well(create):
     cgroup = create()
-    victims = [subprocess.Popen(["sleep", "60"], preexec_fn=cgroup.join) for _ in range(2)]  # noqa: PLW1509
+    victims = [subprocess.Popen(["sleep", "900"], preexec_fn=cgroup.join) for _ in range(2)]  # noqa: PLW1509
     cgroup._kill_each()
     assert [victim.wait(60) for victim in victims] == [-9, -9]
 
@@ -156,7 +156,7 @@ def test_another_process_comes_back_by_the_paths(create):
 
 def test_a_path_in_use_is_a_conflict(create, driver):
     cgroup = create()
-    victim = subprocess.Popen(["sleep", "60"], preexec_fn=cgroup.join)  # noqa: PLW1509
+    victim = subprocess.Popen(["sleep", "900"], preexec_fn=cgroup.join)  # noqa: PLW1509
     with pytest.raises(Conflict, match=str(victim.pid)):
         driver.create(f"{PARENT}/one")
     cgroup.kill()
@@ -184,7 +184,7 @@ def test_who_joins_one_that_takes_no_process_goes_where_its_first_one_is(create)
     if "hugetlb" not in tree.read(UNIFIED.mountpoint, "cgroup.controllers").split():
         pytest.skip("this machine's v2 has no hugetlb")
     cgroup = create({"unified": {"hugetlb.2MB.max": "0"}})
-    first, elsewhere = (subprocess.Popen(["/bin/sleep", "60"]) for _ in range(2))
+    first, elsewhere = (subprocess.Popen(["/bin/sleep", "900"]) for _ in range(2))
     try:
         assert cgroup.beside(first.pid) is cgroup
         os.mkdir(cgroup.directory + "/init.scope")
@@ -245,7 +245,7 @@ def test_an_ordinary_user_works_in_a_delegated_cgroup(delegated_cgroup):
             pid = namespaces.clone(0, cgroup.fd_for_clone())[0] if clone else os.fork()
             if pid == 0:
                 cgroup.join()
-                os.execv("/bin/sleep", ["sleep", "60"])
+                os.execv("/bin/sleep", ["sleep", "900"])
             victims.append(pid)
             cgroup.close()
         for _ in range(200):

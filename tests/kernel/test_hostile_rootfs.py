@@ -212,7 +212,7 @@ def test_a_process_of_the_container_cannot_write_to_what_started_it(oci):
 
 def test_the_runtimes_own_process_is_not_dumpable_while_it_waits(oci):
     """What is not dumpable belongs to root of the initial namespace: nobody of the container may look into it."""
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     owner = os.stat(f"/proc/{oci.state(name)['pid']}/fd").st_uid
     oci.ok("delete", name)
     assert owner == 0

@@ -69,7 +69,7 @@ def test_what_is_mounted_is_what_the_spec_says(oci):
 
 
 def test_no_mount_of_a_container_reaches_the_host(oci, word):
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     seen = Path("/proc/self/mountinfo").read_text()
     oci.ok("delete", name)
     assert word not in seen
@@ -99,7 +99,7 @@ def test_descriptors_of_the_caller_do_not_reach_the_program(oci):
 
 
 def test_a_container_waiting_at_the_gate_shows_its_program_no_more(oci):
-    name = oci.create(oci.bundle("/bin/sleep", "60"))
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
     pid = oci.state(name)["pid"]
     oci.ok("start", name)
     links = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}

@@ -251,7 +251,7 @@ def _wait_lines(path: Path, count: int) -> None:
 
 
 def test_the_end_of_the_first_process_ends_all(oci):
-    bundle = oci.bundle(script="sleep 900 & sleep 60 & exec sleep 61")
+    bundle = oci.bundle(script="sleep 900 & sleep 901 & exec sleep 902")
     name = oci.create(bundle)
     oci.ok("start", name)
     time.sleep(0.3)

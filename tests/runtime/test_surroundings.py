@@ -60,7 +60,7 @@ def test_a_relative_root_in_a_directory_that_is_gone_is_said(root_oci, tmp_path)
     gone = tmp_path / "gone"
     gone.mkdir()
     done = root_oci.person.run(
-        ["sh", "-c", f"cd {gone} && rmdir {gone} && exec {root_oci.executable} --root here list"], timeout=10
+        ["sh", "-c", f"cd {gone} && rmdir {gone} && exec {root_oci.executable} --root here list"], timeout=90
     )
     assert done.returncode == 1
     assert "--root here: the working directory is gone\n  hint: --root takes an absolute path" in done.stderr

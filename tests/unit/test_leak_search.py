@@ -28,7 +28,7 @@ def test_a_word_that_could_be_anybodys_is_refused(marker: str) -> None:
 
 def test_a_process_with_the_tests_word_is_found_and_ended() -> None:
     machine = leaks.Machine(leaks.new_word())
-    with subprocess.Popen(["sleep", "60"], env={"MARK": machine.word}) as process:
+    with subprocess.Popen(["sleep", "900"], env={"MARK": machine.word}) as process:
         until(
             lambda: process.pid in leaks.processes_with(machine.word)
         )  # execve(2) closes Popen's pipe before it has an environment
@@ -39,7 +39,7 @@ def test_a_process_with_the_tests_word_is_found_and_ended() -> None:
 def test_a_process_that_is_older_than_the_test_is_left_alone() -> None:
     machine = leaks.Machine(leaks.new_word())
     machine._begun += 1000
-    with subprocess.Popen(["sleep", "60"], env={"MARK": machine.word}) as process:
+    with subprocess.Popen(["sleep", "900"], env={"MARK": machine.word}) as process:
         machine.clean()
         assert process.poll() is None
         process.kill()
@@ -99,9 +99,9 @@ def test_after_the_run_a_cgroup_that_is_nobodys_is_left_and_told_with_a_test(tmp
 def test_after_the_run_a_process_of_one_of_its_tests_is_left(empty) -> None:
     empty()
     run, other = leaks.Run("0123abcd"), leaks.Run("4567abcd")
-    with subprocess.Popen(["sleep", "60"], env={"HOME": "/var/tmp/crate-tests-0123abcd-x/t-0/home"}) as process:
+    with subprocess.Popen(["sleep", "900"], env={"HOME": "/var/tmp/crate-tests-0123abcd-x/t-0/home"}) as process:
         until(run.leaks)
-        assert (run.leaks(), other.leaks()) == ([f"process {process.pid}: sleep 60 "], [])
+        assert (run.leaks(), other.leaks()) == ([f"process {process.pid}: sleep 900 "], [])
         process.kill()
 
 
