@@ -13,6 +13,7 @@ from typing import TypeVar
 import pytest
 
 from support import engines
+from support.cri import Node
 from support.engines import Containerd, Docker, Engine, House, Podman, RootlessPodman
 from support.images import Image
 
@@ -58,6 +59,11 @@ def docker(house: House, scratch: Path) -> Iterator[Docker]:
 @pytest.fixture(scope="session")
 def containerd(house: House, scratch: Path) -> Iterator[Containerd]:
     yield from _engine(Containerd, house, scratch)
+
+
+@pytest.fixture(scope="session")
+def node(house: House, scratch: Path) -> Iterator[Node]:
+    yield from _engine(Node, house, scratch)
 
 
 @pytest.fixture(scope="module")

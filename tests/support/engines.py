@@ -40,7 +40,7 @@ ip link set lo up && echo ready && exec env --ignore-signal=CHLD sleep infinity
 
 
 _UNTIL_TOLD = 'trap "exit 3" TERM; while :; do sleep 0.1; done'
-_PARENTS = ("docker", "tests", "libpod_parent")  # cgroups that engines make and leave
+_PARENTS = ("docker", "tests", "libpod_parent", "k8s.io")  # cgroups that engines make and leave
 
 
 class Absent(Exception):
@@ -72,11 +72,10 @@ class Daemon:
             raise
 
     def _wait(self, is_ready: Callable[[], bool], log: Path) -> None:
-        for _ in range(600):
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and self.process.poll() is None:
             if is_ready():
                 return
-            if self.process.poll() is not None:
-                break
             time.sleep(0.05)
         said = (log.read_text(errors="replace").strip().splitlines() or ["no word"])[-1]
         raise Absent(f"{self.process.args[0]} did not start: {said}")  # type: ignore[index]
@@ -124,6 +123,15 @@ class House:
                     pass  # somebody is in it: another run's engine
 
 
+class Ground:
+    """No namespaces: the machine itself, where the tests may do with it as they like."""
+
+    pid = 1
+
+    def argv(self, *words: str | Path) -> list[str]:
+        return [*map(str, words)]
+
+
 def _parents() -> list[Path]:
     hierarchies = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*/")]
     return [one / name for one in hierarchies for name in _PARENTS if (one / name).is_dir()]
@@ -138,7 +146,7 @@ def runtime(scratch: Path) -> Path:
 class Engine:
     """What the tests ask of an engine: `engine("run", ...)`, `engine.ok(...)`."""
 
-    def __init__(self, house: House, directory: Path) -> None:
+    def __init__(self, house: House | Ground, directory: Path) -> None:
         self.house = house
         self.directory = directory
         directory.mkdir(mode=0o755)
@@ -196,7 +204,7 @@ class Podman(Engine):
 
     storage = "overlay"
 
-    def __init__(self, house: House, directory: Path, oci: Path) -> None:
+    def __init__(self, house: House | Ground, directory: Path, oci: Path) -> None:
         super().__init__(house, directory)
         self._program = need("podman")
         settings = directory / "containers.conf"
@@ -234,7 +242,7 @@ class RootlessPodman(Podman):
 
     storage = "vfs"  # overlayfs would take fuse-overlayfs on some kernels
 
-    def __init__(self, house: House, directory: Path, oci: Path) -> None:
+    def __init__(self, house: House | Ground, directory: Path, oci: Path) -> None:
         if reason := people.why_not("user"):
             raise Absent(reason)
         super().__init__(house, directory, oci)
@@ -252,20 +260,38 @@ class RootlessPodman(Podman):
 
 
 class Containerd(Engine):
-    """containerd and its client ctr; the CRI plugin is left out, for there is no client of it here."""
+    """containerd and its client ctr. See cri.py for the one with the CRI plugin."""
 
-    def __init__(self, house: House, directory: Path, oci: Path) -> None:
+    namespace = "tests"
+
+    def __init__(self, house: House | Ground, directory: Path, oci: Path) -> None:
         super().__init__(house, directory)
         self._program, self._ctr = need("containerd"), need("ctr")
         self.oci = oci
         config = directory / "config.toml"
-        config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        config.write_text(self.settings())
         self.socket = directory / "s"
         words = [self._program, "--config", config, "--root", directory / "root", "--state", directory / "state"]
-        self._daemon = Daemon(house.argv(*words, "--address", self.socket), directory / "log", self.socket)
+        self._argv = house.argv(*words, "--address", self.socket)
+        self.start()
+
+    def start(self) -> None:
+        """Start the daemon, at first and after `stop`."""
+        self._daemon = Daemon(self._argv, self.directory / "log", self.socket)
+
+    def stop(self) -> None:
+        """End the daemon, and nothing of what it has started."""
+        entered = self._daemon.process.pid  # nsenter, whose child it is
+        os.kill(int(Path(f"/proc/{entered}/task/{entered}/children").read_text()), signal.SIGTERM)
+        self._daemon.process.wait(60)
+        self.socket.unlink(missing_ok=True)
+
+    def settings(self) -> str:
+        """Return what stands in the configuration file."""
+        return 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
 
     def words(self) -> list[str]:
-        return [self._ctr, "--address", str(self.socket), "--namespace", "tests"]
+        return [self._ctr, "--address", str(self.socket), "--namespace", self.namespace]
 
     def load(self, name: str, image: Image) -> str:
         archive = write_docker_archive(self.directory / f"{name}.tar", f"localhost/{name}:latest", image)
@@ -296,14 +322,25 @@ _DOCKER_CLIENTS = ("/usr/bin/docker", "/usr/local/bin/docker")
 class Docker(Engine):
     """dockerd on a containerd of its own; the runtime under test is the default one, so that `docker build` uses it."""
 
-    def __init__(self, house: House, directory: Path, oci: Path) -> None:
+    more: tuple[str, ...] = ()  # flags of dockerd
+
+    def __init__(self, house: House | Ground, directory: Path, oci: Path) -> None:
         super().__init__(house, directory)
         program = need("dockerd")
         self._containerd = Containerd(house, directory / "c", oci)
         self.socket = directory / "s"
         places = ["--data-root", directory / "root", "--exec-root", directory / "exec", "--pidfile", directory / "pid"]
         runtimes = ["--add-runtime", f"crate={oci}", "--default-runtime", "crate"]
-        words = [program, *places, *runtimes, "--host", f"unix://{self.socket}", "--containerd", self._containerd.socket]
+        words = [
+            program,
+            *places,
+            *runtimes,
+            *self.more,
+            "--host",
+            f"unix://{self.socket}",
+            "--containerd",
+            self._containerd.socket,
+        ]
         try:
             self._daemon = Daemon(house.argv(*words), directory / "log", self.socket)
             self._client = self._find_client()
