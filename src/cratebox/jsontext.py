@@ -20,6 +20,10 @@ def _refuse_constant(name: str) -> Any:
     raise JSONError(f"{name} is not JSON")
 
 
+class RepeatedName(JSONError):
+    """A name stands twice in one object."""
+
+
 class _Context:
     """What `_json.make_scanner` reads its settings from (the attributes of json.JSONDecoder)."""
 
@@ -32,16 +36,36 @@ class _Context:
     memo: dict[str, str] = {}  # noqa: RUF012  read once by the C scanner, never shared
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise RepeatedName("a name stands twice in one object")
+    return found
+
+
+class _OnceContext(_Context):
+    object_pairs_hook = staticmethod(_once)
+
+
 _SPACE = " \t\n\r"
 
 
 def loads(text: str | bytes) -> Any:
     """Parse one JSON document (RFC 8259); bytes must be UTF-8. Raises JSONError; nesting is bounded by the interpreter."""
+    return _loads(text, _scan)
+
+
+def loads_once(text: str | bytes) -> Any:
+    """As `loads`, for what may forbid something: raises RepeatedName where one of two values of a name would be lost."""
+    return _loads(text, _bind_once())
+
+
+def _loads(text: str | bytes, scan: Callable[[str, int], tuple[Any, int]]) -> Any:
     try:
         if not isinstance(text, str):
             text = text.decode("utf-8")
         start = len(text) - len(text.lstrip(_SPACE))
-        value, end = _scan(text, start)
+        value, end = scan(text, start)
     except StopIteration as stop:
         raise JSONError(f"no JSON value at character {stop.value}") from None
     except JSONError:
@@ -95,6 +119,20 @@ def _bind() -> tuple[Any, Any, Any]:
     except (ImportError, TypeError, AttributeError):
         pass
     return _bind_slowly()
+
+
+def _bind_once() -> Any:
+    try:
+        import _json
+
+        scan = _json.make_scanner(_OnceContext())  # type: ignore[arg-type]
+        if scan('{"a":[1,"b"]}', 0) == ({"a": [1, "b"]}, 13):
+            return scan
+    except (ImportError, TypeError, AttributeError):
+        pass
+    import json
+
+    return json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse_constant).raw_decode
 
 
 def _bind_slowly() -> tuple[Any, Any, Any]:

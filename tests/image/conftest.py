@@ -14,7 +14,7 @@ from fake_registry import FakeRegistry, certificates
 from inside import IS_ROOT
 from writable_registry import WritableRegistry
 
-from cratebox.image import fetch, reference, registry, token, upload
+from cratebox.image import asking, fetch, reference, registry, token, upload
 from cratebox.image.registry import Registry
 from cratebox.image.settings import Settings
 from cratebox.image.store import Store
@@ -26,7 +26,7 @@ VARIABLES = ("REGISTRY_AUTH_FILE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (fetch, registry, token, upload):
+    for module in (asking, fetch, registry, token, upload):
         monkeypatch.setattr(module, "time", clock)
     return clock
 

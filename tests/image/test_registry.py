@@ -12,7 +12,7 @@ from clients import BLOB, IMAGE, Clock, Connect, descriptor
 from fake_registry import FakeRegistry
 
 from cratebox.errors import NotFound, RegistryError, Untrusted
-from cratebox.image import connection, fetch, manifest, reference, registry
+from cratebox.image import asking, connection, fetch, manifest, reference, registry
 from cratebox.image.manifest import Descriptor
 from cratebox.image.registry import Registry
 from cratebox.image.settings import Settings
@@ -118,7 +118,7 @@ def test_a_cut_blob_is_resumed_where_it_was_cut(server: FakeRegistry, connect: C
 def test_a_stalled_blob_is_resumed_after_the_timeout(
     server: FakeRegistry, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(asking, "READ_TIMEOUT", 0.2)
     server.fault("/blobs/", fake.stall(200_000, 2))
     assert b"".join(connect(server).blob(descriptor())) == BLOB
 
@@ -138,7 +138,7 @@ def test_a_blob_that_comes_a_byte_at_a_time_is_given_up(
 def test_a_manifest_that_comes_a_byte_at_a_time_is_given_up(
     server: FakeRegistry, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "BODY_TIMEOUT", 0.5)
+    monkeypatch.setattr(asking, "BODY_TIMEOUT", 0.5)
     server.fault("/manifests/", fake.drip(10, 0.1, 600), times=99)
     with pytest.raises(RegistryError, match="the answer broke off"):
         connect(server).resolve()

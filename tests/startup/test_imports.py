@@ -15,7 +15,11 @@ from support.bundles import Oci
 from support.commands import Crate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Built
+    from support.images import Image
+    from support.registry import Hub, Registry
 
 # Milliseconds each, on the interpreter of Debian 12; what they bring along is in the number.
 DEAR = {
@@ -29,8 +33,8 @@ DEAR = {
 def imported(crate: Crate, *args: str) -> set[str]:
     """Run the command with an interpreter that tells each import; return the names of the modules."""
     python, *flags, entry, name = commands.words_of(crate.executable)
-    argv = [python, *flags, "-X", "importtime", entry, name, *args]
-    done = crate.person.run(argv, env=crate.environment)
+    argv = [*crate.prefix, python, *flags, "-X", "importtime", entry, name, *args]
+    done = crate.person_behind_prefix().run(argv, env=crate.environment)
     assert done.returncode == 0, done.stderr
     found = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "_ctypes" in found  # of modules that come from a bundle it says nothing
@@ -116,6 +120,27 @@ def test_an_ordinary_users_run_on_a_bridge_imports_nothing_dear(outward: Crate, 
     found = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "cratebox.network.usermode" in found
     assert not dear(found)
+
+
+def test_a_pull_of_what_is_there_imports_nothing_dear(rootful: Crate, registry: Registry, busybox_base: Image) -> None:
+    name = registry.push("startup/there", "latest", busybox_base)
+    rootful.ok("pull", "--quiet", name)
+    found = imported(rootful, "pull", "--quiet", name)
+    assert "cratebox.image.short" in found
+    assert "urllib3" not in found
+    if "tomllib" not in found:  # the machine's registries.conf has something to say
+        assert not dear(found)
+
+
+def test_a_pull_of_what_is_there_from_docker_hub_imports_no_urllib3(
+    rootful: Crate, hub: Hub, at_hub: Callable[[Crate], Crate], busybox_base: Image
+) -> None:
+    there = at_hub(rootful)
+    name = hub.push("startup/there", "latest", busybox_base)
+    there.ok("pull", "--quiet", name)
+    found = imported(there, "pull", "--quiet", name)
+    assert {"ssl", "cratebox.image.short"} <= found
+    assert not {each.partition(".")[0] for each in found} & {"urllib3", "http", "email", "logging", "threading", "json"}
 
 
 def imported_by_oci(oci: Oci, *args: str | Path) -> set[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cratebox.cli import progress
+from cratebox.cli.bars import Bars
 
 if TYPE_CHECKING:
     from cratebox.image.progress import Progress
@@ -27,7 +28,7 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> tuple[Progress, Terminal]:
     pytest.importorskip("rich", reason="bars need rich")
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()
-    return progress.Bars(terminal), terminal
+    return Bars(terminal), terminal
 
 
 def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:

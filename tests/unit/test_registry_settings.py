@@ -107,7 +107,9 @@ def test_an_address_has_an_origin(url: str, origin: Origin) -> None:
 @pytest.mark.parametrize(
     "url",
     ["", "h.io", "//h.io", "ftp://h.io", "https://", "https://u@h.io", "https://h.io:0", "https://h.io:x",
-     "https://h\t.io", "https://a\\@h.io"],
+     "https://h\t.io", "https://a\\@h.io", "https://[::1", "https://::1]", "https://::1", "https://a[::1]", "https://[::1]a", "https://[h.io]",
+     "https://[127.0.0.1]", "https://[fe80::1%a]b]", "https://[fe80::1%a][::1]", "https://h.io:65536", "https://h.io:-1", "https://h.io:\uff11",
+     "https:h.io", "https:/h.io", "https:///h.io"],
 )  # fmt: skip
 def test_what_has_no_clear_origin_is_refused(url: str) -> None:
     with pytest.raises(RegistryError):

@@ -13,95 +13,37 @@ from __future__ import annotations
 import random
 import ssl
 import time
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import urllib3
 
 from cratebox.errors import RegistryError
-from cratebox.image import connection
+from cratebox.image import asking, connection, tls
+from cratebox.image.asking import Reply
 from cratebox.image.connection import Forbidden
-from cratebox.image.origin import Origin, is_forbidden, parse_url, redact
+from cratebox.image.origin import Origin, parse_url, redact, target
 from cratebox.image.proxies import proxy_for, through_proxy
 from cratebox.image.settings import Settings
-from cratebox.image.tls import is_plain, load_certificates, ssl_cause
+from cratebox.image.tls import is_plain, ssl_cause
 from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from urllib3.response import BaseHTTPResponse
 
-    Body = bytes | Iterable[bytes]
+    from cratebox.image.asking import Body
 
-CONNECT_TIMEOUT = 10.0  # seconds
-READ_TIMEOUT = 30.0  # seconds without a single byte
-BODY_TIMEOUT = 60.0  # seconds for all of a document: a manifest, a config, a token, an error
-MAX_REDIRECTS = 5
 MAX_WAIT = 60.0  # seconds; a registry that asks for more gets an error instead
 _TRIES = 5
 _TRIES_UNREACHABLE = 3
-_RETRIED = frozenset((408, 429, 500, 502, 503, 504))
-_REDIRECTS = frozenset((301, 302, 303, 307, 308))
-_NETWORK_HINT = "check the name, the network and the proxy variables (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)"
 
 
 class Unreachable(RegistryError):
     """No answer came. `plain`: what answered does not speak TLS, or nothing listens where TLS would be."""
 
     plain = False
-
-
-class Reply:
-    """A response whose body was not read yet. `foreign`: it came from another origin than was asked first."""
-
-    def __init__(self, response: BaseHTTPResponse, method: str, url: str, foreign: bool) -> None:
-        self.response, self.method, self.url, self.foreign = response, method, url, foreign
-        self.status: int = response.status
-
-    def header(self, name: str) -> str | None:
-        """Return a header's value; several of one name are joined by a comma."""
-        return self.response.headers.get(name)
-
-    def body(self, limit: int) -> bytes:
-        """Read at most `limit` bytes of the body and let go of the connection. Raises RegistryError for more, or a cut."""
-        try:
-            content = b"".join(self._chunks(limit + 1))
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise RegistryError(f"{self.described}: the answer broke off: {reason(error)}", _NETWORK_HINT) from None
-        finally:
-            self.close()
-        if len(content) > limit:
-            raise RegistryError(f"{self.described}: the answer is larger than {limit} bytes")
-        return content
-
-    def _chunks(self, most: int) -> list[bytes]:
-        chunks, began = [], time.monotonic()
-        while most > 0 and (chunk := self.response.read1(min(most, 1 << 20))):
-            chunks.append(chunk)
-            most -= len(chunk)
-            if time.monotonic() - began > BODY_TIMEOUT:  # a document comes whole, or a byte at a time for ever
-                raise TimeoutError
-        return chunks
-
-    @property
-    def described(self) -> str:
-        """The method and the redacted URL, for messages."""
-        return f"{self.method} {redact(self.url)}"
-
-    def drain(self) -> None:
-        """Read a short body to its end, so that the connection can be used again."""
-        try:
-            self.body(64 << 10)
-        except RegistryError:
-            pass  # it is closed then, and the next request opens another
-
-    def close(self) -> None:
-        """Let go of the connection: back to the pool where the body was read to its end, else closed."""
-        if self.response.length_remaining == 0:
-            self.response.release_conn()
-        else:
-            self.response.close()
 
 
 class Fetcher:
@@ -155,7 +97,7 @@ class Fetcher:
                     raise
                 wait = backoff(attempt)
             else:
-                if reply.status not in _RETRIED or attempt >= tries:
+                if reply.status not in asking.RETRIED or attempt >= tries:
                     return reply
                 wait = retry_after(reply.header("Retry-After"))
                 if wait > MAX_WAIT:
@@ -170,39 +112,30 @@ class Fetcher:
         self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body | None, foreign: bool
     ) -> Reply:
         first = origin = parse_url(url)
-        for _ in range(MAX_REDIRECTS + 1):
+        for _ in range(asking.MAX_REDIRECTS + 1):
             extra = {"Authorization": authorization} if authorization and origin == first else {}
             response = self._send(method, url, origin, {**headers, **extra}, body)
-            target = response.headers.get("Location") if response.status in _REDIRECTS else None
+            target = response.headers.get("Location") if response.status in asking.REDIRECTS else None
             if target is None or body is not None:
                 return Reply(response, method, url, foreign)
             response.close()
             url, before = urljoin(url, target), origin
             origin = parse_url(url, f"the redirect of {method} {redact(url)}")
             if origin != before:
-                self.check_target(origin, before)
+                asking.check_target(origin, before)
             if origin != first:
                 authorization, foreign = None, True  # for good, also where a later redirect leads home
-        raise RegistryError(f"{method} {redact(url)}: redirected more than {MAX_REDIRECTS} times")
-
-    def check_target(self, origin: Origin, before: Origin) -> None:
-        """Raise RegistryError where a registry at `before` may not send us to `origin`."""
-        if origin.scheme == "http" and before.scheme == "https":
-            raise RegistryError(f"{before.authority} leads from https to plain http ({origin.authority}); that is refused")
-        if is_forbidden(origin.host):
-            raise RegistryError(f"{before.authority} leads to {origin.host}, a link-local or metadata address; that is refused")
+        raise RegistryError(f"{method} {redact(url)}: redirected more than {asking.MAX_REDIRECTS} times")
 
     def _send(self, method: str, url: str, origin: Origin, headers: Mapping[str, str], body: Body | None) -> BaseHTTPResponse:
         pool, absolute = self._pool(origin)
-        parts = urlsplit(url)
-        target = url if absolute else (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
             return pool.urlopen(
                 method,
-                target,
+                url if absolute else target(url),
                 body=body,
                 timeout=_timeout(method),
-                headers={"User-Agent": "crate", "Accept-Encoding": "identity", **headers},
+                headers={**asking.HEADERS, **headers},
                 redirect=False,
                 retries=False,
                 assert_same_host=False,
@@ -238,16 +171,9 @@ class Fetcher:
         return self._contexts[key]
 
     def _new_context(self, origin: Origin, own: bool) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if own and self._host.lower() in self._settings.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+        if own and tls.may_be_unverified(self._host, self._settings):
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # it is the user's own setting
-        # As with Docker, an authority trusted for a registry is trusted for its token server and its blob store too.
-        for host in dict.fromkeys((self._host, *(each.authority for each in self.own), origin.authority)):
-            for directory in self._settings.certificates:
-                load_certificates(context, f"{directory}/{host}", identity=own)
-        return context
+        return tls.context(origin, own, self._host, self.own, self._settings)
 
     def _unreachable(self, described: str, origin: Origin, error: Exception) -> RegistryError:
         if isinstance(error, Forbidden):
@@ -258,7 +184,7 @@ class Fetcher:
                 f"{described}: the certificate of {origin.authority} is not trusted: {shown(cause.verify_message)}",
                 f"put its authority into /etc/containers/certs.d/{origin.authority}/ca.crt, or set SSL_CERT_FILE",
             )
-        unreachable = Unreachable(f"cannot reach {origin.authority}: {described}: {reason(error)}", _NETWORK_HINT)
+        unreachable = Unreachable(f"cannot reach {origin.authority}: {described}: {reason(error)}", asking.NETWORK_HINT)
         refused = isinstance(error, urllib3.exceptions.NewConnectionError)
         unreachable.plain = origin.scheme == "https" and (is_plain(cause, error) or (refused and origin.port == 443))
         return unreachable
@@ -270,7 +196,7 @@ class _NotTrusted(Unreachable):
 
 def _timeout(method: str = "GET") -> urllib3.Timeout:
     patient = method in ("PUT", "PATCH")
-    return urllib3.Timeout(connect=CONNECT_TIMEOUT, read=connection.TAKE_TIMEOUT if patient else READ_TIMEOUT)
+    return urllib3.Timeout(connect=asking.CONNECT_TIMEOUT, read=connection.TAKE_TIMEOUT if patient else asking.READ_TIMEOUT)
 
 
 def transport_errors() -> tuple[type[Exception], ...]:

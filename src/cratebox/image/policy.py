@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from cratebox import jsontext
 from cratebox.errors import InvalidValue, NotAllowed, Unsupported
 from cratebox.image import place
 from cratebox.paths import home
@@ -103,17 +104,11 @@ def parse(raw: bytes, path: str) -> Policy:
 
 
 def _document(raw: bytes, path: str) -> dict[str, Any]:
-    import json  # and not jsontext: a name that stands twice makes a policy invalid
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise InvalidValue(f"{path}: a name stands twice in one object")
-        return found
-
     try:
-        document = json.loads(raw, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
+        document = jsontext.loads_once(raw)  # a name that stands twice makes a policy invalid
+    except jsontext.RepeatedName as error:
+        raise InvalidValue(f"{path}: {error}") from None
+    except jsontext.JSONError as error:
         raise InvalidValue(f"{path} is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise InvalidValue(f"{path} is not a JSON object")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import ssl
-from urllib.parse import unquote, urlsplit
-
-import urllib3
 
 from cratebox.errors import InvalidValue
 from cratebox.image.origin import DEFAULT_PORTS, Origin, is_loopback
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+
+    import urllib3
 
 
 def proxy_for(origin: Origin) -> str | None:
@@ -39,6 +40,8 @@ def _is_direct(origin: Origin) -> bool:
 
 
 def _covers(entry: str, host: str) -> bool:
+    import ipaddress
+
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
     except ValueError:
@@ -50,6 +53,11 @@ def through_proxy(
     origin: Origin, proxy: str, timeout: urllib3.Timeout, context: ssl.SSLContext | None
 ) -> urllib3.HTTPConnectionPool:
     """Return connections to `origin` through `proxy`, which may have a user name and password. Raises InvalidValue."""
+    import ssl
+    from urllib.parse import unquote, urlsplit
+
+    import urllib3
+
     parts = urlsplit(proxy)
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         raise InvalidValue(f"the proxy for {origin.scheme} is not http://HOST:PORT", "see HTTPS_PROXY and HTTP_PROXY")

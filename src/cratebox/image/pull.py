@@ -13,11 +13,10 @@ from __future__ import annotations
 import os
 
 from cratebox.errors import NotFound, StorageError, Unsupported, Untrusted
-from cratebox.image import decompress, workers
+from cratebox.image import decompress, endpoints
 from cratebox.image import manifest as manifests
 from cratebox.image import platform as platforms
 from cratebox.image.manifest import CONFIG_TYPES, MAX_DOCUMENT, Descriptor, ImageConfig, Index, Manifest
-from cratebox.image.mirrors import Mirrored
 from cratebox.image.progress import Silent, counted
 from cratebox.image.transport import Source
 from cratebox.record import Record
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from typing import Any
 
+    from cratebox.image import workers
+    from cratebox.image.mirrors import Mirrored
     from cratebox.image.platform import Platform
     from cratebox.image.progress import Progress
     from cratebox.image.reference import Reference
@@ -91,7 +92,7 @@ def refetch(
                 store.discard_blob(digest)
             work.fetch()
         finally:
-            work.registry.close()
+            work.close()
     store.settle_later()
 
 
@@ -120,7 +121,7 @@ def _bring(
             image = work.present()
             return Pulled(work.run(), "downloaded") if image is None else Pulled(image, "present")
         finally:
-            work.registry.close()
+            work.close()
 
 
 class _Pull:
@@ -129,7 +130,23 @@ class _Pull:
     def __init__(self, store: Store, reference: Reference, platform: Platform, settings: Settings, progress: Progress) -> None:
         self._store, self._reference, self._progress = store, reference, progress
         self._platform = platforms.normal(platform.os, platform.architecture, platform.variant)
-        self.registry = Mirrored(reference, settings, progress.message)
+        endpoints.to_read(reference, settings)  # a name that is blocked is refused, also where nobody need be asked
+        self._settings = settings
+        self._registry: Mirrored | None = None
+
+    @property
+    def registry(self) -> Mirrored:
+        """Where the image is to be had; what speaks with it is loaded where something is to be fetched."""
+        if self._registry is None:
+            from cratebox.image.mirrors import Mirrored
+
+            self._registry = Mirrored(self._reference, self._settings, self._progress.message)
+        return self._registry
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._registry is not None:
+            self._registry.close()
 
     def present(self) -> StoredImage | None:
         """Return the image where the store has, whole, what the name stands for now. A name with a digest asks nobody."""
@@ -144,12 +161,18 @@ class _Pull:
             self._store.has_blob(each.digest) for each in manifest.layers
         ):
             return None
-        if self._reference.digest is None and f"{self._reference.name}@{self.registry.head()}" not in image.repo_digests:
+        if self._reference.digest is None and f"{self._reference.name}@{self._head()}" not in image.repo_digests:
             return None
         for layer in _each_once(manifest.layers):
             self._progress.layer(layer.digest, layer.size)
             self._progress.done(layer.digest, "already exists")
         return image
+
+    def _head(self) -> str | None:
+        """Return the digest that the name stands for now, asked in the short way where that does it."""
+        from cratebox.image import short
+
+        return short.head(self._reference, self._settings) or self.registry.head()
 
     def run(self) -> StoredImage:
         """Fetch what is missing and tag the image."""
@@ -237,6 +260,7 @@ class _Pull:
         import cratebox.image.fetch
         import cratebox.image.intake
         import cratebox.image.layer  # noqa: F401  for the workers
+        from cratebox.image import workers
 
         decompress.prepare()
         jobs = [workers.Job(key=each.digest, work=self._job(each, diff_ids[each.digest])) for each in missing]

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from cratebox.image.fetch import Reply
+    from cratebox.image.asking import Reply
     from cratebox.image.registry import Registry
 
 _LONGEST_TAG = 128

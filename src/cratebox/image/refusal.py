@@ -11,7 +11,7 @@ from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cratebox.image.fetch import Reply
+    from cratebox.image.asking import Reply
     from cratebox.image.reference import Reference
 
 _MAX_ERROR = 64 << 10  # bytes of an error's body that are looked at

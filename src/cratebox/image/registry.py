@@ -7,9 +7,9 @@ with the digest and the size that were asked for before anyone sees it; blobs ar
 from __future__ import annotations
 
 import time
-from urllib.parse import urljoin
 
 from cratebox.errors import CrateError, RegistryError, Untrusted
+from cratebox.image import asking
 from cratebox.image import digest as digests
 from cratebox.image.manifest import DOCKER_INDEX, DOCKER_MANIFEST, MAX_DOCUMENT, OCI_INDEX, OCI_MANIFEST, Descriptor
 from cratebox.image.origin import Origin, is_loopback, parse_url
@@ -20,8 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cratebox.image.asking import Asker, Body, Reply
     from cratebox.image.auth import Credential
-    from cratebox.image.fetch import Body, Reply
     from cratebox.image.reference import Reference
     from cratebox.image.settings import Settings
 
@@ -44,8 +44,8 @@ class Registry:
     """The repository of `reference`. `say` gets a line where something takes long.
 
     `actions`: what we are about to do there, in the words of a token's scope: "pull", "pull,push", "pull,delete", none to ask who
-    we are. `sources`: repositories beside it that we want to read as well. `given`: a credential that is not looked for. After a
-    fork, the child calls `reopen` before anything else.
+    we are. `sources`: repositories beside it that we want to read as well. `given`: a credential that is not looked for. `asker`:
+    what speaks with it, fetch.Fetcher where nobody says otherwise. After a fork, the child calls `reopen` before anything else.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Registry:
         actions: str = "pull",
         sources: tuple[str, ...] = (),
         given: Credential | None = None,
+        asker: Asker | None = None,
     ) -> None:
-        from cratebox.image.fetch import Fetcher
         from cratebox.image.token import Authorizer
 
         self.reference = reference
         self._settings = settings
-        self._fetcher = Fetcher(reference.registry, settings, say)
+        self._fetcher = asker or _fetcher(reference, settings, say)
         own = (f"repository:{reference.repository}:{actions}",) if actions else ()
         scopes = (*own, *(f"repository:{each}:pull" for each in sources))
         self._authorizer = Authorizer(self._fetcher, reference, scopes, given)
@@ -202,22 +202,22 @@ class Registry:
         Elsewhere than at the registry itself nobody is told who we are. A `body` is iterated anew each time it is sent; `tries`:
         how often what may pass is tried, if not as often as usual. Raises RegistryError.
         """
-        from cratebox.image.fetch import MAX_REDIRECTS
-
-        for _ in range(MAX_REDIRECTS + 1):
+        for _ in range(asking.MAX_REDIRECTS + 1):
             reply = self._send(method, url, headers, body, tries)
             target = reply.header("Location") if body is not None and reply.status in (307, 308) else None
             if target is None:
                 return reply
             reply.drain()
+            from urllib.parse import urljoin
+
             url = urljoin(reply.url, target)
-        raise RegistryError(f"{reply.described}: redirected more than {MAX_REDIRECTS} times")
+        raise RegistryError(f"{reply.described}: redirected more than {asking.MAX_REDIRECTS} times")
 
     def _send(self, method: str, url: str, headers: dict[str, str], body: Body | None, tries: int | None) -> Reply:
         """Answer a challenge, and once more where the token has run out meanwhile."""
         home, origin = self._connect(), parse_url(url, f"where {self.reference.registry} leads")
         if origin != home:
-            self._fetcher.check_target(origin, home)
+            asking.check_target(origin, home)
             return self._fetcher.request(method, url, headers, body=body, tries=tries, foreign=True)
         reply = self._fetcher.request(method, url, headers, authorization=self._authorizer.header(home), body=body, tries=tries)
         # A challenge counts only from the registry itself: elsewhere it would draw the password to another host.
@@ -231,7 +231,7 @@ class Registry:
         try:
             return self._authorizer.answer(reply, origin)
         except BaseException:
-            reply.response.close()
+            reply.close()
             raise
 
     def refusal(self, reply: Reply, what: str) -> CrateError:
@@ -258,11 +258,13 @@ class Registry:
         return is_loopback(host) or self.reference.registry.lower() in self._settings.insecure
 
     def _probe(self, secure: Origin, plain: Origin) -> Origin:
-        from cratebox.image.fetch import Unreachable
-        from cratebox.image.tls import speaks_tls
+        if is_loopback(secure.host):
+            from cratebox.image.greeting import speaks_tls
 
-        if is_loopback(secure.host) and (tls := speaks_tls(secure)) is not None:
-            return secure if tls else plain
+            if (tls := speaks_tls(secure)) is not None:
+                return secure if tls else plain
+        from cratebox.image.fetch import Unreachable
+
         try:
             self._fetcher.request("GET", f"https://{secure.authority}/v2/", {}, tries=1).response.close()
         except Unreachable as error:
@@ -270,6 +272,12 @@ class Registry:
                 return plain
             raise
         return secure
+
+
+def _fetcher(reference: Reference, settings: Settings, say: Callable[[str], None]) -> Asker:
+    from cratebox.image.fetch import Fetcher
+
+    return Fetcher(reference.registry, settings, say)
 
 
 class _Cut(Exception):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from cratebox.image.fetch import Reply
+    from cratebox.image.asking import Reply
     from cratebox.image.settings import Settings
 
 MOST = 100  # results, as Docker Hub gives at once

@@ -14,7 +14,7 @@ from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cratebox.image.fetch import Reply
+    from cratebox.image.asking import Reply
     from cratebox.image.registry import Registry
 
 MOST_TAGS = 10_000

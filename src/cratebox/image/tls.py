@@ -1,17 +1,17 @@
-"""TLS: whose certificates count, whether a server speaks it, and what its failures mean."""
+"""TLS: whose certificates count, and what its failures mean. Whether a server speaks it: greeting.py."""
 
 from __future__ import annotations
 
 import os
-import socket
 import ssl
-
-import urllib3
 
 from cratebox.errors import RegistryError
 from cratebox.image.origin import Origin
 
-_TIMEOUT = 10.0  # seconds
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.image.settings import Settings
+
 # What OpenSSL says of an answer that is no TLS.
 _NO_TLS = (
     "WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG",
@@ -35,34 +35,33 @@ def load_certificates(context: ssl.SSLContext, directory: str, identity: bool) -
             raise RegistryError(f"cannot use the certificate {path}: {error.strerror or error}") from None
 
 
-def speaks_tls(origin: Origin) -> bool | None:
-    """Tell whether what listens at `origin`, on this machine, answers a TLS greeting; nothing else is sent. None: it is not clear.
+def may_be_unverified(host: str, settings: Settings) -> bool:
+    """Tell whether the user has said that nobody need vouch for the registry `host` (HOST[:PORT])."""
+    return host.lower() in settings.insecure
 
-    Reading the system's authorities takes longer than the rest of a small pull: not done for a registry in plain HTTP.
+
+def context(origin: Origin, own: bool, host: str, owned: tuple[Origin, ...], settings: Settings) -> ssl.SSLContext:
+    """Return how TLS is spoken with `origin`, on behalf of the registry `host`, HOST[:PORT] as the user wrote it.
+
+    `owned` are the origins that the user named, `own` tells whether this is one of them. Raises RegistryError.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # who it is, the requests that follow will check
-    try:
-        with (
-            socket.create_connection((origin.host, origin.port), _TIMEOUT) as plain,
-            context.wrap_socket(plain, server_hostname=origin.host),
-        ):
-            return True
-    except ssl.SSLError as error:
-        return not is_plain(error, error)
-    except ConnectionResetError:
-        return False
-    except ConnectionRefusedError:
-        return origin.port != 443  # a name without a port: it may be at port 80
-    except OSError:
-        return None  # no answer in time, as where many ask at once
+    made = ssl.create_default_context()
+    if own and may_be_unverified(host, settings):
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    # As with Docker, an authority trusted for a registry is trusted for its token server and its blob store too.
+    for name in dict.fromkeys((host, *(each.authority for each in owned), origin.authority)):
+        for directory in settings.certificates:
+            load_certificates(made, f"{directory}/{name}", identity=own)
+    return made
 
 
 def is_plain(cause: ssl.SSLError | None, error: Exception) -> bool:
     """A server that speaks plain HTTP answers a TLS greeting with text, or hangs up."""
     if cause is not None:
         return cause.reason in _NO_TLS or isinstance(cause, ssl.SSLEOFError)
+    import urllib3  # by whom the error was raised
+
     return isinstance(error, urllib3.exceptions.ProtocolError)
 
 

@@ -15,14 +15,14 @@ import time
 
 from cratebox import jsontext
 from cratebox.errors import RegistryError
-from cratebox.image import auth
+from cratebox.image import asking, auth
 from cratebox.image.origin import Origin, is_loopback, parse_url, redact
 from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cratebox.image.asking import Asker, Reply
     from cratebox.image.auth import Challenge, Credential
-    from cratebox.image.fetch import Fetcher, Reply
     from cratebox.image.reference import Reference
 
 _MAX_ANSWER = 1 << 20
@@ -38,7 +38,7 @@ class Authorizer:
     """
 
     def __init__(
-        self, fetcher: Fetcher, reference: Reference, scopes: tuple[str, ...] = (), given: Credential | None = None
+        self, fetcher: Asker, reference: Reference, scopes: tuple[str, ...] = (), given: Credential | None = None
     ) -> None:
         self._fetcher, self._reference, self._scopes = fetcher, reference, scopes
         self._given = given
@@ -111,7 +111,7 @@ class Authorizer:
                 f"{registry.authority} wants its password sent over plain http, to {redact(realm)}; that is refused"
             )
         if origin != registry:
-            self._fetcher.check_target(origin, Origin(scheme=origin.scheme, host=registry.host, port=registry.port))
+            asking.check_target(origin, Origin(scheme=origin.scheme, host=registry.host, port=registry.port))
 
     def _ask(self, realm: str, service: str) -> Reply:
         from urllib.parse import urlencode

@@ -29,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from cratebox.image.fetch import Reply
+    from cratebox.image.asking import Reply
     from cratebox.image.manifest import Descriptor
     from cratebox.image.registry import Registry
 

@@ -19,6 +19,10 @@ EXIT_CODES = (  # of a verb that ends as the command in the container does
     ("otherwise", "the command's own exit code"),
 )
 
+# What may stand where an image is taken from, for manual pages.
+STORED = """IMAGE is a name in a registry (alpine, ghcr.io/owner/name:tag, name@sha256:...), or oci:DIR[:TAG], oci-archive:FILE,
+or docker-archive:FILE"""
+
 
 def open_engine(words: Words) -> Engine:
     """Return the engine whose state lives where --root and --state say. Raises StorageError."""

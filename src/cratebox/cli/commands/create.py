@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from cratebox.cli.commands import PullProgress, open_engine
+from cratebox.cli.commands import STORED, PullProgress, open_engine
 from cratebox.cli.options import Command, Flag, Words
 from cratebox.engine import config as wish
 from cratebox.engine.config import ContainerConfig, MountWish
@@ -69,8 +69,6 @@ LATER_FLAGS = (
     "a/attach",
 )  # fmt: skip
 
-STORED = """IMAGE is a name in a registry (alpine, ghcr.io/owner/name:tag, name@sha256:...), or oci:DIR[:TAG], oci-archive:FILE,
-or docker-archive:FILE"""
 IMAGES = f"""{STORED}, or rootfs:DIR: a directory of this machine, / included, that stays as it is."""
 
 COMMAND = Command(

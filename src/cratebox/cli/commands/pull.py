@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from cratebox.cli.commands import PullProgress, for_each, open_engine
-from cratebox.cli.commands.create import STORED
+from cratebox.cli.commands import STORED, PullProgress, for_each, open_engine
 from cratebox.cli.options import Command, Flag, Words
 from cratebox.cli.render import line
 
