@@ -41,6 +41,7 @@ class Sweep:
     box: object
     word: str
     around: tuple[str, ...] = ()  # a program that runs the stepped one
+    archive: Path = Path(os.devnull)  # what its commands have for standard input
 
     def crate(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.box.crate(*words)  # type: ignore[attr-defined,no-any-return]
@@ -49,7 +50,8 @@ class Sweep:
         """Run a command under stepping.py and return what that tells."""
         crate = self.box.crate  # type: ignore[attr-defined]
         person = crate.person
-        environment = person.environment(crate.environment) | {"STEPPING_AS": f"{person.uid}:{person.gid}"}
+        environment = person.environment(crate.environment)
+        environment |= {"STEPPING_AS": f"{person.uid}:{person.gid}", "STEPPING_INPUT": str(self.archive)}
         argv = [*self.around, sys.executable, str(STEPPING), what, "--", *crate.argv(*words)]
         done = subprocess.run(argv, env=environment, cwd=person.home, capture_output=True, text=True, timeout=120, check=True)
         return json.loads(done.stdout)  # type: ignore[no-any-return]
@@ -139,7 +141,12 @@ CASES = {
     "rename": (("create", "--name", "web", "@", "true"), ("rename", "web", "other")),
     "update": (("create", "--name", "web", "@", "true"), ("update", "--restart", "always", "web")),
     "commit": (("create", "--name", "web", "@", "true"), ("commit", "web", "made")),
-    "pull": ((), ("pull", "-q", "ARCHIVE")),
+    "pull": ((), ("pull", "-q", "LAYOUT")),
+    "load": ((), ("load", "-q", "-i", "ARCHIVE")),
+    "load -": ((), ("load", "-q")),
+    "import": ((), ("import", "ARCHIVE", "made")),
+    "save": ((), ("save", "-o", "saved.tar", "base")),
+    "save --format oci-dir": ((), ("save", "--format", "oci-dir", "-o", "saved", "base")),
     "run -v": ((), ("run", "--name", "web", "-v", "data:/etc", "-v", "/anonymous", "@", "true")),
     "run --rm -v": ((), ("run", "--rm", "--name", "web", "-v", "/etc", "@", "true")),
     "rm -v": (("create", "--name", "web", "-v", "/anonymous", "@", "true"), ("rm", "-v", "web")),
@@ -161,7 +168,9 @@ def sweep(box, word: str) -> Sweep:  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("case", CASES)
 def test_whoever_is_killed_at_whatever_call_leaves_nothing_and_hinders_nobody(sweep: Sweep, case: str, busybox_image) -> None:  # type: ignore[no-untyped-def]
-    before, command = (tuple(_filled(sweep, words, str(busybox_image))) for words in CASES[case])
+    before, command = (tuple(_filled(sweep, words, busybox_image)) for words in CASES[case])
+    if case == "load -":
+        sweep.archive = archive_of(busybox_image)
     moments: list[str] | None = None
     tried, keeps = 0, case in {"run -v", "rm -v"}
     crate = sweep.box.crate  # type: ignore[attr-defined]
@@ -186,8 +195,10 @@ def test_whoever_is_killed_at_whatever_call_leaves_nothing_and_hinders_nobody(sw
         sweep.note()
         assert settled(sweep.lies) == [], what
         _clear(sweep, what, keeps)
-        if case in {"commit", "pull"}:
+        if case in {"commit", "pull", "import"} or "load" in case:
             _clear_images(sweep, what)
+        if case.partition(" ")[0] in {"load", "import", "save"}:
+            _clear_archives(sweep, what, case, busybox_image)
         if "-v" in case or "volume" in case:
             _clear_volumes(sweep, what)
         if "--network" in case:
@@ -196,9 +207,14 @@ def test_whoever_is_killed_at_whatever_call_leaves_nothing_and_hinders_nobody(sw
     assert tried
 
 
-def _filled(sweep: Sweep, words: tuple[str, ...], archive: str) -> Iterator[str]:
+def _filled(sweep: Sweep, words: tuple[str, ...], busybox) -> Iterator[str]:  # type: ignore[no-untyped-def]
+    filled = {"@": "base", "LAYOUT": str(busybox), "ARCHIVE": str(archive_of(busybox))}
     for word in words:
-        yield {"@": "base", "ARCHIVE": archive}.get(word, word)
+        yield filled.get(word, word)
+
+
+def archive_of(busybox) -> Path:  # type: ignore[no-untyped-def]
+    return Path(busybox.docker_archive.partition(":")[2])
 
 
 def _prepare(sweep: Sweep, words: tuple[str, ...]) -> None:
@@ -254,3 +270,31 @@ def _clear_images(sweep: Sweep, what: str) -> None:
     if "made" in images:
         removed = sweep.crate("rmi", "-f", "made")
         assert removed.returncode == 0, f"{what}: rmi said {removed.stderr}"
+
+
+def _clear_archives(sweep: Sweep, what: str, case: str, busybox) -> None:  # type: ignore[no-untyped-def]
+    """Of a load and an import there is all or nothing, and the next one succeeds; of a save the file is whole or not there."""
+    crate = sweep.box.crate  # type: ignore[attr-defined]
+    home, archive = crate.person.home, archive_of(busybox)
+    for saved in (home / "saved.tar", home / "saved"):
+        if saved.exists():
+            loaded = sweep.crate("load", "-q", "-i", str(saved))
+            assert loaded.stdout == "Loaded image: base:latest\n", f"{what}: {loaded.stderr}"
+            shutil.rmtree(saved) if saved.is_dir() else saved.unlink()
+    for half in home.glob("saved*.new"):
+        assert case.startswith("save"), what
+        shutil.rmtree(half) if half.is_dir() else half.unlink()
+    again = sweep.crate("import", str(archive), "made") if case == "import" else sweep.crate("load", "-q", "-i", str(archive))
+    assert again.returncode == 0, f"{what}: the next one said {again.stderr}"
+    name = "made" if case == "import" else f"{busybox.name}:latest"
+    if case != "import":
+        assert sweep.crate("run", "--rm", "--network", "none", name, "echo", "x").stdout == "x\n", what
+    removed = sweep.crate("rmi", "-f", name)
+    assert removed.returncode == 0, f"{what}: rmi said {removed.stderr}"
+    assert sweep.crate("system", "prune", "-f").returncode == 0, what
+    store = crate.root / "images"
+    assert list((store / "blobs/.partial").iterdir()) == [], what
+    assert [path.name for path in (store / "layers").iterdir() if path.name[0] == "."] == [], what
+    assert sweep.crate("images", "--format", "{{.Repository}}").stdout == "base\n", what
+    # Without the trees: what is there is a copy (ready.stock), in which hard links are files of their own.
+    assert sweep.crate("system", "check", "--quick").stdout == "nothing is damaged\n", what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from support.commands import Crate
+from support.images import Image, Layer, write_docker_archive
 from support.people import PATH
 from support.registry import Registry
 
@@ -77,6 +80,27 @@ def test_what_was_committed_is_pushed(box, registry: Registry, word: str) -> Non
     assert layers[-1]["mediaType"].endswith("tar+gzip")
     box.crate.ok("rmi", target)
     assert box.crate.ok("run", "--rm", target, "cat", "/file") == "words"
+
+
+@pytest.mark.parametrize("form", ["gzip", "zstd"])
+def test_plain_layers_of_an_archive_are_packed_once(
+    crate: Crate, busybox_base, registry: Registry, word: str, form: str
+) -> None:  # type: ignore[no-untyped-def]
+    plain = Image(tuple(Layer.of_tar(gzip.decompress(each.data), "") for each in busybox_base.layers), busybox_base.config)
+    archive = write_docker_archive(crate.person.home / "plain.tar", "plain:1", plain)
+    archive.chmod(0o644)
+    crate.ok("load", "-q", "-i", archive)
+    target, flags = name(registry, word), () if form == "gzip" else (f"--compression-format={form}",)
+    said = crate.ok("push", *flags, "plain:1", target)
+    manifest = json.loads(stored(registry, f"{word}/app/manifests/latest"))
+    assert [layer["mediaType"].rpartition("+")[2] for layer in manifest["layers"]] == [form]
+    assert manifest["config"]["digest"] == plain.id
+    again = crate.ok("push", *flags, "plain:1", target)
+    assert "already exists" in again
+    assert again.splitlines()[-1] == said.splitlines()[-1]
+    crate.ok("rmi", "plain:1")
+    assert crate.ok("run", "--rm", target, "echo", "x") == "x"
+    assert crate.ok("system", "check") == "nothing is damaged"
 
 
 def test_all_tags_of_a_repository_are_pushed(box, registry: Registry, word: str) -> None:

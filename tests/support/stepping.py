@@ -176,7 +176,8 @@ class Tree:
 
 def _become(said: int) -> None:
     null = os.open("/dev/null", os.O_RDWR)
-    for number, fd in enumerate((null, null, said)):
+    given = os.open(os.environ.pop("STEPPING_INPUT", "/dev/null"), os.O_RDONLY)
+    for number, fd in enumerate((given, null, said)):
         os.dup2(fd, number)
     if who := os.environ.pop("STEPPING_AS", ""):
         uid, gid = map(int, who.split(":"))

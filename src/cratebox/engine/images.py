@@ -159,15 +159,21 @@ class Images(Provisions):
         return tagged
 
     def push(
-        self, name: str, destination: str | None = None, platform: str | None = None, progress: Progress | None = None
+        self,
+        name: str,
+        destination: str | None = None,
+        platform: str | None = None,
+        progress: Progress | None = None,
+        compression: str | None = None,
     ) -> Pushed:
         """Send the image `name` to the registry of its name, or to `destination`; return what stands for that name there now.
 
-        `platform`: insist that the image is for this one. Raises InvalidValue, NotFound, Conflict, RegistryError, StorageError.
+        `platform`: insist that the image is for this one. `compression`: "gzip" or "zstd", for all of its layers; without, they go as
+        they lie, save for plain ones that are from no registry, which are packed with gzip. Raises InvalidValue, NotFound, Conflict, RegistryError, StorageError.
         """
         from cratebox.engine import pushing
 
-        return pushing.push(self, name, destination, platform, progress)
+        return pushing.push(self, name, destination, platform, progress, compression)
 
     def login(self, server: str, username: str, password: str) -> Saved:
         """Ask the registry `server` (HOST[:PORT], or a place in it) whether it lets this user in, and keep the credential; say where.

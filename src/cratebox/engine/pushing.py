@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     from cratebox.paths import Paths
 
 
-def push(images: Images, name: str, destination: str | None, platform: str | None, progress: Progress | None) -> Pushed:
+FORMATS = ("gzip", "zstd")  # of layers that are packed for a push
+
+
+def push(
+    images: Images, name: str, destination: str | None, platform: str | None, progress: Progress | None, form: str | None = None
+) -> Pushed:
     """See Images.push."""
+    if form not in (None, *FORMATS):
+        raise InvalidValue(f"no such format of layers: {form}", f"one of {', '.join(FORMATS)}")
     from cratebox.engine.provision import check_platform
 
     try:
@@ -31,7 +38,10 @@ def push(images: Images, name: str, destination: str | None, platform: str | Non
     settings = speaking(images.paths)
     from cratebox.image import push as pushing
 
-    pushed = pushing.send(images.store, images.store.manifest_descriptor(image), target, settings, progress)
+    # What came from a registry is known there by its digests, and as it has come it goes.
+    ours = not target.digest and not images.store.came_from_registry(image)
+    top = images.store.manifest_descriptor(image)
+    pushed = pushing.send(images.store, top, target, settings, progress, pack=ours, form=form)
     events.emit(images.paths, "image", "push", target.familiar, {"name": target.familiar})
     return pushed
 

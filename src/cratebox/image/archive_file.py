@@ -6,7 +6,6 @@ in it lead from name to name, so no name ever meets the file system. What images
 
 from __future__ import annotations
 
-import errno
 import os
 
 from cratebox.errors import InvalidValue, NotFound, StorageError, Unsupported, Untrusted
@@ -184,16 +183,8 @@ class ArchiveFile:
 
     def _nameless(self) -> int:
         self._store.prepare()
-        directory = self._store.directory + "/blobs/.partial"
         try:
-            try:
-                fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            except OSError as error:
-                if error.errno != errno.EOPNOTSUPP:
-                    raise
-                path = f"{directory}/archive-{os.urandom(8).hex()}"
-                fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-                os.unlink(path)
+            fd = blobs.nameless(self._store.directory + "/blobs/.partial")
         except OSError as error:
             raise blobs.storage_failure(f"cannot keep {self.what} for reading", error) from None
         self._fds.append(fd)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _FIRST = 64 << 10  # bytes; a regular file that gives fewer than it is asked for has no more
-_ENOSPC, _EDQUOT = 28, 122
+_ENOSPC, _EDQUOT, _EOPNOTSUPP = 28, 122, 95
 _WRITTEN_EARLY = 8 << 20  # bytes; the disk begins with them while the next ones come, and the last fsync is short
 _KEEP_PARTIAL = 24 * 3600  # seconds; an interrupted pull goes on from there
 
@@ -359,6 +359,19 @@ def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
     written = os.pwrite(fd, data, offset)
     while written < len(data):
         written += os.pwrite(fd, memoryview(data)[written:], offset + written)
+
+
+def nameless(directory: str) -> int:
+    """Make a file without a name in `directory`, which is gone with its last descriptor; return that. Raises OSError."""
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != _EOPNOTSUPP:
+            raise
+    path = f"{directory}/nameless-{os.urandom(8).hex()}"
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    os.unlink(path)
+    return fd
 
 
 def fsync_directory(path: str) -> None:

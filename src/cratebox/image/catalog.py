@@ -96,6 +96,11 @@ class Catalog:
         entry = entry_of(image, index.read(self.directory))
         return Descriptor(entry.media_type, entry.digest, entry.size)
 
+    def came_from_registry(self, image: StoredImage) -> bool:
+        """Tell whether a registry has told the digest of an image, which another format of its layers would change. Raises StorageError."""
+        same = [entry for entry in index.read(self.directory) if entry.digest == image.manifest_digest]
+        return any(index.SOURCE_DIGEST in entry.annotations for entry in same)
+
     def is_whole(self, image: StoredImage) -> bool:
         """Tell whether all layers of an image are there, packed and unpacked. Raises as `descriptor_of`."""
         return all(self.has_blob(layer.digest) for layer in self.manifest_of(image).layers) and all(

@@ -59,7 +59,7 @@ class _NewBlob:
         self._blobs = blobs
         self._path = f"{blobs.directory}/blobs/.partial/new-{os.urandom(8).hex()}"
         self._hash = hashlib.sha256()
-        self._gzip = _compressor()
+        self._gzip = compressor()
         self._size, self._fd = 0, -1
 
     def __enter__(self) -> _NewBlob:
@@ -114,8 +114,8 @@ class _NewBlob:
             raise storage_failure(f"cannot write {self._blobs.path(digest)}", error) from None
 
 
-def _compressor() -> Any:
-    """ISA-L is several times as fast as zlib, and not everywhere."""
+def compressor() -> Any:
+    """Return what packs a layer with gzip. ISA-L is several times as fast as zlib, and not everywhere."""
     try:
         from isal import isal_zlib
     except ImportError:

@@ -61,6 +61,15 @@ class Uploads:
         _Upload(self._registry, blob, read, sent, self._has).run(location or begin(self._registry, blob))
         return "pushed"
 
+    def there(self, blob: Descriptor) -> str:
+        """Return how `blob` is there already, or was taken from a repository beside; "" where it must be sent. Raises RegistryError."""
+        if self._has(blob):
+            return "already exists"
+        source, location = self._mount(blob)
+        if location:
+            self._registry.send("DELETE", location, {}).drain()
+        return f"mounted from {source}" if source else ""
+
     def _has(self, blob: Descriptor) -> bool:
         reply = self._registry.request("HEAD", f"blobs/{digests.check(blob.digest)}", {})
         reply.close()

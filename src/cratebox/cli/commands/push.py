@@ -19,15 +19,22 @@ COMMAND = Command(
     summary="Send an image to a registry",
     flags=(
         Flag("all-tags", "a", help="all tags that the repository has in the store"),
+        Flag(
+            "compression-format",
+            metavar="FORMAT",
+            help="gzip or zstd: send all layers so; else they go as they lie, plain ones as gzip",
+            words=("gzip", "zstd"),
+        ),
         Flag("platform", metavar="OS/ARCH[/VARIANT]", help="insist that the image is for this one"),
         Flag("quiet", "q", help="print the full name alone"),
     ),
     least=1,
     most=2,
     completes="image",
-    later=("disable-content-trust",),
+    later=("disable-content-trust", "force-compression", "compression-level"),
     description="""Send an image to the registry of its name, or to DESTINATION: another name, with a tag or with the digest of the image. The
-bytes are those that lie in the store, so that a digest stays what it was. What the registry has is not sent: neither what is in the
+bytes are those that lie in the store, so that a digest stays what it was. Layers that have come as plain tars, as an archive of docker
+save or podman save has them, are packed with gzip on their way: the image's ID stays, the digest in the registry is another one. What the registry has is not sent: neither what is in the
 repository already, nor what one beside it has that the store knows of. What was cut off goes on where the registry allows that.
 
 Log in with `crate login`; credentials of docker login and podman login are found as well.""",
@@ -36,6 +43,7 @@ Log in with `crate login`; credentials of docker login and podman login are foun
         ("crate push registry.lan:5000/team/app:1.0", "then send it"),
         ("crate push app registry.lan:5000/team/app:1.0", "both at once"),
         ("crate push --all-tags registry.lan:5000/team/app", "every tag of it"),
+        ("crate push --compression-format zstd app registry.lan:5000/team/app", "smaller, and faster to pull"),
     ),
     exit_codes=(("0", "the registry has it"), ("125", "it could not be sent; no name in the registry has changed")),
 )
@@ -65,7 +73,9 @@ def _push(words: Words, images: Images, name: str, destination: str) -> None:
         sys.stdout.flush()
     progress = PullProgress(quiet, to_stdout=True, doing="Pushing")
     try:
-        pushed: Pushed = images.push(name, destination, platform=words.text("platform"), progress=progress)
+        pushed: Pushed = images.push(
+            name, destination, platform=words.text("platform"), progress=progress, compression=words.text("compression-format")
+        )
     finally:
         progress.close()
     line(str(target) if quiet else f"{target.tag or target.digest}: digest: {pushed.digest} size: {pushed.size}")
