@@ -21,7 +21,7 @@ from inside import IS_ROOT
 from cratebox.errors import CrateError, NotFound, RegistryError, StorageError, Unsupported, Untrusted
 from cratebox.image import platform as platforms
 from cratebox.image import transport
-from cratebox.image.pull import bring
+from cratebox.image.pull import bring, worker_count
 from cratebox.image.settings import Settings
 from cratebox.image.store import Store, StoredImage
 from support.images import Image, Layer, Tree, digest
@@ -82,6 +82,16 @@ def litter(store: Store) -> list[str]:
 
 
 # What comes
+
+
+def test_layers_come_over_a_few_connections(server: FakeRegistry, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(fake._Server, "verify_request", lambda _self, _request, address: made.append(address) or True)
+    many = Image(tuple(Tree().file(f"file-{number}", b"x" * number).layer() for number in range(1, 31)))
+    image = fetch(store, server.put("a/c:t", many))
+    assert len(image.layers) == 30
+    # One of ours for the manifest and the config, one that asks whether it is TLS, and one for each process.
+    assert len(made) <= worker_count() + 2
 
 
 def test_an_image_is_pulled_whole(server: FakeRegistry, store: Store) -> None:

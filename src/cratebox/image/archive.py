@@ -124,7 +124,7 @@ def _named(store: Store, descriptor: Descriptor, names: tuple[str, ...]) -> Load
 
 
 class _Layers:
-    """The layers of all images of an archive, each copied and unpacked once, a process a layer."""
+    """The layers of all images of an archive, each copied and unpacked once, several at a time."""
 
     def __init__(self, store: Store, progress: Progress) -> None:
         self._store, self._progress = store, progress

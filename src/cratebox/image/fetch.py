@@ -10,6 +10,7 @@ urllib3 does the speaking; it is imported here, and this module only where a reg
 
 from __future__ import annotations
 
+import os
 import random
 import ssl
 import time
@@ -56,12 +57,14 @@ class Fetcher:
         self._host, self._settings, self._say = host, settings, say
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
         self._pools: dict[Origin, urllib3.HTTPConnectionPool] = {}
+        self._pid = os.getpid()
         self.own: tuple[Origin, ...] = ()  # origins the user named: only they see our certificate
 
     def reopen(self, say: Callable[[str], None]) -> None:
-        """Forget the connections, which a fork shares with its parent; what was learnt of certificates stays."""
+        """Forget the connections in a fork, which shares them with its parent; what was learnt of certificates stays."""
         self._say = say
-        self._pools = {}
+        if self._pid != os.getpid():
+            self._pid, self._pools = os.getpid(), {}
 
     def close(self) -> None:
         """Close all connections."""

@@ -39,7 +39,7 @@ class Mirrored:
         self._sources: dict[str, None] = {}  # what gave something, in order
 
     def reopen(self, say: Callable[[str], None]) -> None:
-        """Use new connections and another `say` from here on, as after a fork."""
+        """Use another `say` from here on, and after a fork new connections."""
         self._say = say
         self._sources = {}
         for _, registry in self._ways:

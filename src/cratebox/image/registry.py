@@ -70,7 +70,7 @@ class Registry:
         self._origin: Origin | None = None
 
     def reopen(self, say: Callable[[str], None]) -> None:
-        """Use new connections and another `say` from here on; the token and the way to the registry are kept."""
+        """Use another `say` from here on, and after a fork new connections; the token and the way to the registry are kept."""
         self._fetcher.reopen(say)
 
     def close(self) -> None:

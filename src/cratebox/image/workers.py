@@ -1,10 +1,13 @@
-"""Jobs side by side, each in a forked process of its own, which report to the parent in lines.
+"""Jobs side by side in forked processes, which report to the parent in lines.
 
-A process a job, not a thread: hashing and inflating release the interpreter's lock, but parsing 39,000 tar headers does not.
+Processes, not threads: hashing and inflating release the interpreter's lock, but parsing 39,000 tar headers does not. A process takes
+one job after the other, for a fork costs more than unpacking a small layer, and a connection can be used again.
 
     parent                                   worker (a process group of its own)
-      fork ------------------------------------> work(report)
+      fork ------------------------------------> takes the number of the next job
+                           <--------------------- ["begun", key]
       heard(key, message)  <---- JSON lines ----- report(message)
+                           <--------------------- ["finished"], and the next job, or
       its error is raised  <---- last line ------ ["failed", class, message, hint]
       SIGTERM to the group ---------------------> unwinds: partial downloads stay, half-made trees go
 
@@ -36,7 +39,7 @@ _HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 
 class Job(Record):
-    """Work for one process. `work` gets a function that sends a list of JSON values to the parent."""
+    """Work for one process at a time, which may have done others before. `work` gets a function that sends a list of JSON values to the parent."""
 
     key: str
     work: Callable[[Report], None]
@@ -51,14 +54,15 @@ def run(jobs: Sequence[Job], limit: int, heard: Callable[[str, list[Any]], None]
 
     Where one fails the others are ended, and its error is raised here as what it was.
     """
-    waiting, running = list(jobs), dict[int, _Worker]()
+    running: dict[int, _Worker] = {}
     poller = select.poll()
+    queue = _queue(len(jobs))
     try:
-        while waiting or running:
-            while waiting and len(running) < limit:
-                worker = _Worker(waiting.pop(0), tuple(running))
-                running[worker.fd] = worker
-                poller.register(worker.fd, select.POLLIN)
+        for _ in range(min(limit, len(jobs))):
+            worker = _Worker(jobs, queue, tuple(running))
+            running[worker.fd] = worker
+            poller.register(worker.fd, select.POLLIN)
+        while running:
             for fd, _ in poller.poll():
                 if not running[fd].receive(heard):
                     poller.unregister(fd)
@@ -66,15 +70,27 @@ def run(jobs: Sequence[Job], limit: int, heard: Callable[[str, list[Any]], None]
     except BaseException:
         _stop(list(running.values()))
         raise
+    finally:
+        os.close(queue)
+
+
+def _queue(count: int) -> int:
+    """Return a descriptor that gives the numbers below `count`, four bytes each, to whoever reads next: forks share its position,
+    which the kernel moves for one reader at a time.
+    """
+    fd = os.memfd_create("jobs", os.MFD_CLOEXEC)
+    os.write(fd, b"".join(number.to_bytes(4) for number in range(count)))
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 class _Worker:
     """A forked process, as its parent sees it."""
 
-    def __init__(self, job: Job, siblings: tuple[int, ...]) -> None:
-        self.key = job.key
+    def __init__(self, jobs: Sequence[Job], queue: int, siblings: tuple[int, ...]) -> None:
+        self.key = ""
         self._rest = b""
-        self._end: list[Any] | None = None
+        self._failed: list[Any] | None = None
         parent = os.getpid()
         self.fd, writing = os.pipe()
         # Within fork(2) an interrupt would be lost in what libraries do there, and in the child end in the parent's handler.
@@ -82,7 +98,7 @@ class _Worker:
         try:
             self.pid = os.fork()
             if self.pid == 0:
-                _live(job, writing, (self.fd, *siblings), parent, mask)
+                _live(jobs, queue, writing, (self.fd, *siblings), parent, mask)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(writing)
@@ -97,23 +113,28 @@ class _Worker:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             message = jsontext.loads(line)
-            if message[0] in ("failed", "finished"):
-                self._end = message
-            else:
-                heard(self.key, message)
+            match message:
+                case ["begun", str(key)]:
+                    self.key = key
+                case ["finished"]:
+                    self.key = ""
+                case ["failed", *_]:
+                    self._failed = message
+                case _:
+                    heard(self.key, message)
         return bool(data)
 
     def finish(self) -> None:
         """Wait for the process, whose pipe has ended; raise its error."""
         os.close(self.fd)
         status = os.waitpid(self.pid, 0)[1]
-        if self._end is None:
+        if self._failed is not None:
+            _, kind, message, hint = self._failed
+            raise getattr(errors, kind)(message, hint)
+        if status or self.key:
             code = process.waited_status(status)
             how = f"was ended by signal {code - 128}" if os.WIFSIGNALED(status) else f"ended with exit code {code}"
-            raise CrateError(f"the process that worked on {self.key} {how}", "was there enough memory?")
-        if self._end[0] == "failed":
-            _, kind, message, hint = self._end
-            raise getattr(errors, kind)(message, hint)
+            raise CrateError(f"the process that worked on {self.key or 'it'} {how}", "was there enough memory?")
 
 
 def _stop(workers: list[_Worker]) -> None:
@@ -148,7 +169,7 @@ def _reap(worker: _Worker) -> None:
         pass
 
 
-def _live(job: Job, fd: int, foreign: tuple[int, ...], parent: int, mask: Iterable[int]) -> None:
+def _live(jobs: Sequence[Job], queue: int, fd: int, foreign: tuple[int, ...], parent: int, mask: Iterable[int]) -> None:
     """The life of a worker; does not return."""
     code = 1
     try:
@@ -161,12 +182,20 @@ def _live(job: Job, fd: int, foreign: tuple[int, ...], parent: int, mask: Iterab
         for each in foreign:
             os.close(each)
         if os.getppid() == parent:
-            _send(fd, _outcome(job, fd))
+            while (number := os.read(queue, 4)) and _do(jobs[int.from_bytes(number)], fd):
+                pass
             code = 0
     except (_Stopped, BrokenPipeError):
         pass
     finally:
         os._exit(code)
+
+
+def _do(job: Job, fd: int) -> bool:
+    _send(fd, ["begun", job.key])
+    outcome = _outcome(job, fd)
+    _send(fd, outcome)
+    return outcome == ["finished"]
 
 
 def _on_term(_number: int, _frame: object) -> None:
