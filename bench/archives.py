@@ -1,8 +1,9 @@
 """How long save and load take, and what memory they need, beside podman and docker.
 
-bench/archives.py [--shape small|large] [--rounds N] [--write] [--only crate,podman,docker]
+bench/archives.py [--shape small|large] [--part save,load,own] [--rounds N] [--write] [--only crate,podman,docker]
 
-Loaded into empty stores is what docker writes, with plain layers; and what crate has saved, whose layers are compressed.
+Loaded into empty stores is what docker writes, with plain layers ("load"); and what crate has saved, whose layers are
+compressed ("own"). With the large image a part takes minutes: --part measures one at a time.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ def saving(engine: peers.Engine, target: Path) -> Callable[[], measure.Command]:
     return prepare
 
 
+def loading(engines: list[peers.Engine], path: Path) -> dict[str, Callable[[], measure.Command]]:
+    """Return what prepares a load of the archive into an empty store, by engine."""
+    return {engine.name: lambda engine=engine: engine.load_anew(path) for engine in engines}
+
+
 def measure_shape(shape: str, image: Image, scratch: Path, arguments: argparse.Namespace) -> dict[str, str]:
     """Save and load `image` in turn with every engine, then once more for its memory; return the tables by what was done."""
     archive = write_docker_archive(scratch / "image.tar", f"{NAME}:latest", image)
@@ -45,22 +51,25 @@ def measure_shape(shape: str, image: Image, scratch: Path, arguments: argparse.N
     with prepared(MAKERS, person, scratch, archive, layout, arguments.only) as engines:
         own = {engine.name: scratch / f"saved-by-{engine.name}.tar" for engine in engines}
         saves = {engine.name: saving(engine, own[engine.name]) for engine in engines}
-        tables = {f"save of the {shape} image": table(engines, saves, arguments.rounds)}
-        done = [(archive, f"load of the {shape} image")]
-        if "crate" in own:
-            done.append((own["crate"], f"load of the {shape} image, as crate saves it"))
-        for path, what in done:
-            loads = {engine.name: lambda engine=engine, path=path: engine.load_anew(path) for engine in engines}
-            tables[what] = table(engines, loads, arguments.rounds)
+        warm = 0 if shape == "large" else 1  # what one run leaves in the caches, the next has pushed out
+        tables = {}
+        if "save" in arguments.part:
+            tables[f"save of the {shape} image"] = table(engines, saves, arguments.rounds, warm)
+        if "load" in arguments.part:
+            tables[f"load of the {shape} image"] = table(engines, loading(engines, archive), arguments.rounds, warm)
+        if "own" in arguments.part and "crate" in own:
+            measure.run(saves["crate"]())
+            what = f"load of the {shape} image, as crate saves it"
+            tables[what] = table(engines, loading(engines, own["crate"]), arguments.rounds, warm)
         versions = "; ".join(engine.version() for engine in engines)
     size = sum(len(layer.data) for layer in image.layers)
     about = f"{len(image.layers)} layers, {size / 1e6:.0f} MB compressed; {arguments.rounds} rounds; {versions}."
     return {what: f"{text}\n\n{about}" for what, text in tables.items()}
 
 
-def table(engines: list[peers.Engine], contestants: dict[str, Callable[[], measure.Command]], rounds: int) -> str:
+def table(engines: list[peers.Engine], contestants: dict[str, Callable[[], measure.Command]], rounds: int, warm: int) -> str:
     """Measure time in turn, then memory."""
-    samples = measure.in_turn(contestants, rounds, warm=1, between=sync)
+    samples = measure.in_turn(contestants, rounds, warm=warm, between=sync)
     by_name = {engine.name: engine for engine in engines}
     for found in samples:
         command = contestants[found.name]()
@@ -71,6 +80,7 @@ def table(engines: list[peers.Engine], contestants: dict[str, Callable[[], measu
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", type=lambda text: text.split(","), default=["small", "large"], help="small,large")
+    parser.add_argument("--part", type=lambda text: text.split(","), default=["save", "load", "own"], help="save,load,own")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="crate,podman,docker")

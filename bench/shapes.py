@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 from support import debian
@@ -30,11 +31,7 @@ def small() -> Image:
 def large() -> Image:
     """A Debian with a compiler, Python and Go's library: about 690 MB in 36,500 files, in five layers."""
     directory = debian.CACHE / "large"
-    debian.CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with open(debian.CACHE / "large.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (directory / "layers.json").exists():
-            _make_large(directory)
+    _kept(directory, _make_large)
     layers = json.loads((directory / "layers.json").read_text())
     return Image(
         tuple(Layer((directory / name).read_bytes(), diff_id) for name, diff_id in layers),
@@ -55,27 +52,46 @@ def wide() -> Image:
 
 
 def huge() -> Image:
-    """One layer with one file of a gigabyte, half of it noise."""
-    block = random.Random(2).randbytes(1 << 20) + bytes(1 << 20)
-    return Image((busybox_tree().file("huge", block * 512).layer(),), busybox_image().config, debian.architecture())
+    """One layer with one file of a gigabyte, half of it noise: compressing it takes a minute, so it is kept."""
+    directory = debian.CACHE / "huge"
+    _kept(directory, _make_huge)
+    diff_id = (directory / "diff_id").read_text()
+    return Image((Layer((directory / "layer.tar.gz").read_bytes(), diff_id),), busybox_image().config, debian.architecture())
 
 
 SHAPES = {"small": small, "large": large, "wide": wide, "huge": huge}
 
 
+def _kept(directory: Path, make: Callable[[Path], None]) -> None:
+    """Have `make` fill `directory`, once a machine."""
+    debian.CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with open(directory.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if directory.exists():
+            return
+        partial = directory.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        make(partial)
+        os.rename(partial, directory)
+
+
+def _make_huge(directory: Path) -> None:
+    block = random.Random(2).randbytes(1 << 20) + bytes(1 << 20)
+    layer = busybox_tree().file("huge", block * 512).layer()
+    (directory / "layer.tar.gz").write_bytes(layer.data)
+    (directory / "diff_id").write_text(layer.diff_id)
+
+
 def _make_large(directory: Path) -> None:
-    partial = directory.with_name("large.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     layers = []
     with tarfile.open(debian.tarball("large", _LARGE)) as whole:
         for number, members in enumerate(_shares(whole.getmembers(), 5)):
             plain = _tar_of(whole, members)
             layer = Layer.of_tar(plain, level=6)
-            (partial / f"{number}.tar.gz").write_bytes(layer.data)
+            (directory / f"{number}.tar.gz").write_bytes(layer.data)
             layers.append((f"{number}.tar.gz", "sha256:" + hashlib.sha256(plain).hexdigest()))
-    (partial / "layers.json").write_text(json.dumps(layers))
-    os.rename(partial, directory)
+    (directory / "layers.json").write_text(json.dumps(layers))
 
 
 def _shares(members: list[tarfile.TarInfo], count: int) -> list[list[tarfile.TarInfo]]:
