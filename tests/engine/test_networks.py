@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -186,6 +187,75 @@ def test_a_renamed_container_is_found_by_its_new_name(root_box) -> None:
     root_box.crate.ok("rename", "before", "after")
     assert root_box.run("--network", name, "@", "sh", "-c", ASK.format("after")) == "heard"
     assert root_box("--network", name, "@", "nslookup", "before").returncode == 1
+
+
+@pytest.mark.parametrize("network", ["bridge", "own"])
+def test_a_container_that_is_started_again_has_the_address_that_it_had(net_box, network: str) -> None:
+    if network == "own":
+        network = word()
+        net_box.crate.ok("network", "create", network)
+    net_box.detached("--name", "web", "--network", network, "@", "sh", "-c", SERVER)
+    net_box.detached("--network", network, "@", "sleep", "1000")
+
+    def told() -> tuple[str, str]:
+        one = inspected(net_box, "web")["NetworkSettings"]["Networks"][network]
+        assert net_box.run("--network", network, "@", "sh", "-c", ASK.format(one["IPAddress"])) == "heard"
+        return one["IPAddress"], one["MacAddress"]
+
+    before = told()
+    net_box.crate.ok("restart", "-t", "0", "web")
+    assert told() == before
+    net_box.crate.ok("stop", "-t", "0", "web")
+    net_box.run("--network", network, "@", "true")  # who comes meanwhile takes another one
+    net_box.crate.ok("start", "web")
+    assert told() == before
+
+
+def two_ports() -> tuple[socket.socket, int]:
+    """Return a port that is taken, and the next one, which is not; none that the kernel gives to anybody who wants any."""
+    while True:
+        number = random.randrange(10000, 30000)
+        try:
+            socket.create_server(("", number + 1)).close()
+            return socket.create_server(("", number)), number + 1
+        except OSError:
+            continue
+
+
+def test_a_container_that_is_started_again_has_the_port_that_it_had(net_box) -> None:
+    taken, port = two_ports()
+    with taken:
+        net_box.detached("--name", "web", "--network", "bridge", "-p", f"{port - 1}-{port}:80", "@", "sleep", "1000")
+    assert host_port(net_box, "web") == port
+    net_box.crate.ok("restart", "-t", "0", "web")
+    assert host_port(net_box, "web") == port  # though the first of the range is free by now
+    net_box.crate.ok("stop", "-t", "0", "web")
+    with socket.create_server(("", port)):
+        net_box.crate.ok("start", "web")
+        assert host_port(net_box, "web") == port - 1
+
+
+def test_an_address_that_is_anothers_by_now_is_not_had_again(root_box) -> None:
+    network = word()
+    root_box.crate.ok("network", "create", network)
+    root_box.detached("--name", "web", "--network", network, "@", "sleep", "1000")
+    address = address_of(root_box, "web", network)
+    root_box.crate.ok("stop", "-t", "0", "web")
+    root_box.detached("--network", network, "--ip", address, "@", "sleep", "1000")
+    root_box.crate.ok("start", "web")
+    assert address_of(root_box, "web", network) not in {"", address}
+
+
+def test_what_a_stopped_container_had_may_be_damaged(root_box) -> None:
+    network = word()
+    root_box.crate.ok("network", "create", network)
+    identity = root_box.create("--name", "web", "--network", network, "@", "sleep", "1000")
+    root_box.crate.ok("start", "web")
+    root_box.crate.ok("stop", "-t", "0", "web")
+    had = root_box.crate.root / "containers" / identity / "network.json"
+    had.write_text(had.read_text()[:-20])
+    root_box.crate.ok("start", "web")
+    assert address_of(root_box, "web", network)
 
 
 def test_a_restart_policy_brings_the_network_back_with_address_and_port(net_box, until: Callable[..., object]) -> None:

@@ -326,6 +326,45 @@ def test_who_joins_and_leaves_is_there_and_is_not(net: Net) -> None:
         endpoints.leave(net.place, owner_of("one"), back.id, one.space.target)
 
 
+def test_who_joins_again_has_the_address_that_he_had_unless_it_is_anothers(net: Net) -> None:
+    front, back = net.create("front"), net.create("back")
+    one, owner = net.start("one", front), owner_of("one")
+    first = endpoints.join(net.place, owner, "one", Wish(back), one.space.target)
+    endpoints.leave(net.place, owner, back.id, one.space.target)
+    again = endpoints.join(net.place, owner, "one", Wish(back), one.space.target)
+    assert (again.ip, again.mac) == (first.ip, first.mac)
+    assert again.outside != first.outside
+    endpoints.leave(net.place, owner, back.id, one.space.target)
+    net.reserve("other", Wish(back, ip=first.ip))
+    assert endpoints.join(net.place, owner, "one", Wish(back), one.space.target).ip not in {"", first.ip}
+
+
+def test_who_comes_back_has_the_addresses_that_he_had_and_nothing_of_before_answers_for_him(net: Net) -> None:
+    network, other = net.create("front", ipv6=True), net.create("other")
+    first = net.start("one", network)
+    endpoints.release(net.place, owner_of("one"))
+    assert first.reservation.endpoints[0].outside in ends(net)  # its namespace is still there
+    former = first.reservation.left(first.reservation.endpoints)
+    again = net.start("one", other, network, former=former)
+    assert (again.reservation.endpoints[1].ip, again.reservation.endpoints[1].ip6) == (first.ip, first.ip6)
+    assert first.reservation.endpoints[0].outside not in ends(net)
+    with again.space.listen(80):
+        net.machine.talk(first.ip, 80).close()
+
+
+def test_of_what_somebody_had_on_many_networks_the_last_is_remembered(net: Net) -> None:
+    network = net.create("front")
+    found = net.reserve("one", network)
+    for number in range(40):
+        there = found.endpoints[0].replace(network=f"{number}", ip=f"10.9.0.{number + 1}")
+        found = found.replace(former=found.left((there,)))
+    assert [one.ip for one in found.former] == [f"10.9.0.{number}" for number in range(40, 24, -1)]
+    assert [one.ip for one in found.left((found.endpoints[0].replace(network="39", ip="10.9.9.9"),))[:2]] == [
+        "10.9.9.9",
+        "10.9.0.39",
+    ]
+
+
 def test_whose_number_is_anothers_by_now_is_not_plugged_into_that_one(net: Net) -> None:
     front, back = net.create("front"), net.create("back", names=True)
     net.start("one", front)

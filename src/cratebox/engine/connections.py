@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import os
 
+from cratebox import record_file
 from cratebox.engine import events, network_settings, records
 from cratebox.engine.config import NETWORKS, ContainerConfig, NetworkWish
 from cratebox.engine.network_words import wanted
-from cratebox.errors import Conflict, CrateError, InvalidValue
+from cratebox.errors import Conflict, CrateError, InvalidValue, StorageError
 from cratebox.network import definitions, endpoints, upkeep
-from cratebox.network.model import BRIDGE, Network, Place, Port, Reservation, Wish
+from cratebox.network.model import BRIDGE, Former, Network, Place, Port, Reservation, Wish
+from cratebox.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.engine.records import Container
     from cratebox.image.progress import Progress
     from cratebox.paths import Paths
+
+_LAST = "network.json"
+
+
+class Last(Record):
+    """What a container had of networks in its last run, and on those that it has left: ROOT/containers/ID/network.json."""
+
+    former: tuple[Former, ...] = ()
+    ports: tuple[Port, ...] = ()
 
 
 def place_of(paths: Paths, rootless: bool) -> Place:
@@ -81,12 +92,10 @@ def interfaces(config: ContainerConfig) -> tuple[str, ...]:
     return tuple(one.interface or next(free) for one in config.networks)
 
 
-def reserve(
-    paths: Paths, rootless: bool, container: Container, before: Reservation | None = None
-) -> tuple[Reservation, tuple[int, ...]]:
+def reserve(paths: Paths, rootless: bool, container: Container) -> tuple[Reservation, tuple[int, ...]]:
     """Take addresses and ports of this machine for a start; return them, with descriptors that keep other processes from the ports.
 
-    What it had `before`, it gets again where nobody else has that by now. Raises NotFound, Conflict, InvalidValue, Unsupported, StorageError.
+    What it had in its last run it gets again where nobody else has that by now. Raises NotFound, Conflict, InvalidValue, Unsupported, StorageError.
     """
     place, config = place_of(paths, rootless), container.config
     named = zip(config.networks, interfaces(config), strict=True)
@@ -95,31 +104,52 @@ def reserve(
     if not wishes:
         return Reservation(container.id, container.name), ()
     ports = wanted(config, container.defaults.exposed)
+    before = _last(paths, container.id)
 
-    def take(wishes: tuple[Wish, ...], ports: tuple[Port, ...]) -> tuple[Reservation, tuple[int, ...]]:
+    def take(ports: tuple[Port, ...]) -> tuple[Reservation, tuple[int, ...]]:
         held: list[int] = []
-        lock = lock_of(paths, container.id)
-        who = (place, container.id, container.name)
-        keeps = bool(ports) and network_settings.keeps_clients(paths)
-        made = endpoints.reserve(*who, wishes, ports, lock=lock, upstreams=config.dns, keeps_clients=keeps, hold=held)
+        made = endpoints.reserve(
+            place,
+            container.id,
+            container.name,
+            tuple(wish for _, wish in wishes),
+            ports,
+            lock=lock_of(paths, container.id),
+            upstreams=config.dns,
+            keeps_clients=bool(ports) and network_settings.keeps_clients(paths),
+            former=before.former,
+            hold=held,
+        )
         return made, tuple(held)
 
-    plain = tuple(wish for _, wish in wishes)
-    if before is not None and before.endpoints:
+    again = tuple(_port_again(one, before) for one in ports)
+    if again != ports:
         try:
-            return take(tuple(_again(one, before) for one in plain), tuple(_port_again(one, before) for one in ports))
-        except (Conflict, InvalidValue):
-            pass  # somebody else has it, or the network is another one
-    return take(plain, ports)
+            return take(again)
+        except Conflict:
+            pass  # somebody else has it by now
+    return take(ports)
 
 
-def _again(wish: Wish, before: Reservation) -> Wish:
-    """Return the wish for the addresses that he had on that network, where none were wished."""
-    had = next((one for one in before.endpoints if one.network == wish.network.id), None)
-    return wish.replace(ip=wish.ip or had.ip, ip6=wish.ip6 or had.ip6) if had else wish
+def _last(paths: Paths, identity: str) -> Last:
+    """Return what the container had of networks in its last run. A file that is damaged tells of nothing."""
+    path = f"{records.directory(paths, identity)}/{_LAST}"
+    try:
+        return (record_file.read(path, Last) if os.path.exists(path) else None) or Last()
+    except StorageError:
+        return Last()
 
 
-def _port_again(port: Port, before: Reservation) -> Port:
+def _remember(paths: Paths, before: Reservation) -> None:
+    """Write down what the container had, whose run is over; where that cannot be, it gets something else the next time."""
+    last = Last(before.left(before.endpoints), before.ports)
+    try:
+        record_file.write(f"{records.directory(paths, before.owner)}/{_LAST}", last)
+    except OSError:
+        pass
+
+
+def _port_again(port: Port, before: Last) -> Port:
     """Return the port at the place that he had, where that is one of those which are wished."""
     same = [one for one in before.ports if (one.container, one.protocol) == (port.container, port.protocol)]
     had = [one for one in same if not port.host_ip or one.host_ip == port.host_ip]  # which is narrower where there is no IPv6
@@ -154,14 +184,16 @@ def attach(paths: Paths, rootless: bool, reservation: Reservation, pid: int, nam
             tell(paths, "connect", one.network, one.name, reservation.owner)
 
 
-def release(paths: Paths, rootless: bool, identity: str) -> None:
-    """Give back all that the container has. It raises nothing: what stays is taken away by the next command on that network."""
+def release(paths: Paths, rootless: bool, identity: str, remember: bool = True) -> None:
+    """Give back all that the container has, and `remember` it for its next start. It raises nothing: what stays is taken away by the next command on that network."""
     place = place_of(paths, rootless)
     try:
         before = endpoints.of_owner(place, identity)
         if before is None:
             return
         endpoints.release(place, identity)
+        if remember and before.endpoints:
+            _remember(paths, before)
         for one in before.endpoints:
             tell(paths, "disconnect", one.network, one.name, identity)
     except (CrateError, OSError):

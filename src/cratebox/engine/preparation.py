@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
 
 class Start(Record):
-    """One start of a container. `layers` are directories, lowest first; `lock` is the container's, held. `before`: what its last run
-    had of networks.
-    """
+    """One start of a container. `layers` are directories, lowest first; `lock` is the container's, held."""
 
     paths: Paths
     identity: Identity
@@ -47,7 +45,6 @@ class Start(Record):
     forward_signals: bool = True
     detach_keys: bytes | None = None
     progress: Progress | None = None
-    before: Reservation | None = None
 
 
 class Prepared(Record):
@@ -118,7 +115,7 @@ def _reserved(start: Start) -> tuple[Reservation | None, tuple[int, ...]]:
         return None, ()
     from cratebox.engine import connections
 
-    found = connections.reserve(start.paths, start.identity.rootless, start.container, start.before)
+    found = connections.reserve(start.paths, start.identity.rootless, start.container)
     if start.progress is not None:
         connections.tell_obstacles(start.paths, start.identity.rootless, start.progress, found[0])
     return found
@@ -129,7 +126,8 @@ def give_back(start: Start) -> None:
     if is_on_networks(start.container.config):
         from cratebox.engine import connections
 
-        connections.release(start.paths, start.identity.rootless, start.container.id)
+        config = start.container.config
+        connections.release(start.paths, start.identity.rootless, start.container.id, remember=not config.remove)
 
 
 def _volumes(start: Start, config: ContainerConfig) -> Located | None:

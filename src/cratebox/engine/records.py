@@ -4,6 +4,7 @@
     ROOT/containers/ID/config.json      the OCI spec of its last start
     ROOT/containers/ID/seccomp.json     the profile of --security-opt seccomp= as it was then
     ROOT/containers/ID/exit.json        how that ended: written by its supervisor, into the room of exit.reserve
+    ROOT/containers/ID/network.json     what it had of networks then: addresses and ports, for the next start
     ROOT/containers/ID/stopped          a mark: the user wanted it stopped, see stopped.py
     ROOT/containers/ID/waited           made by who waits for the end of a run: its exit code, see waiting.py
     ROOT/containers/ID/lock             held by whoever makes, runs or removes it; the kernel frees it, whatever happens

@@ -23,7 +23,7 @@ def renewed(watch: Watch) -> Watch:
     container = records.load(which.paths, which.id)
     images = Images(which.paths, which.owner)
     command = _command_of_last(watch, container)
-    start = Start(which.paths, which.owner, images, container, watch.lock, command=command, before=watch.network)
+    start = Start(which.paths, which.owner, images, container, watch.lock, command=command)
     prepared = prepare(
         start.replace(layers=images.layer_directories(container)), streams.same(watch.stdin, watch.output, watch.holds)
     )

@@ -152,7 +152,7 @@ class Run:
             from cratebox.engine import connections
 
             who = self.watch.container
-            connections.release(who.paths, who.owner.rootless, who.id)
+            connections.release(who.paths, who.owner.rootless, who.id, remember=not self.watch.remove)
             for fd in self.watch.ports:
                 os.close(fd)
             self.watch = self.watch.replace(ports=())

@@ -87,7 +87,7 @@ def _go_on(ward: Ward, held: Custody, woken: Sleep | None) -> int:
         if life.watch.network:
             from cratebox.engine import connections
 
-            connections.release(ward.paths, life.watch.container.owner.rootless, ward.id)
+            connections.release(ward.paths, life.watch.container.owner.rootless, ward.id, remember=not life.watch.remove)
         lost.remove_cgroup(where, ward.id, life.watch.container.owner.rootless)
         runtime_state.forget(life.watch.state_directory)
         return supervisor.keep(life, lambda: life.follow(ended))

@@ -7,7 +7,7 @@ from _socket import AF_INET, AF_INET6
 
 from cratebox.errors import Conflict, InvalidValue
 from cratebox.network.addresses import Range, given_out, mac_of, parse, parse_mac, parse_range, text
-from cratebox.network.model import Endpoint, Network, Reservation, Subnet, Wish
+from cratebox.network.model import Endpoint, Former, Network, Subnet, Wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from cratebox.network.leases import Ledger
 
 
-def endpoint(ledger: Ledger, wish: Wish, before: Reservation | None = None) -> Endpoint:
-    """Return what `wish` comes to. `before`: what the owner had until now, in which case he is not in the ledger.
+def endpoint(ledger: Ledger, wish: Wish, former: tuple[Former, ...] = ()) -> Endpoint:
+    """Return what `wish` comes to. `former`: what the owner had until now, which is not in the ledger.
 
     Raises InvalidValue, Conflict.
     """
     network = wish.network
-    mine = [one for one in before.endpoints if one.network == network.id] if before else []
-    had = mine[0] if mine else None
+    had = next((one for one in former if one.network == network.id), None)
     used = _used(ledger, network)
     words: dict[str, Any] = {}
     for subnet in network.subnets:

@@ -20,7 +20,7 @@ from cratebox.linux import process
 from cratebox.network import allocation, leases, plugging, ports, publishing, upkeep
 from cratebox.network.inside import Target
 from cratebox.network.leases import Lease, Ledger
-from cratebox.network.model import Endpoint, Place, Port, Reservation, Wish
+from cratebox.network.model import Endpoint, Former, Place, Port, Reservation, Wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,13 +37,14 @@ def reserve(
     lock: str = "",
     upstreams: tuple[str, ...] = (),
     keeps_clients: bool = False,
+    former: tuple[Former, ...] = (),
     hold: list[int] | None = None,
 ) -> Reservation:
     """Take addresses and host ports for `owner`; what he had before is given up, but he gets the same addresses where he may.
 
     `lock`: a file that whoever makes or runs the owner holds (linux/lock.py); without one the caller itself lives for him until
-    `attach`. `keeps_clients`: clients of his ports are seen by their own addresses. `hold`: descriptors are added to it that keep
-    other processes from the ports, as long as they are open.
+    `attach`. `keeps_clients`: clients of his ports are seen by their own addresses. `former`: what he had before that. `hold`:
+    descriptors are added to it that keep other processes from the ports, as long as they are open.
     Raises InvalidValue, Conflict, Unsupported, RuntimeFailure, StorageError.
     """
     _check(place, label, wishes, wanted, keeps_clients)
@@ -56,7 +57,8 @@ def reserve(
             if before:
                 upkeep.cut_off(place, before.reservation)
                 ledger.drop(owner)
-            endpoints = tuple(allocation.endpoint(ledger, one, before.reservation if before else None) for one in wishes)
+                former = before.reservation.replace(former=former).left(before.reservation.endpoints)
+            endpoints = tuple(allocation.endpoint(ledger, one, former) for one in wishes)
             chosen = _ports(place, ledger, wanted, endpoints, held)
             if place.rootless and keeps_clients:
                 chosen = _of_pasta(chosen, endpoints)
@@ -69,6 +71,7 @@ def reserve(
                 resolver=any(one.names for one in networks),
                 upstreams=upstreams,
                 keeps_clients=keeps_clients,
+                former=former,
             )
             ledger.put(Lease(reservation=made, lock=lock, **_of_process(0 if lock else os.getpid())))
             ledger.save()
@@ -125,6 +128,7 @@ def attach(place: Place, reservation: Reservation, pid: int, *, namespaces: tupl
     try:
         if lease.attached:  # the last namespace, which may be there for some 50 ms more, would answer for this one
             plugging.delete(place, lease.reservation.endpoints)
+        plugging.delete_former(place, lease.reservation)
         with Target(pid, namespaces=namespaces) as target:
             _make(place, lease.reservation, lease.reservation.endpoints, target)
     except OSError as error:
@@ -149,7 +153,7 @@ def join(
         before = lease.reservation
         if any(one.network == wish.network.id for one in before.endpoints):
             raise Conflict(f"{before.label} is on network {wish.network.name} already")
-        made = allocation.endpoint(ledger, wish.replace(interface=_free_name(before, wish.interface)))
+        made = allocation.endpoint(ledger, wish.replace(interface=_free_name(before, wish.interface)), before.former)
         after = before.replace(endpoints=(*before.endpoints, made), resolver=before.resolver or wish.network.names)
         ledger.put(lease.replace(reservation=after, attached=lease.attached or target is not None))
         ledger.save()
@@ -173,7 +177,8 @@ def leave(place: Place, owner: str, network_id: str, target: Target | None) -> N
         left = [one for one in before.endpoints if one.network == network_id] if before else []
         if lease is None or before is None or not left:
             raise NotFound(f"{before.label if before else owner[:12]} is not on this network")
-        after = before.replace(endpoints=tuple(one for one in before.endpoints if one.network != network_id))
+        kept = tuple(one for one in before.endpoints if one.network != network_id)
+        after = before.replace(endpoints=kept, former=before.left(tuple(left)))
         try:
             if not place.rootless:
                 publishing.withdraw(place, before)

@@ -51,6 +51,7 @@ class Network(Record):
     labels: dict[str, str] = {}  # noqa: RUF012
 
 
+_MOST_FORMER = 16  # networks whose addresses are remembered for somebody
 MOST_PORTS = 4096  # of a container: each is held by a socket, and has its line in the leases
 
 
@@ -101,12 +102,22 @@ class Endpoint(Record):
     apart: bool = False
 
 
+class Former(Record):
+    """What somebody had on a network that he has left, or in a run that is over: addresses, and the other end's name."""
+
+    network: str  # its ID
+    ip: str = ""
+    ip6: str = ""
+    outside: str = ""
+
+
 class Reservation(Record):
     """All that a namespace gets, reserved before it exists. `owner` is a word of the caller's (an ID), `label` what people call him.
 
     `ports` have a `host` that is reserved for him. `resolver`: whether names are resolved for him, at RESOLVER;
     `upstreams`: who is asked for those that are none of ours, () for the resolvers of the machine. `keeps_clients`: he is to see his
-    clients' own addresses at his ports, which without root is dearer (network/usermode.py).
+    clients' own addresses at his ports, which without root is dearer (network/usermode.py). `former`: what he had before, and gets again
+    where nobody else has it by then.
     """
 
     owner: str
@@ -116,10 +127,19 @@ class Reservation(Record):
     resolver: bool = False
     upstreams: tuple[str, ...] = ()
     keeps_clients: bool = False
+    former: tuple[Former, ...] = ()
 
     def outward(self, six: bool = False) -> Endpoint | None:
         """Return the endpoint by which leaves what is for elsewhere, and by which published ports are reached; `six`: with IPv6."""
         return next((one for one in self.endpoints if (one.gateway6 if six else one.gateway)), None)
+
+    def left(self, gone: tuple[Endpoint, ...]) -> tuple[Former, ...]:
+        """Return what he had until now, when the endpoints `gone` are no more: the last of each network, the newest first."""
+        found = {one.network: one for one in self.former}
+        now = [Former(network=one.network, ip=one.ip, ip6=one.ip6, outside=one.outside) for one in gone]
+        for one in now:
+            found.pop(one.network, None)
+        return (*now, *found.values())[:_MOST_FORMER]
 
 
 RESOLVER = "127.0.0.11"  # inside of each namespace on a network with names, as Docker's

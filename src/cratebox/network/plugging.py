@@ -130,13 +130,27 @@ def unplug(place: Place, left: Endpoint, after: Reservation, target: Target) -> 
         sock.close()
 
 
+def delete_former(place: Place, reservation: Reservation) -> None:
+    """Delete interfaces of before that have an address which is given out again: the kernel ends a namespace some 50 ms after its last
+    process, and one that is still there would answer for the new one. Raises OSError.
+    """
+    again = {address for one in reservation.endpoints for address in (one.ip, one.ip6) if address}
+    stale = [one.outside for one in reservation.former if one.outside and (one.ip in again or one.ip6 in again)]
+    if stale:
+        _delete(place, stale)
+
+
 def delete(place: Place, old: tuple[Endpoint, ...]) -> None:
     """Delete the interfaces of endpoints, where they still are. Raises OSError."""
+    _delete(place, [one.outside for one in old])
+
+
+def _delete(place: Place, names: list[str]) -> None:
     outside = bridge.open_outside(place)
     try:
-        for one in old:
+        for name in names:
             try:
-                netlink.delete_link(outside, one.outside)
+                netlink.delete_link(outside, name)
             except OSError as error:
                 if error.errno != errno.ENODEV:
                     raise
