@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -232,18 +234,153 @@ def test_what_a_killed_container_and_supervisor_leave_is_gone_after_the_next_com
     supervisor = int(Path(f"/proc/{init}/stat").read_text().rpartition(")")[2].split()[1])
     guardian = int(Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[1])
     kill_at_once(guardian, supervisor, init)
-    until(lambda: not Path(f"/proc/{init}/ns/net").exists())
+    until(lambda: not any(Path(f"/proc/{one}/ns/net").exists() for one in (guardian, supervisor, init)))
     assert out_box.run("--network", "bridge", "-p", f"{port}:80", "@", "echo", "free") == "free"
     until(lambda: not Path(f"/proc/{way}/ns/net").exists())
 
 
-def test_a_way_outside_that_is_killed_comes_back_with_the_next_start(pasta_box: Ready, until: Until) -> None:
-    port = free_port()
-    pasta_box.detached("--name", "web", "--network", "bridge", "-p", f"{port}:80", "@", "sh", "-c", SERVE)
+@pytest.mark.parametrize("state", ["awake", "asleep"])
+def test_a_way_outside_that_is_killed_is_there_again_and_connections_by_ports_stay(
+    out_box: Ready, until: Until, state: str
+) -> None:
+    crate, port = out_box.crate, free_port()
+    out_box.detached("--name", "web", "--network", "bridge", "-p", f"{port}:80", "@", "sh", "-c", "nc -ll -p 80 -e cat")
+    with _echoing(port, until) as sock:
+        if state == "asleep":
+            supervisor = _parent(_init(crate, "web"))
+            until(lambda: _memory(supervisor) < 1000)
+        for _ in range(3):
+            before = outside_pid(crate)
+            os.kill(before, signal.SIGKILL)
+            until(lambda before=before: _way(crate) not in {0, before})
+            until(lambda: "default via 10.0.2.2 dev tap0" in crate.ok("exec", "web", "ip", "route"))
+        sock.sendall(b"still")
+        assert sock.recv(5, socket.MSG_WAITALL) == b"still"
+    assert _outside_works(crate)
+    crate.ok("rm", "-f", "web")
+    until(lambda: not left_of(crate))
+
+
+def test_a_way_outside_that_cannot_be_had_again_leaves_the_container_alone(pasta_box: Ready, until: Until) -> None:
+    crate = pasta_box.crate
+    pasta_box.detached("--name", "web", "--network", "bridge", "@", "sleep", "1000")
+    pasta = crate.directory.parent / "programs" / "pasta"
+    pasta.unlink()
+    os.kill(outside_pid(crate), signal.SIGKILL)
+    until(lambda: "tap0" not in crate.ok("exec", "web", "ip", "addr"))
+    assert crate.ok("exec", "web", "echo", "lives") == "lives"
+    pasta.symlink_to("/usr/bin/pasta")  # it is tried again some seconds later
+    until(lambda: "default via 10.0.2.2" in crate.ok("exec", "web", "ip", "route"), 60.0)
+    crate.ok("rm", "-f", "web")
+    until(lambda: not left_of(crate))
+
+
+def test_where_bridges_are_killed_containers_are_on_them_again_with_address_names_and_ports(
+    out_box: Ready, until: Until
+) -> None:
+    crate, port = out_box.crate, free_port()
+    crate.ok("network", "create", "lan")
+    crate.ok("network", "create", "--internal", "inner")
+    words = ("--network", "lan", "--network", "inner", "-p", f"{port}:80")
+    out_box.detached("--name", "web", *words, "@", "sh", "-c", SERVE)
+    out_box.detached("--name", "other", "--network", "inner", "@", "sleep", "1000")
     patiently(until, "127.0.0.1", port)
-    os.kill(outside_pid(pasta_box.crate), signal.SIGKILL)
-    pasta_box.crate.ok("restart", "-t", "0", "web")
-    assert patiently(until, "127.0.0.1", port) == "hello"
+    before = _addresses(crate, "web")
+    for _ in range(2):
+        holder = _holder(crate)
+        os.kill(holder, signal.SIGKILL)
+        until(lambda holder=holder: _holder(crate) not in {0, holder})
+        assert patiently(until, "127.0.0.1", port) == "hello"
+        asked = f"nslookup web >/dev/null && {fetching(before[1], 80)}"
+        until(lambda asked=asked: crate("exec", "other", "sh", "-c", asked).stdout.strip() == "hello")
+        assert _addresses(crate, "web") == before
+    assert out_box.run("--network", "lan", "@", "sh", "-c", fetching(before[0], 80)) == "hello"
+    for name in ("web", "other"):
+        crate.ok("rm", "-f", name)
+    until(lambda: not left_of(crate))
+
+
+def test_what_a_container_has_joined_while_it_runs_is_looked_after_as_well(pasta_box: Ready, until: Until) -> None:
+    crate = pasta_box.crate
+    for words in (("--internal", "inner"), ("outer",)):
+        crate.ok("network", "create", *words)
+    pasta_box.detached("--name", "web", "--network", "inner", "@", "sleep", "1000")
+    crate.ok("network", "connect", "outer", "web")
+    before = outside_pid(crate)
+    os.kill(before, signal.SIGKILL)
+    until(lambda: _way(crate) not in {0, before})
+    crate.ok("network", "disconnect", "outer", "web")
+    until(lambda: "tap0" not in crate.ok("exec", "web", "ip", "addr"))
+    assert _way(crate) == 0
+
+
+@contextmanager
+def _echoing(port: int, until: Until) -> Iterator[socket.socket]:
+    """Be connected with the echo in the container, once it is there."""
+
+    def dialled() -> socket.socket | None:
+        sock = socket.create_connection(("127.0.0.1", port), 30)
+        try:
+            sock.sendall(b"x")
+            if sock.recv(1) == b"x":
+                return sock
+        except OSError:
+            pass
+        sock.close()
+        return None
+
+    found = until(dialled)
+    assert isinstance(found, socket.socket)
+    with found:
+        yield found
+
+
+def _init(crate: Crate, name: str) -> int:
+    return int(crate.ok("inspect", "-f", "{{.State.Pid}}", name))
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _memory(pid: int) -> int:
+    """Return what a process has in memory, in kB."""
+    return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0])
+
+
+def _way(crate: Crate) -> int:
+    """Return the way outside of the one container that has one, 0 in a moment in which there is none."""
+    try:
+        return outside_pid(crate)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _holder(crate: Crate) -> int:
+    try:
+        return int((crate.state / "networks" / "holder").read_text().split()[0])
+    except (OSError, IndexError):
+        return 0
+
+
+def _addresses(crate: Crate, name: str) -> list[str]:
+    """Return the container's addresses at eth0 and eth1."""
+    found = {line.split()[1]: line.split()[3] for line in crate.ok("exec", name, "ip", "-4", "-o", "addr").splitlines()}
+    return [found[one].partition("/")[0] for one in ("eth0", "eth1")]
+
+
+def _outside_works(crate: Crate) -> bool:
+    """Whether a container's words reach this machine at its own address."""
+    address = own_address()
+    with socket.create_server((address, 0)) as server:
+        server.settimeout(60)
+        asked = f"echo hello | nc -w 30 {address} {server.getsockname()[1]}"
+        client = crate.start("exec", "web", "sh", "-c", asked)
+        connection, _ = server.accept()
+        with connection:
+            said = connection.recv(16)
+        client.wait(timeout=60)
+    return said == b"hello\n"
 
 
 def test_ipv6_between_containers_and_from_loopback(pasta_box: Ready, until: Until) -> None:

@@ -188,7 +188,9 @@ def test_a_wrong_mount_of_a_volume_is_refused(text: str) -> None:
         config.parse_mount(text, CWD)
 
 
-@pytest.mark.parametrize("text", ["type=npipe,target=/b", "type=image,source=x,target=/b", "src=data,dst=/b,volume-driver=nfs"])
+@pytest.mark.parametrize(
+    "text", ["type=npipe,target=/b", "type=image,source=x,target=/b,rw", "src=data,dst=/b,volume-driver=nfs"]
+)
 def test_mounts_that_crate_does_not_have_are_said_to_be(text: str) -> None:
     with pytest.raises(Unsupported):
         config.parse_mount(text, CWD)

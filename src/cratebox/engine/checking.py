@@ -318,7 +318,8 @@ def _store(paths: Paths, images: Images, wish: Wish) -> Iterator[Damage]:
             container = records.load(paths, identity)
         except CrateError:
             continue
-        used.add(container.image_id)
+        mounts = container.config.mounts
+        used |= {container.image_id, *(one.image for one in mounts if one.image)}
         if _is_alive(paths, identity):
-            busy |= set(container.layers)
+            busy |= {*container.layers, *(layer for one in mounts for layer in one.layers)}
     yield from Verifier(images.store, used, busy, images.refetch, quick=wish.quick).damages()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 
-from cratebox.engine import connections, hostfiles, preparation, records
+from cratebox.engine import connections, control, hostfiles, preparation, records
 from cratebox.engine.config import NetworkWish, is_on_networks
 from cratebox.engine.edit import edit
 from cratebox.engine.network_words import check
@@ -143,6 +143,8 @@ def _done_to(paths: Paths, rootless: bool, container: Container, act: Callable[[
         with Target(pid, pidfd) as target:
             act(target)
         _rewrite(paths, rootless, container, before, connections.known(paths, rootless, container))
+        if rootless:
+            control.tell_changed(f"{paths.running}/{container.id}")  # it looks after other processes now
     finally:
         os.close(pidfd)
     return True

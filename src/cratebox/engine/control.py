@@ -43,6 +43,22 @@ def connect(directory: str) -> _socket.socket:
     return door.connect(directory, _NAME)
 
 
+def tell_changed(directory: str) -> None:
+    """Have the supervisor, if there is one, read what the container is now, and what it has."""
+    from cratebox.engine import dialogue
+
+    try:
+        sock = connect(directory)
+    except OSError:
+        return  # it does not run, or has just been started: then it reads it at its end
+    try:
+        fdpass.send(sock, dialogue.CHANGED)
+    except OSError:
+        pass
+    finally:
+        sock.close()
+
+
 class Door:
     """The door in a supervisor's loop. `meet` is told what each who comes says first: his socket, the message, its descriptors."""
 

@@ -281,6 +281,9 @@ class Images(Provisions):
                 continue
             if container.image_id:
                 used |= dict.fromkeys((container.image_id, *container.layers), identity)
+            for one in container.config.mounts:
+                if one.image:
+                    used |= dict.fromkeys((one.image, *one.layers), identity)
         return used
 
     def list(self, filters: Sequence[str] = ()) -> Sequence[StoredImage]:

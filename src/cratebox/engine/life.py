@@ -164,7 +164,14 @@ class Life:
         if self._run:
             self._run.keep_state()
         self._open_door()
+        self._look_after_networks()
         self._drowsiness = Drowsiness(self.loop, self._wakes, self._fall_asleep)
+
+    def _look_after_networks(self) -> None:
+        if self._run and self.watch.network and self.watch.container.owner.rootless:
+            from cratebox.engine import network_watch
+
+            self.parts = network_watch.looked_after(self.parts, self.watch, self._run)
 
     def _fall_asleep(self, wakes: int) -> None:
         """Sleep where all that this supervisor waits for can wake it, and another can go on."""
@@ -215,6 +222,7 @@ class Life:
         """Do what somebody at the door wants; one who is attached is a client like the first."""
         if message == dialogue.CHANGED:
             self._catch_up()
+            self._look_after_networks()
         if message == dialogue.PROBE and True in [part.asked(sock) for part in self.parts]:
             streams.close(*fds)
             return  # answered later

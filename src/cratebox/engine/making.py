@@ -59,6 +59,10 @@ def make(
     try:
         with images.using():
             image = images.provide(config.image, config.platform, pull, progress)
+            if any(one.kind == "image" for one in config.mounts):
+                from cratebox.engine import image_volumes
+
+                config = image_volumes.resolved(images, config)
             container = _container(config, image)
             if replace:
                 _remove_named(paths, images, container.name)

@@ -8,7 +8,7 @@ from cratebox.errors import InvalidValue, Unsupported
 
 _NAMES = {
     "src": "source", "dst": "target", "destination": "target", "ro": "readonly", "bind-propagation": "propagation",
-    "volume-nocopy": "nocopy", "volume-subpath": "subpath", "chown": "U",
+    "volume-nocopy": "nocopy", "volume-subpath": "subpath", "image-subpath": "subpath", "chown": "U",
 }  # fmt: skip
 _OPTIONS = tuple(word for word in BIND_OPTIONS if word.removeprefix("no") in ("exec", "suid", "dev"))
 _COMMON = ("type", "source", "target", "readonly", "rw", "consistency")
@@ -18,6 +18,7 @@ _KEYS = {
     "bind": (*_SHOWN, "bind-nonrecursive", "bind-recursive", "bind-create-src", "relabel"),
     "volume": (*_SHOWN, "nocopy", "subpath", "volume-label", "volume-driver", "volume-opt"),
     "tmpfs": ("tmpfs-size", "tmpfs-mode", "tmpcopyup", "notmpcopyup", *_OPTIONS),
+    "image": ("subpath",),
 }
 _FLAGS = (
     "readonly",
@@ -74,19 +75,23 @@ def _fields(text: str) -> list[str]:
 def _mount(text: str, given: dict[str, str], several: dict[str, dict[str, str]], cwd: str) -> MountWish:
     what, kind = f"--mount {shown(text)}", given.get("type", "volume")
     if kind not in _KEYS:
-        raise Unsupported(f"{what}: no type {shown(kind)}", "type=volume, type=bind or type=tmpfs")
+        raise Unsupported(f"{what}: no type {shown(kind)}", "type=volume, type=bind, type=tmpfs or type=image")
     foreign = [key for key in given if key not in (*_COMMON, *_KEYS[kind])]
     if foreign or (kind == "tmpfs" and "source" in given):
         raise InvalidValue(f"{what}: {(foreign or ['source'])[0]} is not for type={kind}")
-    for key in ("target", "source")[: 2 if kind == "bind" else 1]:
+    for key in ("target", "source")[: 2 if kind in ("bind", "image") else 1]:
         if not given.get(key):
-            raise InvalidValue(f"{what}: {key} is missing", f"add {key}=/PATH")
+            raise InvalidValue(
+                f"{what}: {key} is missing", f"add {key}={'IMAGE' if (kind, key) == ('image', 'source') else '/PATH'}"
+            )
     if given.get("consistency", "default") not in ("default", "consistent", "cached", "delegated"):
         raise InvalidValue(f"{what}: consistency is default, consistent, cached or delegated")
     words = [word for word in _OPTIONS if _yes(given, word)]
     words += [word for word, key in (("ro", "readonly"), ("rw", "rw")) if _yes(given, key)]
     if kind == "tmpfs":
         return _tmpfs(given, words)
+    if kind == "image":
+        return _image(what, given)
     wish = _bind(what, given, cwd) if kind == "bind" else _volume(what, given, several)
     if "ro" in wish.options:
         words.remove("ro")
@@ -113,6 +118,18 @@ def _tmpfs(given: dict[str, str], words: list[str]) -> MountWish:
     words += [f"{key[6:]}={given[key]}" for key in ("tmpfs-size", "tmpfs-mode") if key in given]
     words += [key for key in ("tmpcopyup", "notmpcopyup") if _yes(given, key)]
     return tmpfs(given["target"], words)
+
+
+def _image(what: str, given: dict[str, str]) -> MountWish:
+    if _yes(given, "rw") or not boolean(given.get("readonly", "true"), "readonly of --mount"):
+        raise Unsupported(f"{what}: an image is mounted to be read", "leave rw out; what is to be written needs a volume")
+    return MountWish(
+        kind="image",
+        source=given["source"],
+        target=target_of(given["target"]),
+        read_only=True,
+        subpath=check_subpath(given["subpath"], "an image") if "subpath" in given else "",
+    )
 
 
 def _bind(what: str, given: dict[str, str], cwd: str) -> MountWish:
@@ -161,8 +178,8 @@ def check_driver(name: str, what: str) -> None:
         raise Unsupported(f"{what}: no driver of volumes {shown(name)}", "crate has one: local")
 
 
-def check_subpath(text: str) -> str:
-    """Return a path in a volume. Raises InvalidValue for one that would lead out of it."""
+def check_subpath(text: str, whose: str = "a volume") -> str:
+    """Return a path in a volume, or what `whose` says. Raises InvalidValue for one that would lead out of it."""
     if not text or text.startswith("/") or ".." in text.split("/") or "\0" in text:
-        raise InvalidValue(f"not a path in a volume: {shown(text)}", "it is relative and has no ..")
+        raise InvalidValue(f"not a path in {whose}: {shown(text)}", "it is relative and has no ..")
     return text

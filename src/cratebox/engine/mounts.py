@@ -32,13 +32,15 @@ _LONGEST_NAME = 255  # characters: it is that of a directory
 class MountWish(Record):
     """A directory, a file, a volume or an empty file system that the container sees at `target` (absolute).
 
-    `kind` is "bind", "volume" or "tmpfs". `make_source`: a missing `source` is made, as a directory (-v does that, --mount does not).
+    `kind` is "bind", "volume", "tmpfs" or "image". `make_source`: a missing `source` is made, as a directory (-v does that, --mount does not).
     `options` are mount options in the words of mount(8); for a tmpfs they are complete, Docker's noexec, nosuid and nodev
     among them, and `source` is empty. `chown`: what is there is given to the container's user. `idmap`: the IDs of what is there
     are mapped, "container" as the container's own are, else as the words of idmap= say.
 
     Of a volume `source` is its name, empty for one that is `anonymous` and not made yet. `copy`: where it is empty it begins with
     what the image has there. `subpath`: a directory or file in it is meant. `labels` and `driver_options` are for making it.
+
+    Of an image `source` is what the user calls it, `image` its ID and `layers` their diff IDs, from when the container was made.
     """
 
     kind: str
@@ -54,6 +56,8 @@ class MountWish(Record):
     subpath: str = ""
     labels: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
     driver_options: dict[str, str] = {}  # noqa: RUF012  as `labels`
+    image: str = ""
+    layers: tuple[str, ...] = ()
 
 
 def anonymous_volumes(wishes: Iterable[MountWish]) -> tuple[str, ...]:
@@ -143,7 +147,7 @@ def _clean(path: str) -> str:
 
 
 def parse_mount(text: str, cwd: str) -> MountWish:
-    """Return the mount of `--mount type=volume|bind|tmpfs,source=..,target=..[,readonly]...`, see mount_words.py."""
+    """Return the mount of `--mount type=volume|bind|tmpfs|image,source=..,target=..[,readonly]...`, see mount_words.py."""
     from cratebox.engine import mount_words
 
     return mount_words.parse(text, cwd)

@@ -211,7 +211,7 @@ def _checked_spec(start: Start, config: ContainerConfig, where: str, facts: spec
 
 
 def _with_made_trees(start: Start, config: ContainerConfig, identity: Identity, wish: Wish, root: str) -> Wish:
-    """Return the wish with the mounts that are made for this start: a root whose IDs are mapped, files of secrets.
+    """Return the wish with the mounts that are made for this start: a root whose IDs are mapped, files of secrets, images.
 
     `root`: the copy of the layers, empty where there is an overlay.
     """
@@ -228,6 +228,10 @@ def _with_made_trees(start: Start, config: ContainerConfig, identity: Identity, 
             spec, secrets = secret_mounts.give(start.paths, identity, config.secrets, wish.spec)
             made |= secrets
             wish = wish.replace(spec=spec)
+        if any(one.kind == "image" for one in config.mounts):
+            from cratebox.engine import image_volumes
+
+            made |= image_volumes.trees(start.images, start.identity, identity, config.mounts, wish.bundle)
     except BaseException:
         streams.close(*made.values())
         raise

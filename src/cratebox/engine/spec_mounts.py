@@ -21,6 +21,7 @@ SHM = "/dev/shm"  # noqa: S108  the container's
 _SHM_SIZE = 64 << 20  # bytes
 _SAFE = ("nosuid", "noexec", "nodev")
 _OF_SECRET = ("bind", "rprivate", "ro", *_SAFE)  # the file is made by made_mounts.py
+_OF_IMAGE = ("bind", "rprivate", "ro", "nosuid", "nodev")  # the tree is made by image_volumes.py
 
 
 def mounts_of(config: ContainerConfig, host: Host, directory: str) -> tuple[Mount, ...]:
@@ -39,6 +40,8 @@ def in_order(own: Iterable[Mount], wishes: Iterable[MountWish]) -> list[Mount]:
 def _user_mount(one: MountWish) -> Mount:
     if one.kind == "tmpfs":
         return Mount(one.target, "tmpfs", "tmpfs", one.options + (("ro",) if one.read_only else ()))
+    if one.kind == "image":
+        return Mount(one.target, "bind", "image", _OF_IMAGE)
     words = one.options
     if not any(word in {"bind", "rbind"} for word in words):
         words = ("rbind", *words)

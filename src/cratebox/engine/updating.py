@@ -53,26 +53,11 @@ def update(paths: Paths, rootless: bool, container: Container, given: dict[str, 
     if applied == [False]:
         _catch_up(paths, container, after, here)
     if given:
-        _tell_supervisor(paths, after)
+        from cratebox.engine import control
+
+        control.tell_changed(f"{paths.running}/{after.id}")  # with a limit of memory it listens whether that runs out
     events.emit(paths, "container", "update", after.id, events.of_container(after))
     return after
-
-
-def _tell_supervisor(paths: Paths, container: Container) -> None:
-    """Have its supervisor, if there is one, read what it is now: with a limit of memory it listens whether that runs out."""
-    from cratebox.engine import control, dialogue
-    from cratebox.linux import fdpass
-
-    try:
-        sock = control.connect(f"{paths.running}/{container.id}")
-    except OSError:
-        return  # it does not run, or has just been started: then it reads it at its end
-    try:
-        fdpass.send(sock, dialogue.CHANGED)
-    except OSError:
-        pass
-    finally:
-        sock.close()
 
 
 def _apply(paths: Paths, container: Container, wanted: Limits, here: capacity.Capacity) -> bool:

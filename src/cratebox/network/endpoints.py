@@ -123,7 +123,7 @@ def attach(place: Place, reservation: Reservation, pid: int, *, namespaces: tupl
     """
     with Ledger(place) as ledger:
         lease = ledger.get(reservation.owner) or Lease(reservation=reservation)
-        ledger.put(lease.replace(pid=pid, started=process.start_time(pid), attached=True))
+        ledger.put(lease.replace(pid=pid, started=process.start_time(pid), attached=True, holder=_holder(place)))
         ledger.save()
     try:
         if lease.attached:  # the last namespace, which may be there for some 50 ms more, would answer for this one
@@ -232,6 +232,14 @@ def on_network(place: Place, network_id: str) -> tuple[tuple[str, str, Endpoint]
         for endpoint in one.endpoints
         if endpoint.network == network_id
     )
+
+
+def _holder(place: Place) -> str:
+    if not place.rootless:
+        return ""
+    from cratebox.network import usernet
+
+    return usernet.identity(place)
 
 
 def _of_process(pid: int) -> dict[str, Any]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Lease(Record):
     """What an owner has, and who lives for it: the holder of the lock of file `lock`, or process `pid`, started at `started`.
 
-    `attached`: there are, or were, interfaces.
+    `attached`: there are, or were, interfaces. `holder`: who held the user's bridges then, see usernet.identity.
     """
 
     reservation: Reservation
@@ -36,6 +36,7 @@ class Lease(Record):
     pid: int = 0
     started: int = 0
     attached: bool = False
+    holder: str = ""
 
 
 def path_of(place: Place) -> str:

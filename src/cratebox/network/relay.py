@@ -71,6 +71,11 @@ def has_died(place: Place, owner: str) -> bool:
     return os.path.islink(path) and not _guardian(path)
 
 
+def guardian_of(place: Place, owner: str) -> int:
+    """Return the process above the relay of `owner`, 0 where there is none."""
+    return _guardian(f"{_directory(place)}/{owner}")
+
+
 def owners(place: Place) -> list[str]:
     """Return who has a relay, or had one that was killed."""
     try:

@@ -22,12 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PATIENCE = 15.0  # seconds without anybody before it sleeps: waking takes an interpreter's start
-_PAUSE = 0.1  # seconds, where there is no room for one connection more
+_PAUSE = 0.1  # seconds, where this machine has no room for one connection more
+_MOST = 8192  # connections of a container, some kB each; those who come later wait until others have gone
 _FDS_OF_ONE = 4  # two sockets, and often a pipe
 _FDS_OF_OURS = 2 * inside.MOST + 64
 _MOST_AT_ONCE = 64  # connections, before those that are there have their turn
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _MAPPED = "::ffff:"  # how an IPv6 socket tells of a client by IPv4
+
+
+def most_connections(files: int) -> int:
+    """Return how many connections are led at once, where so many files may be open."""
+    return max(1, min(_MOST, (files - _FDS_OF_OURS) // _FDS_OF_ONE))
 
 
 class Inside:
@@ -73,8 +79,8 @@ class Relay:
         self._loop, self._pipes = Loop(), Pipes()
         self._listening: dict[int, tuple[_socket.socket, int]] = {}
         self._connections: set[Connection] = set()
-        room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FDS_OF_OURS - len(words)
-        self._most = max(1, room // _FDS_OF_ONE)  # connections: those that come later wait until others have gone
+        self._most = most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(words))
+        self._is_full = False
         self._datagrams: list[Datagrams] = []
         self._last = time.monotonic()
         for word in words[4:]:
@@ -101,15 +107,20 @@ class Relay:
         return lambda: self._let_in(sock, port)
 
     def _pause(self) -> None:
+        """Let nobody in for a moment."""
+        self._shut()
+        self._loop.after(_PAUSE, self._listen)
+
+    def _shut(self) -> None:
         """Whoever comes waits in front of the door, where a thousand find room."""
         for fd in self._listening:
             self._loop.unwatch(fd)
-        self._loop.after(_PAUSE, self._listen)
 
     def _let_in(self, listening: _socket.socket, port: int) -> None:
         for _ in range(_MOST_AT_ONCE):
             if len(self._connections) >= self._most:
-                self._pause()
+                self._is_full = True  # until one ends
+                self._shut()
                 return
             try:
                 fd, address = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001  the module socket would be dear
@@ -139,6 +150,9 @@ class Relay:
     def _end(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._last = time.monotonic()
+        if self._is_full:
+            self._is_full = False
+            self._listen()
 
     def _look(self) -> None:
         is_busy = self._connections or any(one.is_busy for one in self._datagrams)

@@ -23,7 +23,7 @@ from cratebox.errors import CrateError, RuntimeFailure, Unsupported
 from cratebox.linux.procfs import read_text
 from cratebox.network import relay, usermode_pasta, usermode_slirp
 from cratebox.network.ports import of_ipv4
-from cratebox.network.usermode_program import DNS, INTERFACE, SUBNET, Way, directory, has_route, path_of
+from cratebox.network.usermode_program import DNS, INTERFACE, SUBNET, Way, directory, has_route, path_of, pid_of
 from cratebox.network.usermode_program import end as _end_program
 from cratebox.network.usermode_program import owners as _owners_of_programs
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cratebox.network.model import Place, Port, Reservation
 
 __all__ = (
-    "DNS", "INTERFACE", "SUBNET", "await_ready", "begin", "check", "end", "give_up", "heal", "host_address", "listened", "owners", "publish",
+    "DNS", "INTERFACE", "SUBNET", "await_ready", "begin", "check", "end", "give_up", "heal", "host_address", "listened", "open_again", "owners", "publish",
 )  # fmt: skip
 
 _TUN = "/dev/net/tun"
@@ -132,8 +132,12 @@ def begin(place: Place, reservation: Reservation, namespaces: tuple[int, int]) -
 
     One that the owner has from before is ended. Raises Unsupported, RuntimeFailure.
     """
-    kind, path = _program()
     end(place, reservation.owner)
+    return _begin(place, reservation, namespaces)
+
+
+def _begin(place: Place, reservation: Reservation, namespaces: tuple[int, int]) -> Way:
+    kind, path = _program()
     ipv6 = any(one.ip6 for one in reservation.endpoints)
     ports = reservation.ports if reservation.keeps_clients else ()
     try:
@@ -149,15 +153,33 @@ def begin(place: Place, reservation: Reservation, namespaces: tuple[int, int]) -
 def await_ready(way: Way) -> None:
     """Wait until the way outside is open. Raises RuntimeFailure with what the program said; nothing of it is left then."""
     try:
+        _await_ready(way)
+    except BaseException:
+        end(way.place, way.owner)
+        raise
+
+
+def _await_ready(way: Way) -> None:
+    try:
         if way.kind == "pasta":
             usermode_pasta.await_ready(way)
         else:
             usermode_slirp.await_ready(way)
-    except BaseException:
-        end(way.place, way.owner)
-        raise
     finally:
         os.close(way.said)
+
+
+def open_again(place: Place, reservation: Reservation, namespaces: tuple[int, int]) -> None:
+    """Have a way outside where the program was killed; ports are published meanwhile as they were. Raises Unsupported, RuntimeFailure."""
+    if pid_of(place, reservation.owner):
+        return
+    _end_program(place, reservation.owner)
+    way = _begin(place, reservation, namespaces)
+    try:
+        _await_ready(way)
+    except BaseException:
+        _end_program(place, reservation.owner)
+        raise
 
 
 def publish(place: Place, reservation: Reservation, namespaces: tuple[int, int]) -> None:

@@ -93,6 +93,15 @@ def end(place: Place, owner: str) -> None:
         pass
 
 
+def pid_of(place: Place, owner: str) -> int:
+    """Return the process that is the way outside of `owner`, 0 where there is none, or it has ended."""
+    try:
+        pid, *started = map(int, read_text(f"{directory(place)}/{owner}.pid").split())
+        return pid if _is_his(pid, owner, started) else 0
+    except (OSError, ValueError):
+        return 0
+
+
 def owners(place: Place) -> list[str]:
     """Return who has a way outside."""
     try:
@@ -102,14 +111,19 @@ def owners(place: Place) -> list[str]:
 
 
 def _kill(pid: int, owner: str, started: list[int]) -> None:
-    """End `pid` where it still is the owner's, and wait for it. pasta is known by its words, who is written down with his start by that."""
+    """End `pid` where it still is the owner's, and wait for it."""
     pidfd = os.pidfd_open(pid)
     try:
-        if [process.start_time(pid)] == started if started else f"/{owner}." in read_text(f"/proc/{pid}/cmdline"):
+        if _is_his(pid, owner, started):
             process.send_signal(pidfd, _SIGKILL)
             select.select([pidfd], [], [], _SECONDS_TO_END)
     finally:
         os.close(pidfd)
+
+
+def _is_his(pid: int, owner: str, started: list[int]) -> bool:
+    """Tell whether a process is the owner's: pasta is known by its words, who is written down with his start by that. Raises OSError where there is no such process."""
+    return [process.start_time(pid)] == started if started else f"/{owner}." in read_text(f"/proc/{pid}/cmdline")
 
 
 def failure(way: Way) -> CrateError:

@@ -37,6 +37,12 @@ def holder(place: Place) -> int:
     return int(pid) if is_he else 0
 
 
+def identity(place: Place) -> str:
+    """Return what tells the process that holds the user's namespace from a later one, "" where there is none."""
+    pid = holder(place)
+    return f"{pid} {process.start_time(pid)}" if pid else ""
+
+
 def outside(place: Place) -> int:
     """Return the process that holds the user's namespace, which is made where there is none.
 

@@ -34,7 +34,7 @@ CREATE_FLAGS = (
     Flag("stop-timeout", metavar="SECONDS", help="how long `crate stop` waits before it kills", group=PROCESS),
     Flag("volume", "v", "[SOURCE:]TARGET[:ro]", "mount a volume by its name, or a directory of this machine; a missing one is made",
          repeat=True, completes="directory", group=FILES),
-    Flag("mount", metavar="type=volume|bind|tmpfs,...",
+    Flag("mount", metavar="type=volume|bind|tmpfs|image,...",
          help="mount with source=, target= and readonly; a missing directory is an error", repeat=True, group=FILES),
     Flag("tmpfs", metavar="TARGET[:OPTIONS]", help="an empty file system in memory, as /run:size=64m,mode=1777", repeat=True,
          group=FILES),
