@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -265,6 +266,16 @@ def test_a_reset_by_the_client_is_a_reset_for_the_container(pasta_box: Ready) ->
 def test_where_nobody_listens_in_the_container_the_client_is_told_at_once(pasta_box: Ready) -> None:
     port = free_port()
     published(pasta_box, f"{port}:80")
+    with dialled(port) as sock, pytest.raises(ConnectionResetError):
+        sock.recv(1)
+
+
+def test_where_the_container_has_not_its_address_nobody_else_is_asked(echo: tuple[Ready, int]) -> None:
+    """The way outside would lead there: to whoever has it in this machine's network."""
+    box, port = echo
+    pid = box.crate.ok("inspect", "-f", "{{.State.Pid}}", box.crate.ok("ps", "-q"))
+    enter = ("nsenter", "-t", pid, "-n", *(() if os.geteuid() == 0 else ("-U", "--preserve-credentials")))
+    subprocess.run([*enter, "ip", "address", "flush", "dev", "eth0"], check=True)
     with dialled(port) as sock, pytest.raises(ConnectionResetError):
         sock.recv(1)
 

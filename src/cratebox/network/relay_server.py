@@ -28,6 +28,7 @@ _FDS_OF_ONE = 4  # two sockets, and often a pipe
 _FDS_OF_OURS = 2 * inside.MOST + 64
 _MOST_AT_ONCE = 64  # connections, before those that are there have their turn
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_IP_BIND_ADDRESS_NO_PORT = 24  # ip(7): the port is chosen with the connection
 _MAPPED = "::ffff:"  # how an IPv6 socket tells of a client by IPv4
 
 
@@ -145,7 +146,16 @@ class Relay:
     def _open(self, client: str, port: int, kind: int) -> tuple[_socket.socket, tuple[str, int]]:
         """Return a socket inside for who comes from `client`, and the address to which it is to connect. Raises OSError."""
         family, address = self._target.of(client)
-        return self._inside.take(family, kind), (address, port)
+        sock = self._inside.take(family, kind)
+        try:
+            sock.setsockopt(_socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind(
+                (address, 0)
+            )  # where it is not the container's (any more), the way outside would lead there, to somebody else
+        except OSError:
+            sock.close()
+            raise
+        return sock, (address, port)
 
     def _end(self, connection: Connection) -> None:
         self._connections.discard(connection)
