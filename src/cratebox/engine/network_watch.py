@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from cratebox.engine.running import Run
 
 _READ = 1  # poll(2): POLLIN
-# Seconds before each attempt (a relay that ends with its guardian has its ports for a moment more); then there is none, until something
-# else wakes the supervisor.
+# Seconds before each attempt (a relay that ends with its guardian has its ports for a moment more); then there is none, until the
+# supervisor is woken, or told of a change.
 _PAUSES = (0.0, 0.1, 0.3, 1.0, 5.0, 25.0)
 _SECONDS_WELL = 60.0  # without an attempt: the next one is the first again
 
@@ -32,12 +32,12 @@ def looked_after(parts: tuple[Part, ...], watch: Watch, run: Run) -> tuple[Part,
     if found is None:
         found = NetworkWatch(watch)
         parts = (*parts, found)
-    found.look(run)
+    found.begin(run)
     return parts
 
 
 class NetworkWatch(Part):
-    """Of the container that `watch` is of. Each run is told by `look`: until then it does without."""
+    """Of the container that `watch` is of. Each run is told by `begin`: until then it does without."""
 
     def __init__(self, watch: Watch) -> None:
         who = watch.container
@@ -48,7 +48,12 @@ class NetworkWatch(Part):
         self._attempts, self._last = 0, 0.0
 
     def resumed(self, run: Run) -> None:
-        """Wait for `look`, as at a beginning."""
+        """Wait for `begin`, as at a beginning."""
+
+    def begin(self, run: Run) -> None:
+        """Look, and have all attempts again: somebody has changed something."""
+        self._attempts = 0
+        self.look(run)
 
     def look(self, run: Run) -> None:
         """Hold what the run's networks take, and mend what is broken of it."""
