@@ -87,7 +87,7 @@ def script(words: str) -> tuple[str, str, str]:
 def test_the_node_is_ready_and_so_is_its_network(node: Node) -> None:
     assert node.ask("Version", version="v1")["runtime_name"] == "containerd"
     conditions = {one["type"]: one["status"] for one in node.ask("Status")["status"]["conditions"]}
-    assert conditions == {"RuntimeReady": True, "NetworkReady": True}
+    assert (conditions["RuntimeReady"], conditions["NetworkReady"]) == (True, True)
     node.ask("UpdateRuntimeConfig", runtime_config={"network_config": {"pod_cidr": "10.88.77.0/24"}})
 
 
@@ -183,6 +183,24 @@ def test_containers_share_processes_where_the_pod_does(new_pod: Callable[..., Po
     assert second.ok("echo", "alive") == "alive"
     second.ask("StopContainer", timeout=60)
     assert second.status["exit_code"] == 3
+
+
+def test_a_pod_has_users_of_its_own(new_pod: Callable[..., Pod], node: Node, tmp_path: Path) -> None:
+    version = node.ask("Version", version="v1")["runtime_version"]
+    if [int(part) for part in version.split(".")[:2]] < [1, 7]:
+        pytest.skip(f"containerd {version} knows no users of a pod's own, 1.7 does")
+    mapped = [{"host_id": 700_000, "container_id": 0, "length": 65_536}]
+    users = {"mode": POD, "uids": mapped, "gids": mapped}
+    own = {"network": POD, "pid": CONTAINER, "ipc": POD, "userns_options": users}
+    pod = new_pod({"security_context": {"namespace_options": own}})
+    first, second = pod.start(*UNTIL_TOLD), pod.start(*UNTIL_TOLD)
+    assert first.ok("cat", "/proc/self/uid_map").split() == ["0", "700000", "65536"]
+    assert first.ok("readlink", "/proc/self/ns/user") == second.ok("readlink", "/proc/self/ns/user")
+    assert first.ok("readlink", "/proc/self/ns/user") != os.readlink("/proc/self/ns/user")
+    assert first.ok(*script("id -u; touch /x && stat -c %u /x /bin")).split() == ["0", "0", "0"]
+    first.ok(*script("echo shared > /dev/shm/x"))
+    assert second.ok("cat", "/dev/shm/x") == "shared"
+    assert re.search(r"^Uid:\t700000\t", node.outside("cat", f"/proc/{first.pid}/status").stdout, re.MULTILINE)
 
 
 def test_a_container_of_the_nodes_processes_sees_them(new_pod: Callable[..., Pod], node: Node) -> None:

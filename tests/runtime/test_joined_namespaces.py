@@ -76,6 +76,18 @@ def test_a_user_namespace_is_joined(oci, other):
     assert said[2:] == Path(f"/proc/{other}/uid_map").read_text().split()
 
 
+@pytest.mark.parametrize("kind", ["network", "time"])
+def test_the_oom_score_is_set_of_one_whose_user_namespace_another_process_enters(kind, oci, other):
+    """As containerd does it for a pod with users of its own: each container of it has a score, if only 0."""
+    script = "cat /proc/self/oom_score_adj"
+    if kind == "time":
+        bundle = with_clocks(oci.bundle(script=script), boottime={"secs": 1})
+    else:
+        bundle = joining(oci, other, kind, script=script)
+    bundle.spec["process"]["oomScoreAdj"] = 987
+    assert oci.output(bundle) == "987\n"
+
+
 def test_mappings_that_are_not_those_of_the_joined_user_namespace_are_refused(oci, other):
     if oci.kind == "root":
         pytest.skip("without a user namespace there is none to join")

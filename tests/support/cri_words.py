@@ -13,7 +13,15 @@ READY, NOT_READY = range(2)
 CREATED, RUNNING, EXITED, UNKNOWN = range(4)
 
 NUMBER: Message = {"value": (1, int)}
-NAMESPACES: Message = {"network": (1, int), "pid": (2, int), "ipc": (3, int), "target_id": (4, str)}
+IDS: Message = {"host_id": (1, int), "container_id": (2, int), "length": (3, int)}
+USERS: Message = {"mode": (1, int), "uids": (2, [IDS]), "gids": (3, [IDS])}
+NAMESPACES: Message = {
+    "network": (1, int),
+    "pid": (2, int),
+    "ipc": (3, int),
+    "target_id": (4, str),
+    "userns_options": (5, USERS),
+}
 PROFILE: Message = {"profile_type": (1, int), "localhost_ref": (2, str)}
 RESOURCES: Message = {
     "cpu_period": (1, int),

@@ -154,6 +154,12 @@ def _flags(wish: Wish) -> int:
     return sum(_FLAGS.get(kind, 0) for kind in kinds - early)
 
 
+def _joins(wish: Wish) -> bool:
+    """Say whether a joiner clones init: see joining.py."""
+    assert wish.spec.linux
+    return any(one.path or one.type == "time" for one in wish.spec.linux.namespaces)
+
+
 def _order(wish: Wish, sock: _socket.socket, report: int, stubs: tuple[int, int], trees: dict[int, int]) -> init.RootOrder:
     stub_fd, hook_stub = stubs
     gate = wish.gate if wish.gate >= 0 else sock.fileno()
@@ -171,6 +177,7 @@ def _order(wish: Wish, sock: _socket.socket, report: int, stubs: tuple[int, int]
         tell_namespaces=wish.tell_namespaces,
         no_pivot=wish.no_pivot,
         new_userns=bool(_flags(wish) & const.CLONE_NEWUSER),
+        joined=_joins(wish),
         hook_state=wish.hook_state,
         hook_stub=hook_stub,
     )
@@ -242,8 +249,7 @@ def _clone(wish: Wish, become: Callable[[], None]) -> tuple[int, int]:
     flags = _flags(wish)
     into = wish.cgroup.fd_for_clone() if wish.cgroup else None
     into = -1 if into is None else into
-    assert wish.spec.linux
-    if any(one.path or one.type == "time" for one in wish.spec.linux.namespaces):
+    if _joins(wish):
         return _join(wish, flags, into, become)
     try:
         pid, pidfd = namespaces.clone(flags, into)

@@ -46,6 +46,7 @@ class RootOrder(Record):
     binds: dict[int, Bind] = {}  # noqa: RUF012  what the mounts of these numbers are beyond the spec; never changed
     no_pivot: bool = False
     new_userns: bool = False
+    joined: bool = False  # our parent was a joiner, see joining.py
     hook_state: dict[str, Any] | None = None
     callers: dict[str, tuple[int, int]] = {}  # noqa: RUF012  the parent's namespaces that linux.sysctl must not reach
     hook_stub: int = -1  # a stub for the hooks startContainer
@@ -77,7 +78,8 @@ def _become(order: RootOrder) -> None:
 def _become_root_of_namespace(order: RootOrder, who: Process) -> None:
     if order.new_userns and fdpass.receive(order.program.sock)[0] != sync.MAPPED:
         os._exit(1)  # the parent died, or could not write the maps and says so itself
-    program.set_oom_score(who)
+    if not order.joined:  # else we have inherited it, and are non-dumpable already
+        program.set_oom_score(who)
     if order.new_userns:
         program.become_root()
     if order.tell_namespaces:
