@@ -2,8 +2,8 @@
 
     __pycache__/crate.cpython-311.bundle:
         8 bytes     the length of the next part, little-endian
-        marshalled  (length of the rest, how many of the modules are always wanted,
-                    {module: (path in the package, mtime, size, begin and end of its code in the rest)}, in the order in which imports end)
+        marshalled  (2, the form of the file; length of the rest; {verb: the modules that it always wants, in the order in which imports end};
+                    {module: (path in the package, mtime, size, begin and end of its code in the rest)})
         the rest    the marshalled code of each module
 
 _entry.py reads it. It is a cache like the .pyc files beside it, made by the first command that may write there, checked against the sources'
@@ -27,31 +27,39 @@ if TYPE_CHECKING:
 _CGROUPS = ("cratebox.cgroup.mounts", "cratebox.cgroup.devices", "cratebox.cgroup.resources")
 _DRIVERS = ("cratebox.cgroup.v1", "cratebox.cgroup.v2")
 _LIMITS = ("cratebox.cgroup.files_v1", "cratebox.cgroup.files_v2", "cratebox.cgroup.limits")
-# What a command that makes a container always imports; what these import comes along. It is loaded at once.
+# What verbs always import; what these import comes along. It is loaded at once.
 ROOTS = {
-    "crate": (
-        "cratebox.cli.main", "cratebox.cli.commands.run", "cratebox.cli.commands.create",
-        "cratebox.engine.engine", "cratebox.engine.containers", "cratebox.engine.images", "cratebox.engine.launch", "cratebox.engine.making",
-        "cratebox.engine.names",
-        "cratebox.image.locks", *_CGROUPS,
-    ),
-    "crate-oci": (
-        "cratebox.cli.oci.main", "cratebox.cli.oci.create", "cratebox.cli.oci.run", "cratebox.runtime.lifecycle", "cratebox.runtime.bundle",
-        "cratebox.runtime.console", *_CGROUPS,
-    ),
+    "crate": {
+        "run create start": (
+            "cratebox.cli.main", "cratebox.cli.commands.run", "cratebox.cli.commands.create",
+            "cratebox.engine.engine", "cratebox.engine.containers", "cratebox.engine.images", "cratebox.engine.launch", "cratebox.engine.making",
+            "cratebox.engine.names", "cratebox.engine.holding",
+            "cratebox.image.locks", *_CGROUPS,
+        ),
+        "exec": ("cratebox.cli.main", "cratebox.cli.commands.exec", "cratebox.engine.engine", "cratebox.engine.execution"),
+    },
+    "crate-oci": {
+        "run create": (
+            "cratebox.cli.oci.main", "cratebox.cli.oci.create", "cratebox.cli.oci.run", "cratebox.runtime.lifecycle", "cratebox.runtime.bundle",
+            "cratebox.runtime.console", *_CGROUPS,
+        ),
+        "start": ("cratebox.cli.oci.main", "cratebox.cli.oci.start", "cratebox.runtime.lifecycle", "cratebox.runtime.sync"),
+        "state": ("cratebox.cli.oci.main", "cratebox.cli.oci.state", "cratebox.runtime.lifecycle"),
+        "kill": ("cratebox.cli.oci.main", "cratebox.cli.oci.kill", "cratebox.runtime.lifecycle"),
+        "delete": ("cratebox.cli.oci.main", "cratebox.cli.oci.delete", "cratebox.runtime.lifecycle"),
+    },
 }  # fmt: skip
 # What is wanted at times, and found here then.
 SOMETIMES = {
     "crate": (
-        "cratebox.cli.commands.start", "cratebox.cli.commands.exec", "cratebox.engine.execution", "cratebox.runtime.patchwork", "cratebox.image.tree", "cratebox.engine.environment",
+        "cratebox.cli.commands.start", "cratebox.runtime.patchwork", "cratebox.image.tree", "cratebox.engine.environment",
         "cratebox.cli.commands.flags_life", "cratebox.cli.commands.flags_limits", "cratebox.cli.commands.flags_logging",
         "cratebox.cli.commands.flags_namespaces", "cratebox.cli.commands.flags_security", "cratebox.cli.commands.flags_words",
         "cratebox.engine.capacity", *_DRIVERS, *_LIMITS,
-        "cratebox.engine.holding", "cratebox.engine.control", "cratebox.engine.guardian_watch", "cratebox.engine.sleeping",
+        "cratebox.engine.control", "cratebox.engine.guardian_watch", "cratebox.engine.sleeping",
     ),
     "crate-oci": (
-        "cratebox.cli.oci.start", "cratebox.cli.oci.state", "cratebox.cli.oci.kill", "cratebox.cli.oci.delete", "cratebox.cli.oci.exec",
-        "cratebox.runtime.exec", *_DRIVERS, *_LIMITS,
+        "cratebox.cli.oci.exec", "cratebox.runtime.exec", *_DRIVERS, *_LIMITS,
     ),
 }  # fmt: skip
 
@@ -69,24 +77,24 @@ def build(package: str, command: str, path: str) -> None:
 
 
 def _write(package: str, command: str, path: str) -> None:
-    import importlib
-
     sys.path.append(os.path.dirname(package))
-    order: list[str] = []
-    sys.meta_path.insert(0, _Order(order))
-    for name in ROOTS[command]:
-        importlib.import_module(name)
-    usual = len(order)
-    for name in SOMETIMES[command]:
-        importlib.import_module(name)
+    noted = _Order()
+    sys.meta_path.insert(0, noted)
+    usual: dict[str, tuple[str, ...]] = {}
+    every: dict[str, str] = {}
+    for verbs, roots in ROOTS[command].items():
+        wanted = noted.imported(roots)
+        usual.update(dict.fromkeys(verbs.split(), wanted))
+        every.update(noted.files)
+    noted.imported(SOMETIMES[command])
+    every.update(noted.files)
     modules, code, end = {}, [], 0
-    for name in order:
-        file = str(sys.modules[name].__file__)
+    for name, file in every.items():
         info = os.stat(file)
         code.append(marshal.dumps(_compiled(file)))
         begin, end = end, end + len(code[-1])
         modules[name] = (file.removeprefix(package), info.st_mtime_ns, info.st_size, begin, end)
-    header = marshal.dumps((end, usual, modules))
+    header = marshal.dumps((2, end, usual, modules))
     new = f"{path}.{os.getpid()}"
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "wb") as file_:
         os.fchmod(file_.fileno(), 0o644)
@@ -97,11 +105,22 @@ def _write(package: str, command: str, path: str) -> None:
 class _Order:
     """Notes the modules of the package in the order in which their imports end: what a module needs comes before it."""
 
-    def __init__(self, order: list[str]) -> None:
+    def __init__(self) -> None:
         from importlib.machinery import PathFinder
 
-        self._order = order
+        self.files: dict[str, str] = {}
         self._finder = PathFinder.find_spec
+
+    def imported(self, roots: tuple[str, ...]) -> tuple[str, ...]:
+        """Import these as the first of the package, and return what came along."""
+        import importlib
+
+        for name in [name for name in sys.modules if name.partition(".")[0] == "cratebox"]:
+            del sys.modules[name]
+        self.files = {}
+        for name in roots:
+            importlib.import_module(name)
+        return tuple(self.files)
 
     def find_spec(self, name: str, path: Any = None, _target: object = None) -> ModuleSpec | None:
         if name.partition(".")[0] != "cratebox":
@@ -112,7 +131,7 @@ class _Order:
 
             def then_note(module: ModuleType) -> None:
                 execute(module)
-                self._order.append(name)
+                self.files[name] = str(module.__file__)
 
             spec.loader.exec_module = then_note  # type: ignore[method-assign]
         return spec

@@ -135,6 +135,7 @@ def _put_package_on_path() -> None:
     if os.path.basename(directory) == "__pycache__":
         directory = os.path.dirname(directory)
     sys.path.append(os.path.dirname(directory))
+    sys.modules.setdefault("struct", __import__("_struct"))  # struct.py, which would be looked for, is its names and no more
     gc.disable()  # a short life makes less garbage than the search for it costs; what lives long turns it on again
     _use_bundle(directory, sys.argv[1])
     if here.endswith(".py"):
@@ -148,12 +149,20 @@ class Bundle:
     """
 
     def __init__(
-        self, package: str, modules: "dict[str, tuple[str, int, int, int, int]]", usual: int, code: memoryview
+        self,
+        package: str,
+        path: str,
+        made: "os.stat_result",
+        modules: "dict[str, tuple[str, int, int, int, int]]",
+        usual: "dict[str, tuple[str, ...]]",
+        begin: int,
     ) -> None:
         self._package = package
+        self._path = path
+        self._made = made
         self._modules = modules
         self._usual = usual
-        self._code = code
+        self._begin = begin  # where the code of the modules does
         self.stale = False
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> "ModuleSpec | None":
@@ -172,17 +181,37 @@ class Bundle:
             spec.submodule_search_locations = [os.path.dirname(file)]
         return spec
 
-    def _code_of(self, name: str) -> "CodeType | None":
+    def _code_of(self, name: str, file: int = -1) -> "CodeType | None":
         source, mtime, size, begin, end = self._modules[name]
         try:
             info = os.stat(self._package + source)
             if info.st_mtime_ns == mtime and info.st_size == size:
-                code: "CodeType" = marshal.loads(self._code[begin:end])  # noqa: S302  ours, as the .pyc files are
+                code: "CodeType" = marshal.loads(self._read(begin, end, file))  # noqa: S302  ours, as the .pyc files are
                 return code
         except (OSError, ValueError, EOFError, TypeError):
             pass
         self.stale = True
         return None
+
+    def _read(self, begin: int, end: int, file: int) -> bytes:
+        """Read a module alone: the pages of a buffer for them all would cost more than the calls. No descriptor stays open for
+        what comes later, since a supervisor closes those that it does not know.
+        """
+        if file >= 0:
+            return os.pread(file, end - begin, self._begin + begin)
+        file = self._open()
+        try:
+            return self._read(begin, end, file)
+        finally:
+            os.close(file)
+
+    def _open(self) -> int:
+        file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        found, made = os.fstat(file), self._made
+        if (found.st_ino, found.st_mtime_ns, found.st_size) != (made.st_ino, made.st_mtime_ns, made.st_size):
+            os.close(file)
+            raise FileNotFoundError  # there is another by now
+        return file
 
     def create_module(self, _spec: "ModuleSpec") -> "ModuleType | None":
         return None
@@ -190,14 +219,26 @@ class Bundle:
     def exec_module(self, module: "ModuleType") -> None:
         exec(module.__spec__.loader_state, vars(module))  # type: ignore[union-attr]  # noqa: S102
 
-    def load_all(self) -> None:
-        """Import the usual modules at once: in the order in which imports ended, so that each finds there what it needs."""
-        for name in list(self._modules)[: self._usual]:
-            code = self._code_of(name)
-            if code is None:
-                __import__(name)
-            else:
-                self._load(name, code)
+    def load(self, words: "list[str]") -> None:
+        """Import what the first verb among `words` always wants at once: in the order in which imports ended, so that each module
+        finds there what it needs.
+        """
+        verb = next((word for word in words if word in self._usual), None)
+        if verb is None:
+            return
+        try:
+            file = self._open()
+        except OSError:
+            return  # each is looked for when it is needed
+        try:
+            for name in self._usual[verb]:
+                code = self._code_of(name, file)
+                if code is None:
+                    __import__(name)
+                else:
+                    self._load(name, code)
+        finally:
+            os.close(file)
 
     def _load(self, name: str, code: "CodeType") -> None:
         """Do what an import does, without a ModuleSpec, which takes longer to make than most modules to run."""
@@ -214,23 +255,19 @@ class Bundle:
             setattr(sys.modules[parent], last, module)
 
 
-# Verbs that need nearly all of the bundle.
-_STARTING = {"crate": {"run", "create", "start"}, "crate-oci": {"run", "create"}}
-
-
 def _use_bundle(package: str, command: str) -> None:
     """Not where the sources are being worked on: a checkout or an editable installation, which the launcher tells of."""
     global _to_bundle, _bundle  # noqa: PLW0603
     debugging = os.environ.get("CRATE_DEBUG") or not {"-D", "--debug"}.isdisjoint(sys.argv[2:4])
-    if command not in _STARTING or debugging or "cratebox-site" in sys._xoptions or not package.endswith("-packages/cratebox"):  # noqa: SLF001
+    worked_on = "cratebox-site" in sys._xoptions or not package.endswith("-packages/cratebox")  # noqa: SLF001
+    if command not in {"crate", "crate-oci"} or debugging or worked_on:
         return
     path = f"{package}/__pycache__/{command}.{sys.implementation.cache_tag}.bundle"
     _to_bundle = (package, command, path)
     _bundle = _read_bundle(package, path)
     if _bundle:
         sys.meta_path.insert(0, _bundle)
-        if not _STARTING[command].isdisjoint(sys.argv[2:12]):  # a verb stands early, if not in the first place
-            _bundle.load_all()
+        _bundle.load(sys.argv[2:12])  # a verb stands early, if not in the first place
 
 
 def _read_bundle(package: str, path: str) -> "Bundle | None":
@@ -239,11 +276,13 @@ def _read_bundle(package: str, path: str) -> "Bundle | None":
             made = os.fstat(file.fileno())
             if made.st_uid not in (0, os.geteuid()) or made.st_mode & 0o022:
                 return None  # others could have written it
-            whole = memoryview(file.read())
-        begin = 8 + int.from_bytes(whole[:8], "little")
-        length, usual, modules = marshal.loads(whole[8:begin])  # noqa: S302  written beside the .pyc files, by whoever may
-        if begin + length == len(whole):
-            return Bundle(package, modules, usual, whole[begin:])
+            begin = 8 + int.from_bytes(file.read(8), "little")
+            if begin > made.st_size:
+                return None
+            # Written beside the .pyc files, by whoever may; one of an older form has other parts.
+            _form, length, usual, modules = marshal.loads(file.read(begin - 8))  # noqa: S302
+        if begin + length == made.st_size:
+            return Bundle(package, path, made, modules, usual, begin)
     except (OSError, ValueError, EOFError, TypeError):
         pass
     return None

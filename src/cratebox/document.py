@@ -41,6 +41,8 @@ def key(field: str) -> str:
     """Return the property's name in the document: camel case, save where the specification writes it otherwise."""
     if field in _ODD_KEYS:
         return _ODD_KEYS[field]
+    if "_" not in field:
+        return field
     first, *rest = field.split("_")
     return first + "".join(word.capitalize() for word in rest)
 

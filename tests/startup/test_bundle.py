@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import shutil
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 import cratebox
+from cratebox import _bundle
 
+OLDER = marshal.dumps((0, 0, {}))  # the length of the rest, how many modules are usual, modules
 VERSION = f"Version: {cratebox.__version__}"
 
 
@@ -61,7 +64,7 @@ def test_a_source_that_changed_makes_it_stale(package) -> None:
     assert "9.9.9-changed" in crate(package, "version")
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", b"\x00" * 1000])
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x00" * 1000, len(OLDER).to_bytes(8, "little") + OLDER])
 def test_a_damaged_one_is_made_anew(package, content) -> None:
     crate(package, "version")
     bundle(package).write_bytes(content)
@@ -120,3 +123,22 @@ def test_all_of_it_is_loaded_at_once_by_a_command_that_starts_something(package)
         source.unlink()
     assert "crate run" in crate(package, "run", "--help")
     assert not list((package / "runtime").glob("__pycache__/init.*"))
+
+
+@pytest.mark.parametrize(
+    ("command", "verb"), [(command, verbs.split()[-1]) for command, groups in _bundle.ROOTS.items() for verbs in groups]
+)
+def test_what_a_verb_always_wants_is_loaded_past_the_import_system(package, tmp_path, command: str, verb: str) -> None:
+    python = (sys.executable, "-I", "-S", "-X", "importtime", str(package / "_entry.py"), command)
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "CRATE_ROOT": str(tmp_path / "r"),
+        "CRATE_STATE": str(tmp_path / "s"),
+    }
+    state = ("--root", str(tmp_path / "s")) if command == "crate-oci" else ()
+    subprocess.run((*python, "--version"), capture_output=True, timeout=60, env=env, check=True)
+    done = subprocess.run((*python, *state, verb, "nobody"), capture_output=True, text=True, timeout=60, env=env)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "_ctypes" in imported
+    assert imported.isdisjoint(next(roots for verbs, roots in _bundle.ROOTS[command].items() if verb in verbs.split()))

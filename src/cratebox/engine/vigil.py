@@ -116,6 +116,8 @@ class Vigil:
         self._loop.watch(self.pidfd, self._ask)
 
     def _ask(self) -> None:
+        if self._code is not None:
+            return  # the guardian has told meanwhile
         self._loop.unwatch(self.pidfd)
         status = process.zombie_status(self.pid, self._started)
         if status is None:
