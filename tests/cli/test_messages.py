@@ -102,7 +102,8 @@ class Engine:
     networks = secrets = volumes = Volumes()
     paths: Any = None
 
-    def __init__(self, paths: Any) -> None:
+    def __init__(self, paths: Any, access: Any = None) -> None:
+        assert access is None
         Engine.paths = paths
 
     def info(self) -> dict[str, Any]:

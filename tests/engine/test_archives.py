@@ -303,6 +303,19 @@ def test_rmi_tells_what_docker_tells(named: Crate, box: Ready) -> None:
     assert named.ok("rmi", box.image).splitlines() == [f"Deleted: sha256:{box.image}", f"Deleted: {base}"]
 
 
+def test_rmi_can_leave_the_layers_until_a_prune(named: Crate, box: Ready) -> None:
+    (document,) = named.json("image", "inspect", "site:1")
+    directories = [named.root / "images/layers" / one.removeprefix("sha256:") for one in document["RootFS"]["Layers"]]
+    said = named.ok("rmi", "--no-prune", "site:1")
+    assert said.splitlines() == ["Untagged: site:1", f"Deleted: {document['Id']}"]
+    assert "not in the store" in named.fails("image", "inspect", "site:1", code=1)
+    assert [path.exists() for path in directories] == [True, True]
+    assert named.ok("system", "check") == "nothing is damaged"
+    named.ok("rmi", "--no-prune", box.image)
+    named.ok("image", "prune", "-f")
+    assert [path.exists() for path in directories] == [False, False]
+
+
 # import
 
 

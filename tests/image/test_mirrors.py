@@ -8,13 +8,14 @@ from pathlib import Path
 
 import fake_registry as fake
 import pytest
-from clients import IMAGE, lead_to_loopback, login
+from clients import IMAGE, SECRET, lead_to_loopback, login
 from fake_registry import FakeRegistry, Fault
 from pulls import new_store
 
 from cratebox.errors import NotAllowed, NotFound, RegistryError, Untrusted
 from cratebox.image import platform as platforms
 from cratebox.image import transport
+from cratebox.image.access import Access, credential
 from cratebox.image.policy import Policy
 from cratebox.image.progress import Silent
 from cratebox.image.pull import Pulled, bring
@@ -186,3 +187,17 @@ def test_a_rejected_name_asks_nobody_and_leaves_nothing(server: FakeRegistry, st
         )
     assert server.seen == []
     assert not os.path.exists(store.directory)
+
+
+def test_what_is_said_of_one_registry_is_nothing_for_its_mirror(
+    server: FakeRegistry, other: FakeRegistry, store: Store, told: Told
+) -> None:
+    other.put("a/b:t", IMAGE)
+    server.login = other.login = SECRET
+    settings = through(server.address, other).replace(access=Access(credential=credential(SECRET)))
+    assert pull(store, settings, told).image.id == IMAGE.id
+    assert not [seen for seen in server.seen if "authorization" in seen.headers]
+    assert [seen for seen in other.seen if "authorization" in seen.headers]
+    kept = Access(verify=False, credential=credential(SECRET), certificates="/x", authfile="/y").elsewhere()
+    assert kept == Access(authfile="/y")
+    assert Access(verify=True).elsewhere() == Access(verify=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cratebox.errors import InvalidValue
@@ -21,6 +21,7 @@ NETWORKS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(NETWORKS)
 def test_a_range_is_what_the_standard_library_says(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
     found = addresses.parse_range(str(network))
@@ -32,6 +33,7 @@ def test_a_range_is_what_the_standard_library_says(network: ipaddress.IPv4Networ
     assert ipaddress.ip_network(str(found)) == network
 
 
+@settings(deadline=None)
 @given(NETWORKS, NETWORKS)
 def test_ranges_overlap_where_the_standard_library_says_so(one: ipaddress.IPv4Network, two: ipaddress.IPv4Network) -> None:
     same = one.version == two.version
@@ -47,6 +49,7 @@ def test_what_is_no_range_is_refused(words: str) -> None:
         addresses.parse_range(words)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_no_text_is_taken_for_an_address_that_is_none(text: str) -> None:
     try:

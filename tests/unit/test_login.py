@@ -23,7 +23,9 @@ import json, pathlib, sys
 place = pathlib.Path(__file__).with_suffix(".json")
 kept = json.loads(place.read_text()) if place.exists() else {}
 given = sys.stdin.read()
-if sys.argv[1] == "store":
+if sys.argv[1] == "list":
+    print(json.dumps({server: each["Username"] for server, each in kept.items()}))
+elif sys.argv[1] == "store":
     said = json.loads(given)
     kept[said["ServerURL"]] = {"Username": said["Username"], "Secret": said["Secret"]}
 elif given not in kept:
@@ -236,3 +238,35 @@ def test_it_is_forgotten_in_all_files(home: Path) -> None:
 def test_forgetting_what_is_nowhere_makes_no_file(home: Path) -> None:
     assert login.forget(server("h.io")) == ()
     assert os.listdir(home) == []
+
+
+def test_all_are_forgotten_in_all_files_and_by_all_helpers(home: Path) -> None:
+    kept = [install(home, name) for name in ("one", "two")]
+    first = write(home / "run/containers/auth.json", {"auths": {"a.example/team": {"auth": "eDp5"}, "b.example": {}}})
+    second = write(home / ".docker/config.json", {"credsStore": "one", "credHelpers": {"c.example": "two"}, "other": 1})
+    for name in ("b.example", "c.example", "docker.io"):
+        login.save(server(name), ME, str(second))
+    assert [len(json.loads(path.read_text())) for path in kept] == [2, 1]
+    assert login.forget_all() == (str(first), str(second))
+    assert [json.loads(path.read_text()) for path in kept] == [{}, {}]
+    assert (keys(first), keys(second)) == (set(), set())
+    document = json.loads(second.read_text())
+    assert (document["other"], document["credHelpers"]) == (1, {"c.example": "two"})
+    assert login.forget_all() == ()
+
+
+@pytest.mark.parametrize("said", ["echo no; exit 3", "echo '[1]'", "echo words"])
+def test_a_helper_that_cannot_list_is_said(home: Path, said: str) -> None:
+    install(home, "odd", f"#!/bin/sh\n{said}\n")
+    path = write(home / ".docker/config.json", {"credsStore": "odd", "auths": {"a.example": {"auth": "eDp5"}}})
+    with pytest.raises(StorageError, match="docker-credential-odd"):
+        login.forget_all()
+    assert keys(path) == {"a.example"}
+
+
+def test_a_file_that_is_named_is_the_only_one(home: Path) -> None:
+    named = home / "named.json"
+    login.save(server("a.example"), ME)
+    assert login.save(server("a.example"), ME, str(named)).where == str(named)
+    assert login.forget(server("a.example"), str(named)) == (str(named),)
+    assert found("a.example/x") == "me:pass:word"

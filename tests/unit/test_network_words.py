@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given, strategies
+from hypothesis import given, settings, strategies
 
 from cratebox.engine import connections, hostfiles, network_options, network_words, published
 from cratebox.engine.config import ContainerConfig, NetworkWish
@@ -51,6 +51,7 @@ def test_what_is_no_port(text: str) -> None:
         network_words.ports([text])
 
 
+@settings(deadline=None)
 @given(strategies.text(max_size=30))
 def test_any_text_is_a_port_or_refused(text: str) -> None:
     for read in (

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from cratebox.image.access import Access
     from cratebox.image.artifact import Artifact
     from cratebox.image.manifest import Descriptor
     from cratebox.image.progress import Progress
@@ -27,8 +28,8 @@ DEFAULT_TYPE = "application/vnd.unknown.artifact.v1"
 class Artifacts:
     """The artifacts of registries."""
 
-    def __init__(self, paths: Paths) -> None:
-        self._paths = paths
+    def __init__(self, paths: Paths, access: Access | None = None) -> None:
+        self._paths, self._access = paths, access
 
     def push(
         self,
@@ -107,7 +108,7 @@ class Artifacts:
     @contextmanager
     def _registry(self, reference: Reference, actions: str = "pull", *, bring: bool = False) -> Iterator[Registry]:
         """`bring`: files are to come from there, which the policy may not let in."""
-        settings = speaking(self._paths)
+        settings = speaking(self._paths, self._access)
         from cratebox.image import endpoints
         from cratebox.image.registry import Registry
         from cratebox.image.transport import Source

@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     from cratebox.engine.secrets import Secrets
     from cratebox.engine.usage import Usage
     from cratebox.engine.volumes import Volumes
+    from cratebox.image.access import Access
 
 
 class Engine:
     """Where everything begins: `engine.images`, `engine.containers`.
 
-    `paths` says where state lives; without it, where this user's is (see paths.py).
+    `paths` says where state lives; without it, where this user's is (see paths.py). `access`: how to speak with the registries that
+    are named, where that is not as it is set up (see image/access.py).
     """
 
-    def __init__(self, paths: Paths | None = None) -> None:
-        self.paths = paths or locate()
+    def __init__(self, paths: Paths | None = None, access: Access | None = None) -> None:
+        self.paths, self._access = paths or locate(), access
         self._identity: Identity | None = None
         self._images: Images | None = None
         self._containers: Containers | None = None
@@ -51,7 +53,7 @@ class Engine:
             self.trust()
             from cratebox.engine.images import Images
 
-            self._images = Images(self.paths, self.identity)
+            self._images = Images(self.paths, self.identity, self._access)
         return self._images
 
     @property
@@ -92,7 +94,7 @@ class Engine:
         """Files in registries that are no images."""
         from cratebox.engine.artifacts import Artifacts
 
-        return Artifacts(self.paths)
+        return Artifacts(self.paths, self._access)
 
     @property
     def volumes(self) -> Volumes:

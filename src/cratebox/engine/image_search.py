@@ -11,17 +11,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cratebox.image.access import Access
     from cratebox.image.search import Found
     from cratebox.paths import Paths
 
 KEYS = ("stars", "is-official", "is-automated")
 
 
-def search(paths: Paths, term: str, limit: int, filters: Sequence[str], say: Callable[[str], None]) -> Sequence[Found]:
+def search(
+    paths: Paths, term: str, limit: int, filters: Sequence[str], say: Callable[[str], None], access: Access | None = None
+) -> Sequence[Found]:
     """Return what a registry has for `term`, at most `limit`. Raises InvalidValue, NotAllowed, RegistryError."""
     asked = parse(filters, KEYS)
     fits = _fits(asked)
-    settings = speaking(paths)
+    settings = speaking(paths, access)
     from cratebox.image import search as searching
 
     if not 0 < limit <= searching.MOST:

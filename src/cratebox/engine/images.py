@@ -182,7 +182,13 @@ class Images(Provisions):
         """
         from cratebox.engine import logging_in
 
-        return logging_in.login(self.paths, server, username, password)
+        return logging_in.login(self.paths, server, username, password, self.access)
+
+    def logged_in(self, server: str) -> str:
+        """Return the user's name of the credential that is kept for `server`; nobody is asked. Raises InvalidValue, NotFound."""
+        from cratebox.engine import logging_in
+
+        return logging_in.kept(server, self.access).username
 
     def check_login(self, server: str) -> str:
         """Ask `server` whether the credential that is kept for it is still good; return the user's name.
@@ -191,19 +197,25 @@ class Images(Provisions):
         """
         from cratebox.engine import logging_in
 
-        return logging_in.check(self.paths, server)
+        return logging_in.check(self.paths, server, self.access)
 
-    def logout(self, server: str) -> Sequence[str]:
-        """Delete the credential of `server` wherever pulls would look for it; return those files. Raises InvalidValue, StorageError."""
+    def logout(self, server: str | None) -> Sequence[str]:
+        """Delete the credential of `server` (None: of all) wherever pulls would look for it; return those files.
+
+        Raises InvalidValue, NotFound, StorageError.
+        """
         from cratebox.engine import logging_in
 
-        return logging_in.logout(server)
+        return logging_in.logout(server, self.access)
 
-    def tags(self, repository: str) -> Sequence[str]:
-        """Ask the registry of `repository` which tags it has there. Raises InvalidValue, NotFound, RegistryError."""
+    def tags(self, repository: str, flag: str = "--all-tags") -> Sequence[str]:
+        """Ask the registry of `repository` which tags it has there; `flag` is named where that has a tag itself.
+
+        Raises InvalidValue, NotFound, RegistryError.
+        """
         from cratebox.engine import pushing
 
-        return pushing.tags_of(self, repository)
+        return pushing.tags_of(self, repository, flag)
 
     def names_of(self, repository: str) -> Sequence[Reference]:
         """Return the names, each with its tag, that the store has in a repository. Raises InvalidValue, and NotFound for none."""
@@ -219,10 +231,11 @@ class Images(Provisions):
         """
         from cratebox.engine import image_search
 
-        return image_search.search(self.paths, term, limit, filters, say)
+        return image_search.search(self.paths, term, limit, filters, say, self.access)
 
-    def remove(self, name: str, force: bool = False) -> Sequence[str]:
-        """Take the name from an image, and delete it with its last one; return Docker's lines.
+    def remove(self, name: str, force: bool = False, prune: bool = True) -> Sequence[str]:
+        """Take the name from an image, and delete it with its last one; return Docker's lines. Without `prune` its layers stay until
+        one.
 
         Raises NotFound, Conflict where a container is made of it (and `force` is not given) or an ID has several names.
         """
@@ -236,12 +249,16 @@ class Images(Provisions):
             if not user:
                 raise Conflict(f"image {name} is mounted", f"crate image unmount {name} first")
             raise Conflict(f"image {name} is used by container {user}", f"crate rm {user} first")
-        removed = self.store.remove(name, force=force, in_use=lambda: set(self._used()))
+        kept = self._layers_of(image) if image and not prune else ()
+        removed = self.store.remove(name, force=force, in_use=lambda: set(self._used()), kept=kept)
         for text in removed.untagged:
             self._tell("untag", image.id if image else text, text)
         if image and removed.deleted:
             self._tell("delete", image.id, name)
         return self._told(removed, image)
+
+    def _layers_of(self, image: StoredImage) -> tuple[str, ...]:
+        return (*image.layers, *(layer.digest for layer in self.store.manifest_of(image).layers))
 
     def _told(self, removed: Removed, image: StoredImage | None) -> list[str]:
         """Return Docker's lines: of an image that is not damaged its ID and its layers, from above; what others have is there still."""

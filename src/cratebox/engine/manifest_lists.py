@@ -126,7 +126,7 @@ class ManifestLists:
 
     def _registry(self, reference: Reference, progress: Progress, bring: bool) -> Mirrored:
         """`bring`: images are to come from there, which the policy may not let in."""
-        settings = speaking(self._images.paths)
+        settings = speaking(self._images.paths, self._images.access)
         from cratebox.image.mirrors import Mirrored
         from cratebox.image.transport import Source
 
@@ -204,7 +204,7 @@ class ManifestLists:
         full = _full(name)
         top = lists.find(self._store, full)
         target = references.nameable((destination or full).removeprefix("docker://"))
-        settings = speaking(self._images.paths)
+        settings = speaking(self._images.paths, self._images.access)
         from cratebox.image import push
 
         return push.send(self._store, top, target, settings, progress)

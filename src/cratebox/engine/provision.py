@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cratebox.engine.config import HealthCheck
     from cratebox.engine.records import Container
+    from cratebox.image.access import Access
     from cratebox.image.manifest import Descriptor, ImageConfig
     from cratebox.image.progress import Progress
     from cratebox.image.reference import Reference
@@ -43,8 +44,9 @@ class Provided(Record):
 class Provisions:
     """Where images come from. `last_status` tells what the last pull did: "downloaded" or "present"."""
 
-    def __init__(self, paths: Paths, identity: Identity) -> None:
-        self.paths, self.identity = paths, identity
+    def __init__(self, paths: Paths, identity: Identity, access: Access | None = None) -> None:
+        """`access`: how the registries are spoken to that are named here, where that is not as it is set up."""
+        self.paths, self.identity, self.access = paths, identity, access
         self.last_status = ""
         self._store: Store | None = None
         self._directories: dict[str, tuple[str, ...]] = {}  # of the images this process has found
@@ -201,7 +203,7 @@ class Provisions:
         private_directory(self.paths.root)
         from cratebox.engine.pushing import speaking
 
-        return speaking(self.paths)
+        return speaking(self.paths, self.access)
 
     def get(self, name: str) -> StoredImage:
         """Return the image of that name, digest, ID or beginning of one. Raises NotFound, Conflict, StorageError, and InvalidValue

@@ -11,6 +11,7 @@ from cratebox.image import reference as references
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.engine.images import Images
+    from cratebox.image.access import Access
     from cratebox.image.progress import Progress
     from cratebox.image.push import Pushed
     from cratebox.image.reference import Reference
@@ -35,7 +36,7 @@ def push(
         raise NotFound(error.message, "crate images lists what there is, crate tag gives an image one more name") from None
     check_platform(image, platform, name)
     target = references.parse(destination or name)
-    settings = speaking(images.paths)
+    settings = speaking(images.paths, images.access)
     from cratebox.image import push as pushing
 
     # What came from a registry is known there by its digests, and as it has come it goes.
@@ -57,13 +58,13 @@ def names_of(images: Images, name: str) -> list[Reference]:
     return found
 
 
-def tags_of(images: Images, name: str) -> tuple[str, ...]:
+def tags_of(images: Images, name: str, flag: str) -> tuple[str, ...]:
     """See Images.tags."""
-    _check_alone(name)
+    _check_alone(name, flag)
     reference = images.source(name).reference
     if reference is None:
-        raise InvalidValue(f"{name} is no repository of a registry: --all-tags wants one")
-    settings = speaking(images.paths)
+        raise InvalidValue(f"{name} is no repository of a registry: {flag} wants one")
+    settings = speaking(images.paths, images.access)
     from cratebox.image.mirrors import Mirrored
 
     registry = Mirrored(reference, settings)
@@ -73,17 +74,18 @@ def tags_of(images: Images, name: str) -> tuple[str, ...]:
         registry.close()
 
 
-def _check_alone(name: str) -> None:
+def _check_alone(name: str, flag: str = "--all-tags") -> None:
     if references.has_tag(name):
-        raise InvalidValue(f"{name} has a tag or a digest: --all-tags wants the name of a repository alone")
+        raise InvalidValue(f"{name} has a tag or a digest: {flag} wants the name of a repository alone")
 
 
-def speaking(paths: Paths) -> Settings:
-    """Make ready to speak with registries; return how. Raises InvalidValue for bad settings."""
+def speaking(paths: Paths, access: Access | None = None) -> Settings:
+    """Make ready to speak with registries; return how. Raises InvalidValue for bad settings, NotFound as Access.check."""
     from cratebox.third_party import add_site_packages
 
     add_site_packages()
     gc.enable()  # see _entry.py: this is no short work
     from cratebox.image.settings import load
 
-    return load(paths.config)
+    settings = load(paths.config)
+    return settings.replace(access=access.check()) if access is not None else settings

@@ -59,10 +59,10 @@ class Found(Record):
     notes: tuple[str, ...] = ()
 
 
-def find(reference: Reference) -> Found:
+def find(reference: Reference, alone: str = "") -> Found:
     """Return the credential saved for the registry of `reference`, the most specific one. Raises InvalidValue for a bad file."""
     notes: list[str] = []
-    for path in files():
+    for path in files(alone):
         document = read(path, notes)
         credential = _from_helpers(document, reference, path, notes) or _from_auths(document, reference, path)
         if credential is not None:
@@ -70,11 +70,10 @@ def find(reference: Reference) -> Found:
     return Found(notes=tuple(notes))
 
 
-def files() -> tuple[str, ...]:
-    """Return the paths of the files that may have credentials, in the order they are looked at."""
-    alone = os.environ.get("REGISTRY_AUTH_FILE")
-    if alone:
-        return (alone,)
+def files(alone: str = "") -> tuple[str, ...]:
+    """Return the paths of the files that may have credentials, in the order they are looked at; `alone` names the only one."""
+    if only := alone or os.environ.get("REGISTRY_AUTH_FILE"):
+        return (only,)
     runtime = xdg("XDG_RUNTIME_DIR", "")
     podman = (f"{runtime}/containers/auth.json",) if runtime != home() else ()
     docker = os.environ.get("DOCKER_CONFIG") or f"{home()}/.docker"

@@ -3,6 +3,7 @@
 docker-credential-NAME get      stdin: the server          stdout: {"Username": ..., "Secret": ...}
 docker-credential-NAME store    stdin: {"ServerURL": ..., "Username": ..., "Secret": ...}
 docker-credential-NAME erase    stdin: the server
+docker-credential-NAME list                                stdout: {"SERVER": "USERNAME", ...}
 """
 
 from __future__ import annotations
@@ -61,6 +62,20 @@ def erase(program: str, server: str) -> None:
     status, said = _run(program, "erase", server.encode())
     if status and b"not found" not in said:
         raise _failed(program, status)
+
+
+def listed(program: str) -> tuple[str, ...]:
+    """Return the servers of which it keeps something. Raises StorageError."""
+    status, said = _run(program, "list", b"")
+    if status:
+        raise _failed(program, status)
+    try:
+        answer = jsontext.loads(said) if said.strip() else {}
+    except jsontext.JSONError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise StorageError(f"{os.path.basename(program)} could not be asked: no JSON object came")
+    return tuple(answer)
 
 
 def _run(program: str, verb: str, given: bytes) -> tuple[int, bytes]:

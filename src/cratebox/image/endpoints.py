@@ -30,7 +30,7 @@ def to_read(reference: Reference, settings: Settings) -> tuple[Endpoint, ...]:
     """Return where to read `reference`, in the order of trying; there is at least one. Raises NotAllowed for a blocked name."""
     found = _namespace(reference, settings)
     if found is None:
-        return (Endpoint(reference, settings),)
+        return (_endpoint(reference, settings),)
     scope, namespace = found
     _check_blocked(reference, namespace)
     places = [
@@ -49,9 +49,9 @@ def to_write(reference: Reference, settings: Settings) -> Endpoint:
     """Return where a push of `reference` goes: to its own name, for mirrors and locations are for reading. Raises NotAllowed."""
     found = _namespace(reference, settings)
     if found is None:
-        return Endpoint(reference, settings)
+        return _endpoint(reference, settings)
     _check_blocked(reference, found[1])
-    return _endpoint(reference, settings, found[1].insecure, False)
+    return _endpoint(reference, settings, found[1].insecure)
 
 
 def _namespace(reference: Reference, settings: Settings) -> tuple[str, Namespace] | None:
@@ -76,7 +76,11 @@ def _moved(reference: Reference, scope: str, location: str, namespace: Namespace
         raise InvalidValue(f"{namespace.where}: [[registry]] of {scope}, location {location}: {error.message}") from None
 
 
-def _endpoint(reference: Reference, settings: Settings, insecure: bool, mirror: bool) -> Endpoint:
-    if insecure:
+def _endpoint(reference: Reference, settings: Settings, insecure: bool = False, mirror: bool = False) -> Endpoint:
+    access = settings.access.elsewhere() if mirror else settings.access
+    settings = settings.replace(access=access)
+    if access.verify:
+        return Endpoint(reference, settings.replace(insecure=()), mirror)
+    if insecure or access.verify is False:
         settings = settings.replace(insecure=(*settings.insecure, reference.registry.lower()))
     return Endpoint(reference, settings, mirror)

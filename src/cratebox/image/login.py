@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
 
 class Saved(Record):
-    """Where a credential went: a file, in which anybody who can read it can read the secret, or the program of a helper."""
+    """Where a credential went: a file, in which anybody who can read it can read the secret, or the program of a helper.
+
+    `checked`: the registry has asked for it; one that lets everybody in has not.
+    """
 
     where: str
     helper: bool
+    checked: bool = True
 
 
 def place_of(server: Reference) -> str:
@@ -36,9 +40,13 @@ def place_of(server: Reference) -> str:
     return server.name.removesuffix("/")
 
 
-def save(server: Reference, credential: Credential) -> Saved:
-    """Keep `credential` for `server`, a registry or a place in it (reference.server). Raises InvalidValue, NotFound, StorageError."""
-    path = next((each for each in auth.files() if _knows(_document(each), server)), auth.files()[-1])
+def save(server: Reference, credential: Credential, authfile: str = "") -> Saved:
+    """Keep `credential` for `server`, a registry or a place in it (reference.server), in `authfile` where that is named.
+
+    Raises InvalidValue, NotFound, StorageError.
+    """
+    files = auth.files(authfile)
+    path = next((each for each in files if _knows(_document(each), server)), files[-1])
     with _changing(path) as document:
         key = _key(server, path)
         helper = _helper(document, server)
@@ -54,13 +62,39 @@ def save(server: Reference, credential: Credential) -> Saved:
         return Saved(program, helper=True)
 
 
-def forget(server: Reference) -> tuple[str, ...]:
+def forget_all(authfile: str = "") -> tuple[str, ...]:
+    """Delete what is saved for all registries in all places that are read; return the files. Raises InvalidValue, StorageError."""
+    found = []
+    for path in auth.files(authfile):
+        document = _document(path)
+        erased = _erase_all(document, path)
+        if _auths(document):
+            with _changing(path) as document:
+                _auths(document).clear()
+            erased = True
+        if erased:
+            found.append(path)
+    return tuple(found)
+
+
+def _erase_all(document: dict[str, Any], path: str) -> bool:
+    """Have the helpers that a file names forget what they keep for registries; return whether there was something."""
+    helpers = document.get("credHelpers")
+    known = [(helper, auth.server_name(key)) for key, helper in helpers.items()] if isinstance(helpers, dict) else []
+    if document.get("credsStore"):
+        program = credential_helper.named(document["credsStore"], path)
+        known += [(document["credsStore"], name) for name in credential_helper.listed(program)]
+    erased = [_erase(helper, path, name) for helper, name in known]
+    return any(erased)
+
+
+def forget(server: Reference, authfile: str = "") -> tuple[str, ...]:
     """Delete what is saved for `server` in all places that are read; return those. Raises InvalidValue, StorageError."""
     found = []
-    for path in auth.files():
+    for path in auth.files(authfile):
         document = _document(path)
         helper = _helper(document, server)
-        if helper is not None and _erase(helper, path, server):
+        if helper is not None and _erase(helper, path, auth.server_name(place_of(server))):
             found.append(path)
         if any(auth.plain_key(each) in _plain_keys(server) for each in _auths(document)):
             with _changing(path) as document:
@@ -71,12 +105,11 @@ def forget(server: Reference) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _erase(helper: object, path: str, server: Reference) -> bool:
+def _erase(helper: object, path: str, name: str) -> bool:
     try:
         program = credential_helper.named(helper, path)
     except NotFound:
         return False  # it cannot be asked for the secret either
-    name = auth.server_name(place_of(server))
     if not credential_helper.get(program, name)[1]:
         return False
     credential_helper.erase(program, name)

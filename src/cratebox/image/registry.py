@@ -66,7 +66,8 @@ class Registry:
         self._fetcher = asker or _fetcher(reference, settings, say)
         own = (f"repository:{reference.repository}:{actions}",) if actions else ()
         scopes = (*own, *(f"repository:{each}:pull" for each in sources))
-        self._authorizer = Authorizer(self._fetcher, reference, scopes, given)
+        access = settings.access
+        self._authorizer = Authorizer(self._fetcher, reference, scopes, given or access.credential, access.authfile)
         self._origin: Origin | None = None
 
     def reopen(self, say: Callable[[str], None]) -> None:
@@ -81,8 +82,11 @@ class Registry:
         """Return the registry's own address, SCHEME://HOST[:PORT]. Raises RegistryError where that cannot be found out."""
         return self._connect().url
 
-    def greet(self) -> None:
-        """Ask the registry whether it is one, and lets us in (distribution-spec, "Determining Support"). Raises RegistryError."""
+    def greet(self) -> bool:
+        """Ask the registry whether it is one, and lets us in (distribution-spec, "Determining Support"). Raises RegistryError.
+
+        Return whether it has asked who we are.
+        """
         reply = self.send("GET", f"{self._connect().url}/v2/", {})
         if reply.status == 401:
             reply.drain()
@@ -93,6 +97,7 @@ class Registry:
         if reply.status != 200:
             raise self.refusal(reply, "an answer")
         reply.drain()
+        return self._authorizer.header(self._connect()) is not None
 
     def head(self) -> str | None:
         """Return the digest that the name stands for, without fetching (registries count that), None where it is not told.
@@ -255,6 +260,8 @@ class Registry:
         return self._origin
 
     def _may_be_plain(self, host: str) -> bool:
+        if self._settings.access.verify:
+            return False
         return is_loopback(host) or self.reference.registry.lower() in self._settings.insecure
 
     def _probe(self, secure: Origin, plain: Origin) -> Origin:

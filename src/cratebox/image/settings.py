@@ -22,6 +22,7 @@ import os
 from cratebox.errors import InvalidValue
 from cratebox.image import place, registries_conf, toml_file
 from cratebox.image import reference as references
+from cratebox.image.access import Access
 from cratebox.image.policy import Policy
 from cratebox.image.policy import load as load_policy
 from cratebox.image.reference import Reference
@@ -41,7 +42,7 @@ class Settings(Record):
     `insecure`: HOST or HOST:PORT as in a name. `certificates`: directories with a directory HOST[:PORT] each, which has
     *.crt (authorities to trust) and *.cert with *.key (who we are). `namespaces`: what holds for names below prefixes (see
     endpoints.py). `files`: those that say so, for people. `settle`: "later", "now" or
-    "never"; a layer that was not settled is unpacked again after a reboot.
+    "never"; a layer that was not settled is unpacked again after a reboot. `access`: what the one command says that asks.
     """
 
     insecure: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class Settings(Record):
     policy: Policy = Policy()
     files: tuple[str, ...] = ()
     settle: str = "later"
+    access: Access = Access()
 
 
 def load(path: str) -> Settings:

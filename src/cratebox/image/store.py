@@ -261,11 +261,12 @@ class Store(Catalog):
             rest = [other for other in entries if other is not entry]
             index.write(self.directory, index.named(rest, "", index.unnamed(entry)))
 
-    def remove(self, name: str, in_use: InUse = (), *, force: bool = False) -> Removed:
+    def remove(self, name: str, in_use: InUse = (), *, force: bool = False, kept: Collection[str] = frozenset()) -> Removed:
         """Remove an image as `docker rmi` does: one of several names is only untagged; the last one removes the image.
 
         Raises NotFound, and Conflict where the image is in use or an ID has several names; `force` then takes all names
-        away, and the image only where it is not in use. What it had alone is collected, or left to a later `collect`.
+        away, and the image only where it is not in use. What it had alone is collected, or left to a later `collect`; so are blobs
+        and layers that are `kept` (digests and diff IDs).
         """
         self.prepare()
         exclusive = locks.try_hold(self._locks, "store")
@@ -276,7 +277,7 @@ class Store(Catalog):
             if exclusive is None:
                 return Removed(untagged=untagged, deferred=True)
             try:
-                return self._collect(used).replace(untagged=untagged)
+                return self._collect(used, kept=kept).replace(untagged=untagged)
             except StorageError:  # what another image needs, whose manifest is damaged, nobody knows: all is kept for it
                 return Removed(untagged=untagged, deferred=True)
         finally:
@@ -326,8 +327,8 @@ class Store(Catalog):
         with exclusive:
             return self._collect(frozenset(in_use() if callable(in_use) else in_use), partial=partial)
 
-    def _collect(self, used: frozenset[str], *, partial: bool = False) -> Removed:
-        kept_blobs, kept_layers = self._referenced(used)
+    def _collect(self, used: frozenset[str], *, partial: bool = False, kept: Collection[str] = frozenset()) -> Removed:
+        kept_blobs, kept_layers = (found.union(kept) for found in self._referenced(used))
         deleted, freed = self._blobs.collect(kept_blobs, partial=partial)
         unwanted = self._layers.unwanted(kept_layers)
         freed += sum(self._size_of(name) for name in unwanted)

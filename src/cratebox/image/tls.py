@@ -49,6 +49,9 @@ def context(origin: Origin, own: bool, host: str, owned: tuple[Origin, ...], set
     if own and may_be_unverified(host, settings):
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
+    if settings.access.certificates:
+        load_certificates(made, settings.access.certificates, identity=own)
+        return made
     # As with Docker, an authority trusted for a registry is trusted for its token server and its blob store too.
     for name in dict.fromkeys((host, *(each.authority for each in owned), origin.authority)):
         for directory in settings.certificates:

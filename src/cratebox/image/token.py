@@ -34,13 +34,19 @@ _MARGIN = 10.0  # seconds before its end that a token is renewed
 class Authorizer:
     """Keeps the Authorization for what is done in one registry: `scopes`, of which the first is needed and the others are wished.
 
-    `given` is tried before what was saved for `reference`.
+    `given` is tried before what was saved for `reference`, in `authfile` where that is named.
     """
 
     def __init__(
-        self, fetcher: Asker, reference: Reference, scopes: tuple[str, ...] = (), given: Credential | None = None
+        self,
+        fetcher: Asker,
+        reference: Reference,
+        scopes: tuple[str, ...] = (),
+        given: Credential | None = None,
+        authfile: str = "",
     ) -> None:
         self._fetcher, self._reference, self._scopes = fetcher, reference, scopes
+        self._authfile = authfile
         self._given = given
         self._found: auth.Found | None = None
         self._header: str | None = None
@@ -70,18 +76,18 @@ class Authorizer:
     def credential(self) -> Credential | None:
         """The credential that was saved by us or other tools; the files are read only when a registry has asked."""
         if self._found is None:
-            self._found = auth.Found(self._given) if self._given else auth.find(self._reference)
+            self._found = auth.Found(self._given) if self._given else auth.find(self._reference, self._authfile)
         return self._found.credential
 
     @property
     def hint(self) -> str:
         """What a person may do about a refusal."""
         if self._given is not None:
-            return "check them; some registries want a token of yours instead of the password"
+            return "check the user name and the password; some registries want a token of yours instead of the password"
         if self.credential is not None:
             return f"the credential was taken from {self.credential.where}: it may be outdated, or lack the right to do this"
         notes = "".join(f"; {note}" for note in (self._found.notes if self._found else ()))
-        files = ", ".join(auth.files())
+        files = ", ".join(auth.files(self._authfile))
         return f"check the name, or log in: crate login {self._reference.registry} (credentials are read from {files}){notes}"
 
     def _bearer(self, challenge: Challenge, registry: Origin) -> str:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from cratebox.cli.options import Words
     from cratebox.engine.containers import Containers
     from cratebox.engine.engine import Engine
+    from cratebox.image.access import Access
 
 EXIT_CODES = (  # of a verb that ends as the command in the container does
     ("125", "crate itself could not do it"),
@@ -24,12 +25,12 @@ STORED = """IMAGE is a name in a registry (alpine, ghcr.io/owner/name:tag, name@
 or docker-archive:FILE"""
 
 
-def open_engine(words: Words) -> Engine:
-    """Return the engine whose state lives where --root and --state say. Raises StorageError."""
+def open_engine(words: Words, access: Access | None = None) -> Engine:
+    """Return the engine whose state lives where --root and --state say; `access` as registry_flags.access. Raises StorageError."""
     from cratebox import paths
     from cratebox.engine.engine import Engine
 
-    return Engine(paths.locate(words.root, words.state))
+    return Engine(paths.locate(words.root, words.state), access)
 
 
 def name_all(words: Words, containers: Containers, *states: str) -> None:

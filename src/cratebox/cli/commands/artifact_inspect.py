@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cratebox.cli.commands import documents, open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.cli.registry_flags import FLAGS, access
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ COMMAND = Command(
     name="inspect",
     arguments="NAME[:TAG|@DIGEST] [NAME...]",
     summary="Show what artifacts are",
-    flags=(Flag("format", "f", "FORMAT", "json, or a template, as '{{.Digest}}'"),),
+    flags=(Flag("format", "f", "FORMAT", "json, or a template, as '{{.Digest}}'"), *FLAGS),
     least=1,
     most=None,
     description="Print what the manifests of artifacts say: type, files, annotations, and what they speak of.",
@@ -26,7 +27,7 @@ COMMAND = Command(
 
 def main(words: Words) -> int:
     """Print them."""
-    artifacts = open_engine(words).artifacts
+    artifacts = open_engine(words, access(words)).artifacts
     return documents(words, lambda name: _document(artifacts, name))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cratebox.cli import render
 from cratebox.cli.commands import open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.cli.registry_flags import FLAGS, access
 
 _HEADERS = {"Digest": "DIGEST", "ArtifactType": "ARTIFACT TYPE", "Size": "SIZE", "Annotations": "ANNOTATIONS"}
 
@@ -16,6 +17,7 @@ COMMAND = Command(
         Flag("artifact-type", metavar="TYPE", help="those of one type alone"),
         Flag("format", metavar="FORMAT", help="table, json, TEMPLATE or 'table TEMPLATE', as '{{.Digest}}'"),
         Flag("quiet", "q", help="print digests alone"),
+        *FLAGS,
     ),
     least=1,
     most=1,
@@ -28,7 +30,7 @@ without that question is asked for the index that clients keep in its place. SIZ
 
 def main(words: Words) -> int:
     """Print the list."""
-    found = open_engine(words).artifacts.list(words.arguments[0], words.text("artifact-type"))
+    found = open_engine(words, access(words)).artifacts.list(words.arguments[0], words.text("artifact-type"))
     form = words.text("format")
     if words.yes("quiet") and not form:
         for one in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cratebox.cli.commands import PullProgress, open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.cli.registry_flags import FLAGS, access
 from cratebox.cli.render import line
 
 COMMAND = Command(
@@ -14,6 +15,7 @@ COMMAND = Command(
         Flag("output", "o", "DIRECTORY", "where to, if not here", default=".", completes="directory"),
         Flag("force", "f", help="in place of files that are there"),
         Flag("quiet", "q", help="print the files alone"),
+        *FLAGS,
     ),
     least=1,
     most=1,
@@ -28,7 +30,7 @@ def main(words: Words) -> int:
     """Fetch them, and print where they are."""
     progress = PullProgress(words.yes("quiet"), to_stdout=True)
     try:
-        paths = open_engine(words).artifacts.pull(
+        paths = open_engine(words, access(words)).artifacts.pull(
             words.arguments[0], str(words.text("output")), force=words.yes("force"), progress=progress
         )
     finally:

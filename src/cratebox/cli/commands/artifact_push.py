@@ -5,6 +5,7 @@ from __future__ import annotations
 from cratebox.cli.commands import PullProgress, open_engine
 from cratebox.cli.manifest_flags import given_annotations
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.cli.registry_flags import FLAGS, access
 from cratebox.cli.render import line
 from cratebox.engine.artifacts import DEFAULT_TYPE
 
@@ -17,6 +18,7 @@ COMMAND = Command(
         Flag("annotation", metavar="KEY=VALUE", help="keep a word with it", repeat=True),
         Flag("subject", metavar="NAME|TAG|DIGEST", help="what it speaks of: an image or artifact in the same repository"),
         Flag("quiet", "q", help="print the digest alone"),
+        *FLAGS,
     ),
     least=2,
     most=None,
@@ -40,7 +42,7 @@ def main(words: Words) -> int:
     quiet = words.yes("quiet")
     progress = PullProgress(quiet, to_stdout=True, doing="Pushing")
     try:
-        made = open_engine(words).artifacts.push(
+        made = open_engine(words, access(words)).artifacts.push(
             name,
             [_split(text) for text in files],
             str(words.text("artifact-type")),

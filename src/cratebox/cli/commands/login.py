@@ -6,6 +6,7 @@ import sys
 
 from cratebox.cli.commands import open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.cli.registry_flags import AUTHFILE, CERTIFICATES, VERIFY, access
 from cratebox.cli.render import line
 from cratebox.errors import InvalidValue, NotFound, UsageError
 
@@ -23,6 +24,11 @@ COMMAND = Command(
         Flag("username", "u", "NAME", "who to be there"),
         Flag("password", "p", "PASSWORD", "the password; others on this machine can see it: better is --password-stdin"),
         Flag("password-stdin", help="read the password from standard input"),
+        Flag("get-login", help="print the user's name that is kept for the registry; nobody is asked"),
+        Flag("verbose", "v", help="print where the credential went"),
+        AUTHFILE.replace(help="keep it in this file alone"),
+        CERTIFICATES,
+        VERIFY,
     ),
     least=0,
     most=1,
@@ -35,19 +41,24 @@ by the helper that the file names for it (credHelpers, credsStore). $REGISTRY_AU
 
   $XDG_RUNTIME_DIR/containers/auth.json, $XDG_CONFIG_HOME/containers/auth.json, $DOCKER_CONFIG/config.json (~/.docker)
 
+A registry that lets everybody in without asking checks nothing: the credential is kept and that is said.
+
 Without a helper a file has the password in a form that hides nothing; only its owner can read it.""",
     examples=(
         ("crate login", "to Docker Hub"),
         ("crate login -u alice --password-stdin registry.lan:5000 < secret", "in a script"),
     ),
-    exit_codes=(("0", "the registry lets this user in"), ("125", "it does not; nothing is kept")),
+    exit_codes=(("0", "the registry lets this user in, or everybody"), ("125", "it does not; nothing is kept")),
 )
 
 
 def main(words: Words) -> int:
     """Ask for what is missing, ask the registry, and keep it."""
     server = words.arguments[0] if words.arguments else "docker.io"
-    images = open_engine(words).images
+    images = open_engine(words, access(words)).images
+    if words.yes("get-login"):
+        line(images.logged_in(server))
+        return 0
     username, password = words.text("username"), _given_password(words)
     if username is None and password is None and _is_known(images, server):
         line("Login Succeeded")
@@ -61,7 +72,9 @@ def main(words: Words) -> int:
         sys.stderr.write(
             f"WARNING! The password is stored unencrypted in {saved.where}: a credential helper would keep it better.\n"
         )
-    line("Login Succeeded")
+    if words.yes("verbose"):
+        line(f"Used: {saved.where}")
+    line("Login Succeeded" if saved.checked else f"Login kept, not checked: {server} lets everybody in without asking")
     return 0
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from cratebox.cli import manifest_flags, render
 from cratebox.cli.commands import PullProgress, open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.cli.registry_flags import FLAGS, access
 
 COMMAND = Command(
     name="add",
     arguments="LIST IMAGE [IMAGE...]",
     summary="Add images to a list of manifests",
-    flags=(Flag("all", help="of an image for several platforms, those for all of them"), *manifest_flags.DETAILS),
+    flags=(Flag("all", help="of an image for several platforms, those for all of them"), *manifest_flags.DETAILS, *FLAGS),
     least=2,
     most=None,
     completes="image",
-    later=("tls-verify", "authfile", "cert-dir", "creds", "artifact"),
+    later=("artifact",),
     description="""Add each IMAGE to a list and print the list's new digest. An IMAGE that is in the store is taken from there, another one is fetched from
 its registry, packed as it is: it can be pushed with the list, and is not unpacked. Of an image for several platforms that one is taken
 which --os, --arch and --variant name, or this machine's. What is in the list already is replaced.""",
@@ -31,7 +32,9 @@ def main(words: Words) -> int:
     name, *images = words.arguments
     details, progress = manifest_flags.details(words), PullProgress(quiet=False)
     try:
-        digest = open_engine(words).manifests.add(name, images, details, every=words.yes("all"), progress=progress)
+        digest = open_engine(words, access(words)).manifests.add(
+            name, images, details, every=words.yes("all"), progress=progress
+        )
     finally:
         progress.close()
     render.line(digest)

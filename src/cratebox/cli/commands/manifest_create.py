@@ -5,6 +5,7 @@ from __future__ import annotations
 from cratebox.cli import manifest_flags, render
 from cratebox.cli.commands import PullProgress, open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.cli.registry_flags import FLAGS, INSECURE, access
 
 COMMAND = Command(
     name="create",
@@ -14,11 +15,12 @@ COMMAND = Command(
         Flag("all", help="of an image for several platforms, those for all of them"),
         Flag("amend", "a", help="a list that is there already is as good, and is added to"),
         manifest_flags.ANNOTATION,
+        *FLAGS,
+        INSECURE,
     ),
     least=1,
     most=None,
     completes="image",
-    later=("insecure", "tls-verify"),
     description=f"""Make a list of the images that follow and print its digest. Each is one of the store, or is fetched from its registry
 (crate manifest add). {manifest_flags.LISTED}""",
     examples=(
@@ -33,7 +35,7 @@ def main(words: Words) -> int:
     name, *images = words.arguments
     progress = PullProgress(quiet=False)
     try:
-        digest = open_engine(words).manifests.create(
+        digest = open_engine(words, access(words)).manifests.create(
             name,
             images,
             amend=words.yes("amend"),

@@ -7,6 +7,7 @@ import sys
 from cratebox.cli import render
 from cratebox.cli.commands import open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.cli.registry_flags import FLAGS, INSECURE, access
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,11 +17,10 @@ COMMAND = Command(
     name="inspect",
     arguments="LIST|IMAGE",
     summary="Show a list of manifests, or what a registry has for a name",
-    flags=(Flag("verbose", "v", help="each manifest of it, with its descriptor, as Docker shows them"),),
+    flags=(Flag("verbose", "v", help="each manifest of it, with its descriptor, as Docker shows them"), *FLAGS, INSECURE),
     least=1,
     most=1,
     completes="image",
-    later=("insecure", "tls-verify", "authfile"),
     description="""Print the document of a list of this store; where there is none of that name, the manifest or the index that its registry has for
 it, without fetching anything else.""",
     examples=(("crate manifest inspect alpine", "which platforms there are"),),
@@ -30,7 +30,7 @@ it, without fetching anything else.""",
 
 def main(words: Words) -> int:
     """Print the document."""
-    lists, name = open_engine(words).manifests, words.arguments[0]
+    lists, name = open_engine(words, access(words)).manifests, words.arguments[0]
     found: Any = lists.inspect(name)
     if words.yes("verbose"):
         each = lists.manifests_of(name)

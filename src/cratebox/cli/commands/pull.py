@@ -6,6 +6,7 @@ import sys
 
 from cratebox.cli.commands import STORED, PullProgress, for_each, open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.cli.registry_flags import FLAGS, access
 from cratebox.cli.render import line
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ COMMAND = Command(
         Flag("all-tags", "a", help="all tags that the repository has"),
         Flag("platform", metavar="OS/ARCH[/VARIANT]", help="which one of a multi-platform image"),
         Flag("quiet", "q", help="print the image's full name alone"),
+        *FLAGS,
     ),
     least=1,
     most=1,
@@ -45,7 +47,7 @@ file has for it, as `docker save` writes them; where one is run from a file, it 
 
 def main(words: Words) -> int:
     """Fetch the image, or all of a repository, and say what came of it."""
-    images = open_engine(words).images
+    images = open_engine(words, access(words)).images
     name = words.arguments[0]
     if not words.yes("all-tags"):
         _pull(words, images, name)

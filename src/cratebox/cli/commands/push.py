@@ -6,6 +6,7 @@ import sys
 
 from cratebox.cli.commands import PullProgress, open_engine
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.cli.registry_flags import FLAGS, access
 from cratebox.cli.render import line
 
 TYPE_CHECKING = False
@@ -27,6 +28,7 @@ COMMAND = Command(
         ),
         Flag("platform", metavar="OS/ARCH[/VARIANT]", help="insist that the image is for this one"),
         Flag("quiet", "q", help="print the full name alone"),
+        *FLAGS,
     ),
     least=1,
     most=2,
@@ -51,7 +53,7 @@ Log in with `crate login`; credentials of docker login and podman login are foun
 
 def main(words: Words) -> int:
     """Send it, and say what the registry has now."""
-    images = open_engine(words).images
+    images = open_engine(words, access(words)).images
     if words.yes("all-tags"):
         if len(words.arguments) > 1:
             raise words.wrong("--all-tags takes no DESTINATION")

@@ -9,11 +9,14 @@ COMMAND = Command(
     name="rmi",
     arguments="IMAGE [IMAGE...]",
     summary="Remove images",
-    flags=(Flag("force", "f", help="also where several names or stopped containers refer to it"),),
+    flags=(
+        Flag("force", "f", help="also where several names or stopped containers refer to it"),
+        Flag("no-prune", help="leave its layers for an image that is built upon them, until crate image prune"),
+    ),
     least=1,
     most=None,
     completes="image",
-    later=("no-prune", "platform"),
+    later=("platform",),
     description="""Take a name from an image; with its last name the image goes, and the layers that no other image has.
 An image is named as it was pulled, or by its ID or a beginning of it.""",
     examples=(("crate rmi alpine:3.20", "remove one"),),
@@ -24,4 +27,4 @@ An image is named as it was pulled, or by its ID or a beginning of it.""",
 def main(words: Words) -> int:
     """Remove each image."""
     images = open_engine(words).images
-    return for_each(words, lambda name: images.remove(name, force=words.yes("force")))
+    return for_each(words, lambda name: images.remove(name, force=words.yes("force"), prune=not words.yes("no-prune")))
