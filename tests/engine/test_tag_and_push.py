@@ -59,6 +59,27 @@ def test_what_is_no_name_is_refused(box) -> None:
     assert "not in the store" in box.crate.fails("push", "nothing:here")
 
 
+def test_a_name_that_is_not_there_is_told_with_those_that_are_like_it(box) -> None:
+    for known in ("alpine:3.20", "registry.example/team/app:1.0"):
+        box.crate.ok("tag", box.image, known)
+    cases = {
+        "alpine:3.21": "alpine:3.20",
+        "alpin": "alpine:3.20",
+        "registry.example/team/ap:1.0": "registry.example/team/app:1.0",
+    }
+    for wrong, right in cases.items():
+        for words in (["push"], ["rmi"], ["save"], ["history"], ["image", "inspect"], ["image", "tree"]):
+            said = box.crate(*words, wrong).stderr
+            assert f"did you mean {right}? crate images lists what there is" in said, (words, said)
+        assert f"did you mean {right}?" in box.crate.fails("tag", wrong, "new")
+        assert f"did you mean {right}?" in box.crate.fails("run", "--pull=never", wrong)
+    for words in (["push"], ["rmi"]):  # what is not here can be neither, and a pull would not help
+        assert "hint: crate images lists what there is" in box.crate(*words, "nothing:like-it").stderr
+    assert "hint: crate pull nothing:like-it" in box.crate.fails("history", "nothing:like-it")
+    assert "crate pull" not in box.crate.fails("history", "0123456789ab")
+    assert "did you mean alpine:3.20?" in box.crate.fails("push", "--all-tags", "alpin")
+
+
 def test_an_image_goes_to_a_registry_and_back(box, registry: Registry, word: str) -> None:
     target = name(registry, word) + ":1.0"
     said = box.crate.ok("push", box.image, target)

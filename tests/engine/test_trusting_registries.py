@@ -109,6 +109,51 @@ def test_a_policy_counts_for_archives_and_layouts(crate: Crate, busybox_image) -
     assert crate.ok("images", "-q") == ""
 
 
+def test_a_policy_counts_for_load_and_import(crate: Crate, busybox_image) -> None:
+    archive = busybox_image.docker_archive.partition(":")[2]
+    path = policy(crate, "reject")
+    assert crate.fails("load", "-i", archive).endswith(f"{path} rejects it\n")
+    assert crate.fails("import", archive, "made") == f"crate import: {archive}: {path} rejects it\n"
+    with open(archive, "rb") as given:
+        assert crate.fails("import", "-", "made", stdin=given) == f"crate import: standard input: {path} rejects it\n"
+    assert crate.ok("images", "-q") == ""
+    accept = [{"type": "insecureAcceptAnything"}]
+    transports = {"tarball": {"": accept}, "docker-archive": {"": accept}}
+    write(crate, "policy.json", json.dumps({"default": [{"type": "reject"}], "transports": transports}))
+    crate.ok("import", archive, "made")
+    crate.ok("load", "-q", "-i", archive)
+
+
+def test_artifacts_are_read_from_mirrors_and_not_from_blocked_places(
+    crate: Crate, registry: Registry, name: str, word: str
+) -> None:
+    (crate.person.home / "words").write_text("hello")
+    crate.ok("artifact", "push", "-q", f"{registry.address}/{word}/mirror/file:1", "words")
+    mirrored(crate, registry, word)
+    assert crate.ok("artifact", "pull", "-q", "-o", "out", "reg.test/file:1") == "out/words"
+    assert "reading from the mirror" in crate.ok("artifact", "pull", "-f", "-o", "out", "reg.test/file:1")
+    assert crate.json("artifact", "inspect", "reg.test/file:1")[0]["Size"] > 0
+    assert crate.ok("artifact", "ls", "-q", "reg.test/file:1") == ""
+    assert f"GET /v2/{word}/file/" not in registry.log()
+    path = write(crate, "registries.conf", '[[registry]]\nprefix = "reg.test"\nblocked = true\n')
+    for words in (["pull", "-o", "again"], ["ls"], ["rm"], ["inspect"]):
+        done = crate("artifact", *words, "reg.test/file:1")
+        assert done.returncode in (1, 125)
+        assert f"reg.test is blocked in {path}" in done.stderr
+    assert not (crate.person.home / "again").exists()
+
+
+def test_a_file_that_begins_with_a_dot_is_not_written_unasked(crate: Crate, registry: Registry, word: str) -> None:
+    (crate.person.home / ".profile-of-somebody").write_text("hello")
+    target = f"{registry.address}/{word}/dots:1"
+    crate.ok("artifact", "push", "-q", target, ".profile-of-somebody")
+    said = crate.fails("artifact", "pull", "-o", "out", target)
+    assert "has the file .profile-of-somebody" in said
+    assert "--dotfiles" in said
+    assert not (crate.person.home / "out").exists()
+    assert crate.ok("artifact", "pull", "-q", "--dotfiles", "-o", "out", target) == "out/.profile-of-somebody"
+
+
 @pytest.mark.parametrize("kind", ["signedBy", "sigstoreSigned"])
 def test_a_signature_that_is_asked_for_is_refused_by_name(crate: Crate, name: str, kind: str) -> None:
     path = policy(crate, kind)

@@ -12,11 +12,12 @@ from cratebox.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cratebox.image.access import Access
     from cratebox.image.artifact import Artifact
     from cratebox.image.manifest import Descriptor
+    from cratebox.image.mirrors import Mirrored
     from cratebox.image.progress import Progress
     from cratebox.image.reference import Reference
     from cratebox.image.referrers import Referrer
@@ -56,28 +57,30 @@ class Artifacts:
             about = self._subject(registry, subject) if subject is not None else None
             return artifact_files.send(registry, files, artifact_type, dict(annotations or {}), about, progress or Silent())
 
-    def pull(self, name: str, directory: str = ".", *, force: bool = False, progress: Progress | None = None) -> Sequence[str]:
-        """Write the files of an artifact into `directory`, all or none; return their paths. `force`: in place of others.
+    def pull(
+        self, name: str, directory: str = ".", *, force: bool = False, dotfiles: bool = False, progress: Progress | None = None
+    ) -> Sequence[str]:
+        """Write the files of an artifact into `directory`, all or none; return their paths. `force`: in place of others;
+        `dotfiles`: also those whose name begins with a dot.
 
         Raises InvalidValue, NotAllowed (by policy.json, or blocked), Conflict, NotFound, RegistryError, StorageError, Untrusted.
         """
         from cratebox.image.progress import Silent
 
-        with self._registry(references.parse(name), bring=True) as registry:
+        told = progress or Silent()
+        with self._reading(references.parse(name), told.message, bring=True) as registry:
             from cratebox.image import artifact_files
 
-            return artifact_files.fetch(registry, directory, progress or Silent(), force=force)
+            return artifact_files.fetch(registry, directory, told, force=force, dotfiles=dotfiles)
 
     def list(self, name: str, artifact_type: str | None = None) -> Sequence[Referrer]:
         """Return what speaks of the image or artifact `name`. Raises InvalidValue, NotFound, RegistryError, Untrusted."""
-        with self._registry(references.parse(name)) as registry:
-            from cratebox.image import referrers
-
-            return referrers.listed(registry, registry.resolve().descriptor.digest, artifact_type)
+        with self._reading(references.parse(name)) as registry:
+            return registry.referrers(registry.resolve().descriptor.digest, artifact_type)
 
     def get(self, name: str) -> Artifact:
         """Return what an artifact is. Raises InvalidValue, NotFound, RegistryError, Untrusted."""
-        with self._registry(references.parse(name)) as registry:
+        with self._reading(references.parse(name)) as registry:
             return _artifact(registry)
 
     def remove(self, name: str) -> str:
@@ -106,15 +109,29 @@ class Artifacts:
             return reading.resolve().descriptor
 
     @contextmanager
-    def _registry(self, reference: Reference, actions: str = "pull", *, bring: bool = False) -> Iterator[Registry]:
+    def _reading(
+        self, reference: Reference, say: Callable[[str], None] = lambda _text: None, *, bring: bool = False
+    ) -> Iterator[Mirrored]:
         """`bring`: files are to come from there, which the policy may not let in."""
         settings = speaking(self._paths, self._access)
-        from cratebox.image import endpoints
-        from cratebox.image.registry import Registry
+        from cratebox.image.mirrors import Mirrored
         from cratebox.image.transport import Source
 
         if bring:
             settings.policy.check(Source("registry", reference=reference))
+        registry = Mirrored(reference, settings, say)
+        try:
+            yield registry
+        finally:
+            registry.close()
+
+    @contextmanager
+    def _registry(self, reference: Reference, actions: str = "pull") -> Iterator[Registry]:
+        """The registry itself: what is changed, or spoken of, is there and at no mirror."""
+        settings = speaking(self._paths, self._access)
+        from cratebox.image import endpoints
+        from cratebox.image.registry import Registry
+
         endpoint = endpoints.to_write(reference, settings)
         registry = Registry(endpoint.reference, endpoint.settings, actions=actions)
         try:
@@ -123,7 +140,7 @@ class Artifacts:
             registry.close()
 
 
-def _artifact(registry: Registry) -> Artifact:
+def _artifact(registry: Registry | Mirrored) -> Artifact:
     from cratebox.image import artifact
 
     found = registry.resolve()

@@ -57,14 +57,17 @@ class Images(Provisions):
             self._tell("save", one.image.id, one.image.id)
         return [one.image for one in saved]
 
-    def import_(self, archive: int, wish: ImportWish) -> StoredImage:
+    def import_(self, archive: int, wish: ImportWish, what: str = "standard input") -> StoredImage:
         """Make an image of one layer of the tar archive that the descriptor `archive` gives, plain or compressed.
 
-        Raises InvalidValue, Untrusted, StorageError.
+        `what` is what the archive is called where policy.json does not let it in. Raises NotAllowed, InvalidValue, Untrusted,
+        StorageError.
         """
-        self._begin(None)
+        settings = self._begin(None)
         from cratebox.engine import importing
+        from cratebox.image.transport import Source
 
+        settings.policy.check(Source("tarball", what))
         image = importing.import_(self, archive, wish)
         self._tell("import", image.id, image.names[0] if image.names else image.id)
         return image
@@ -239,9 +242,11 @@ class Images(Provisions):
 
         Raises NotFound, Conflict where a container is made of it (and `force` is not given) or an ID has several names.
         """
-        used, name = self._used(), self._known_as(name)
+        used, name = self._used(), self.known_as(name)
         try:
             image = self.store.find(name)
+        except NotFound as error:
+            raise self._unknown(name, error, here=True) from None
         except StorageError:
             image = None  # it is damaged, and can be removed all the same
         if image and image.id in used and len(image.names) < 2 and not force:

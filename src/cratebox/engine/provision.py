@@ -132,10 +132,10 @@ class Provisions:
     def _image(self, source: Source, name: str, platform: str | None, policy: str, progress: Progress | None) -> StoredImage:
         if policy != "always" and source.kind == "registry":
             try:
-                found = self.get(name)
-            except NotFound:
+                found = self.store.find(self.known_as(name))
+            except NotFound as error:
                 if policy == "never":
-                    raise
+                    raise self._unknown(name, error) from None
             else:
                 check_platform(found, platform, name)
                 return found
@@ -209,9 +209,18 @@ class Provisions:
         """Return the image of that name, digest, ID or beginning of one. Raises NotFound, Conflict, StorageError, and InvalidValue
         for settings of registries that cannot be read.
         """
-        return self.store.find(self._known_as(name))
+        try:
+            return self.store.find(self.known_as(name))
+        except NotFound as error:
+            raise self._unknown(name, error) from None
 
-    def _known_as(self, name: str) -> str:
+    def _unknown(self, name: str, error: NotFound, *, here: bool = False) -> NotFound:
+        """Return the error with names that are like it; `here`: a pull of it is of no use."""
+        from cratebox.engine import image_names
+
+        return image_names.unknown(self.store, name, error, here=here)
+
+    def known_as(self, name: str) -> str:
         """Return the name that the store knows: `name` as Docker means it, or where there is no such image, that of its alias."""
         try:
             self.store.find(name)

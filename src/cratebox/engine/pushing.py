@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-from cratebox.engine import events
+from cratebox.engine import events, image_names
 from cratebox.errors import InvalidValue, NotFound
 from cratebox.image import reference as references
 
@@ -31,9 +31,9 @@ def push(
     from cratebox.engine.provision import check_platform
 
     try:
-        image = images.get(name)
+        image = images.store.find(images.known_as(name))
     except NotFound as error:
-        raise NotFound(error.message, "crate images lists what there is, crate tag gives an image one more name") from None
+        raise image_names.unknown(images.store, name, error, here=True) from None
     check_platform(image, platform, name)
     target = references.parse(destination or name)
     settings = speaking(images.paths, images.access)
@@ -54,7 +54,8 @@ def names_of(images: Images, name: str) -> list[Reference]:
     named = [references.parse(each) for image in images.list() for each in image.names if each.startswith(repository + ":")]
     found = sorted((each for each in named if each.name == repository and not each.digest), key=str)
     if not found:
-        raise NotFound(f"no image of {name} is in the store", "crate images lists what there is")
+        missing = NotFound(f"no image of {name} is in the store")
+        raise image_names.unknown(images.store, name, missing, here=True)
     return found
 
 

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cratebox.image.mirrors import Mirrored
     from cratebox.image.progress import Progress
     from cratebox.image.registry import Registry
 
@@ -82,15 +83,21 @@ def send(
     return made
 
 
-def fetch(registry: Registry, directory: str, progress: Progress, *, force: bool) -> tuple[str, ...]:
+def fetch(registry: Mirrored, directory: str, progress: Progress, *, force: bool, dotfiles: bool) -> tuple[str, ...]:
     """Write the files of the artifact into `directory`, all or none; return their paths. `force`: in place of those that are there.
 
-    Raises Conflict, NotFound, RegistryError, StorageError, Untrusted (a name that leads elsewhere, wrong bytes).
+    Without `dotfiles` an artifact with one is refused: in a home, a shell would obey it. Raises InvalidValue, Conflict, NotFound, RegistryError, StorageError, Untrusted (a name that leads elsewhere, wrong bytes).
     """
     found = registry.resolve()
     files = artifacts.named_files(artifacts.parse(found.raw, found.descriptor.media_type))
     if not files:
         raise NotFound(f"{registry.reference.familiar} has no file with a name", "crate artifact inspect shows what it has")
+    hidden = next((name for name in files if name.startswith(".")), None)
+    if hidden is not None and not dotfiles:
+        raise InvalidValue(
+            f"{registry.reference.familiar} has the file {hidden}, and what begins with a dot may be obeyed by a program",
+            "--dotfiles writes it as well",
+        )
     try:
         os.makedirs(directory, exist_ok=True)
         place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

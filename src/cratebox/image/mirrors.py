@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cratebox.image.endpoints import Endpoint
     from cratebox.image.manifest import Descriptor
     from cratebox.image.reference import Reference
+    from cratebox.image.referrers import Referrer
     from cratebox.image.registry import Resolved
     from cratebox.image.settings import Settings
 
@@ -33,7 +34,7 @@ class Mirrored:
     """
 
     def __init__(self, reference: Reference, settings: Settings, say: Callable[[str], None] = lambda _text: None) -> None:
-        self._say = say
+        self._say, self.reference = say, reference
         self._ways = [(each, Registry(each.reference, each.settings, say)) for each in endpoints.to_read(reference, settings)]
         self._told = False
         self._sources: dict[str, None] = {}  # what gave something, in order
@@ -57,6 +58,12 @@ class Mirrored:
     def resolve(self) -> Resolved:
         """Fetch the manifest or index that the name stands for. As Registry.resolve."""
         return self._ask(Registry.resolve)
+
+    def referrers(self, subject: str, kind: str | None) -> tuple[Referrer, ...]:
+        """See referrers.listed."""
+        from cratebox.image import referrers
+
+        return self._ask(lambda registry: referrers.listed(registry, subject, kind))
 
     def tags(self) -> tuple[str, ...]:
         """See tags.listed."""

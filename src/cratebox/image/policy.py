@@ -28,7 +28,9 @@ ACCEPT, REJECT = "insecureAcceptAnything", "reject"
 SIGNED = ("signedBy", "signedBaseLayer", "sigstoreSigned")
 _MAX_FILE = 4 << 20  # bytes
 # Of the transports that may be named there, those that crate has, by its names.
-_TRANSPORTS = {"registry": "docker", "oci": "oci", "oci-archive": "oci-archive", "docker-archive": "docker-archive"}
+_TRANSPORTS = {
+    "registry": "docker", "oci": "oci", "oci-archive": "oci-archive", "docker-archive": "docker-archive", "tarball": "tarball",
+}  # fmt: skip
 _PATHS = frozenset(("oci", "oci-archive", "dir"))  # whose scopes are paths
 
 
@@ -136,7 +138,7 @@ def _scope(transport: str, scope: str, where: str) -> str:
         return scope
     if transport == "docker":
         return place.check(scope, where)
-    if transport == "docker-archive":
+    if transport in ("docker-archive", "tarball"):
         raise InvalidValue(f"{where}: {shown(scope)}: an archive has no scope but the empty one")
     if transport in _PATHS and (not scope.startswith("/") or scope == "/"):
         raise InvalidValue(f"{where}: {shown(scope)} is not the absolute path of something below /")

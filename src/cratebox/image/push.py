@@ -63,8 +63,9 @@ def send(
 ) -> Pushed:
     """Push the manifest or index `top` as `target`, with all that it refers to.
 
-    `pack`: layers of the one image that are plain tars are sent as gzip; `form`: all of its layers are sent in that format. Images of an index that are not in the store must be in the registry already. Raises InvalidValue, NotAllowed (a blocked
-    registry), NotFound, RegistryError, Untrusted, StorageError.
+    `pack`: layers of the one image that are plain tars are sent as gzip; `form`: all of its layers are sent in that format.
+    Images of an index that are not in the store must be in the registry already. Raises InvalidValue, NotAllowed (a blocked registry),
+    NotFound, RegistryError, Untrusted, StorageError.
     """
     with store.using():
         work = _Push(store, target, settings, progress or Silent())

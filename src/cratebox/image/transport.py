@@ -23,7 +23,8 @@ TRANSPORTS = ("oci", "docker-archive", "oci-archive", "rootfs")
 class Source(Record):
     """One place an image comes from. `path` is absolute, and empty for a registry, which has a `reference` instead.
 
-    The kind "archive", which nobody can write, is one of oci, oci-archive and docker-archive: what is in it tells which.
+    Two kinds nobody can write: "archive" is one of oci, oci-archive and docker-archive, what is in it tells which; "tarball" is a
+    root file system that is imported.
     """
 
     kind: str
@@ -34,7 +35,7 @@ class Source(Record):
     def __str__(self) -> str:
         if self.reference is not None:
             return str(self.reference)
-        if self.kind == "archive":
+        if self.kind in ("archive", "tarball"):
             return self.path
         return f"{self.kind}:{self.path}" + (f":{self.tag}" if self.tag else "")
 

@@ -49,7 +49,7 @@ def main(words: Words) -> int:
         return 0
     fd = _open(source)
     try:
-        render.line(images.import_(fd, wish).id)
+        render.line(images.import_(fd, wish, source).id)
     finally:
         os.close(fd)
     return 0
