@@ -14,14 +14,14 @@ from craft import CraftedImage, digest, take, tree_tar
 from fake_registry import FakeRegistry
 from pulls import BIG, OTHER, THREE, begin, fetch, kill_with_workers, new_store, settlers, wait_until, workers
 
-from cratebox.image import blobs, snapshot
-from cratebox.image import store as stores
+from cratebox.errors import StorageError
+from cratebox.image import blobs, locks, settling, snapshot
 from cratebox.image.store import Store
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(stores, "_REST", 0.0)
+    monkeypatch.setattr(settling, "_REST", 0.0)
     return new_store(tmp_path / "store")
 
 
@@ -203,7 +203,7 @@ def test_a_download_that_nobody_goes_on_with_is_deleted_after_a_day(store: Store
         path.write_bytes(b"x")
         if age != "young":
             os.utime(path, (time.time() - blobs._KEEP_PARTIAL - 60,) * 2)
-    with stores.locks.hold(store.directory + "/locks", names["going on"]):
+    with locks.hold(store.directory + "/locks", names["going on"]):
         store.sweep()
     assert sorted(os.listdir(store.directory + "/blobs/.partial")) == [names["young"], names["going on"]]
 
@@ -216,7 +216,7 @@ def test_a_damaged_record_of_a_layer_is_mended_by_a_pull(server: FakeRegistry, s
     image = fetch(store, name, settle="now").image
     path = Path(store.layer_directories(image)[0]).parent / "layer.json"
     path.write_text("[]")
-    with pytest.raises(stores.StorageError, match="damaged") as caught:
+    with pytest.raises(StorageError, match="damaged") as caught:
         store.layer_directories(image)
     assert "pull the image again" in str(caught.value.hint)
     server.seen.clear()
@@ -230,7 +230,7 @@ def test_a_damaged_index_is_moved_away_and_pulls_fetch_no_layer_again(server: Fa
     fetch(store, name, settle="now")
     path = Path(store.directory, "index.json")
     path.write_text("[]")
-    with pytest.raises(stores.StorageError, match="damaged") as caught:
+    with pytest.raises(StorageError, match="damaged") as caught:
         store.images()
     assert "move that file away and pull the images again" in str(caught.value.hint)
     path.rename(path.with_suffix(".damaged"))

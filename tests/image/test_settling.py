@@ -18,8 +18,8 @@ from pulls import OTHER, THREE, begin, descriptors, fetch, is_settled, new_store
 
 from cratebox.errors import InvalidValue
 from cratebox.errors import __file__ as errors_file
-from cratebox.image import archive, detached, settings, transport
-from cratebox.image import store as stores
+from cratebox.image import archive, detached, settings, settling, transport
+from cratebox.image.settling import Settling
 from cratebox.image.store import Store
 
 
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "_REST", 0.0)
+    monkeypatch.setattr(settling, "_REST", 0.0)
 
 
 def test_a_pull_is_settled_without_being_asked(server: FakeRegistry, store: Store) -> None:
@@ -143,21 +143,21 @@ def test_one_settles_for_all(server: FakeRegistry, store: Store) -> None:
 
 def test_who_is_sent_away_at_the_last_moment_is_served(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer comes after the settler has looked for layers and before it lets go of its lock, which its caller has still."""
-    monkeypatch.setattr(stores, "_REST", 0.0)
+    monkeypatch.setattr(settling, "_REST", 0.0)
     take(store, CraftedImage(tree_tar({"f": b"x"})))
-    real, late, start, kept = Store.sweep, [], detached.run, []
+    real, late, start, kept = Settling.sweep, [], detached.run, []
 
     def run(work: Callable[[], None], lock: int) -> None:
         kept.append(os.dup(lock))
         start(work, lock)
 
-    def sweep(self: Store) -> None:
+    def sweep(self: Settling) -> None:
         real(self)
         if not late:
             late.append(take(store, CraftedImage(tree_tar({"g": b"y"})), "docker.io/a/b:c"))
-            self.settle_later()
+            self.later()
 
-    monkeypatch.setattr(Store, "sweep", sweep)
+    monkeypatch.setattr(Settling, "sweep", sweep)
     monkeypatch.setattr(detached, "run", run)
     store.settle_later()
     # It lets go of the lock and takes it again: that nobody has it for a moment does not mean that it is done.

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from cratebox.image.across import RunInside
     from cratebox.image.intake import Intake
     from cratebox.image.new_layer import NewLayer
+    from cratebox.image.settling import Settling
 
     # IDs of the images that containers are made of, or what finds them: it is asked while nobody can make a container.
     InUse = Collection[str] | Callable[[], Collection[str]]
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
 __all__ = ["Removed", "Store", "StoredImage", "call_directly"]
 
 _TRIES, _PAUSE = 100, 0.02  # seconds; two of them is a prune's patience
-_REST = 1.0  # seconds between a pull and what is done after it: another pull, or the start of a container, comes first
 
 
 class Removed(Record):
@@ -432,45 +432,17 @@ class Store(Catalog):
 
     def sweep(self) -> None:
         """Delete what killed pulls have left and nobody holds, save what the next one can go on with. Raises StorageError."""
-        self.prepare()
-        dead = self._layers.dead()
-        if dead:
-            across.run(self.run_inside, lambda: self._layers.remove(dead))
-        try:
-            self._blobs.sweep_partial()
-            locks.sweep(self._locks)
-        except OSError as error:
-            raise blobs.storage_failure(f"cannot sweep {self.directory}", error) from None
+        self._settling().sweep()
 
     def settle_later(self) -> None:
-        """Do what `settle` and `sweep` do in a process that nobody waits for: a pull is done when its image can run.
+        """Do what `settle` and `sweep` do in a process that nobody waits for, while nobody pulls. See settling.py."""
+        self._settling().later()
 
-        It begins in a moment in which nobody pulls. There is one at a time, which does the work of all who ask; while it
-        lives, somebody has the lock `settle`. What fails there is done after the next pull, or by `restore`.
-        """
+    def _settling(self) -> Settling:
+        from cratebox.image.settling import Settling
+
         self.prepare()
-        if not (self._layers.young() or self._layers.dead()):
-            return
-        held = locks.try_hold(self._locks, "settle")
-        if held is None:
-            return
-        from cratebox.image import detached
-
-        with held:
-            try:
-                detached.run(lambda: self._settle_in_turn(held), held.fileno())
-            except OSError:
-                pass  # no more processes: nothing is lost but a layer's second unpacking after a crash
-
-    def _settle_in_turn(self, held: locks.Lock | None) -> None:
-        while held is not None:
-            sleep(_REST)
-            locks.hold(self._locks, "pull").release()
-            self.settle()
-            self.sweep()
-            held.unlock()  # those who have started this process may have it still
-            # Who asked while the lock was held was sent away, and is served now.
-            held = locks.try_hold(self._locks, "settle") if self._layers.young() else None
+        return Settling(self._blobs, self._layers, self._locks, self.run_inside)
 
     def wait_until_settled(self) -> None:
         """Wait for the process that `settle_later` started, if there is one."""
