@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cratebox.errors import Conflict, InvalidValue, NotFound, RuntimeFailure, Unsupported
-from cratebox.linux import lock
+from cratebox.linux import lock, process
 from cratebox.network import bridge, definitions, endpoints, firewall, upkeep
 from cratebox.network.inside import Target
 from cratebox.network.model import Port, Subnet, Wish
@@ -264,6 +264,14 @@ def test_who_lives_without_anybody_who_cares_keeps_what_he_has(net: Net, tmp_pat
     one.space.end()
     upkeep.sweep(net.place)
     assert endpoints.of_owner(net.place, owner_of("web")) is None
+
+
+def test_a_later_process_with_the_same_number_is_not_gone_into() -> None:
+    started = process.start_time(os.getpid())
+    with Target(os.getpid(), started=started) as target:
+        target.check()
+    with pytest.raises(ProcessLookupError):
+        Target(os.getpid(), started=started - 1)
 
 
 def test_release_leaves_nothing(net: Net) -> None:

@@ -37,15 +37,16 @@ _SIOCGSKNS = 0x894C  # linux/sockios.h
 class Target:
     """Whose network namespace it is: that of process `pid`, held by `pidfd`, for the number alone could be another's by now.
 
-    Without `pidfd` it is opened here: the caller holds the process (he has not reaped it). `namespaces`: of user and network,
-    opened, for a process that does not let itself be looked into yet. `with Target(pid) as target`. Raises OSError.
+    Without `pidfd` it is opened here: the caller holds the process (he has not reaped it), or says when it has `started` (in clock ticks
+    since boot). `namespaces`: of user and network, opened, for a process that does not let itself be looked into yet.
+    `with Target(pid) as target`. Raises OSError, of which ProcessLookupError where it is another one by now.
     """
 
-    def __init__(self, pid: int, pidfd: int = -1, namespaces: tuple[int, int] | None = None) -> None:
+    def __init__(self, pid: int, pidfd: int = -1, namespaces: tuple[int, int] | None = None, started: int = 0) -> None:
         self.pid, self.pidfd, self.namespaces = pid, pidfd, namespaces
         self._opened: list[int] = []
         if pidfd < 0:
-            self.pidfd = os.pidfd_open(pid)
+            self.pidfd = process.open_pidfd(pid, started)
             self._opened.append(self.pidfd)
 
     def __enter__(self) -> Target:

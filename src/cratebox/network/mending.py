@@ -50,7 +50,7 @@ def mend(place: Place, owner: str) -> None:
         lease = ledger.get(owner)
         if lease is None or not _runs(lease):
             return
-        with Target(lease.pid) as target:
+        with Target(lease.pid, started=lease.started) as target:
             if lease.holder != usernet.identity(place):
                 _plug_again(place, lease, target)
                 ledger.put(lease.replace(holder=usernet.identity(place)))
@@ -58,7 +58,7 @@ def mend(place: Place, owner: str) -> None:
             if _is_led(lease) and not relay.guardian_of(place, owner):
                 usermode.publish(place, lease.reservation, target.open_namespaces())
     if lease.reservation.outward():
-        with Target(lease.pid) as target:  # without the lock: it is a program, which takes its time
+        with Target(lease.pid, started=lease.started) as target:  # without the lock: it is a program, which takes its time
             usermode.open_again(place, lease.reservation, target.open_namespaces())
         _close_what_nobody_has(place, owner)
 

@@ -140,7 +140,7 @@ def _publish_again(place: Place, ledger: Ledger) -> None:
     for lease in map(leases.lease_of, ledger.by_owner.values()):
         if lease.reservation.ports and lease.pid and process.start_time(lease.pid) == lease.started:
             try:
-                with Target(lease.pid) as target:
+                with Target(lease.pid, started=lease.started) as target:
                     usermode.heal(place, lease.reservation, target)
             except (OSError, CrateError):
                 continue
