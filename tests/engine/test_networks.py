@@ -180,6 +180,15 @@ def test_one_that_does_not_run_is_connected_for_its_next_start(root_box) -> None
     assert root_box.crate.ok("start", "-a", "web") == "2"
 
 
+def test_the_way_outside_of_one_that_was_connected_is_the_network_with_the_highest_priority(root_box) -> None:
+    name = word()
+    root_box.crate.ok("network", "create", "--subnet", subnet(), name)
+    root_box.create("--name", "web", "--network", "bridge", "@", "ip", "route", "show", "default")
+    root_box.crate.ok("network", "connect", "--gw-priority", "1", name, "web")
+    gateway = root_box.crate.ok("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", name)
+    assert root_box.crate.ok("start", "-a", "web").startswith(f"default via {gateway} ")
+
+
 def test_a_renamed_container_is_found_by_its_new_name(root_box) -> None:
     name = word()
     root_box.crate.ok("network", "create", name)

@@ -32,6 +32,15 @@ def short(box) -> str:  # type: ignore[no-untyped-def]
     return box.crate.ok("images", "-q").splitlines()[0]  # type: ignore[no-any-return]
 
 
+def test_digests_of_manifests_are_listed_where_they_are_asked_for(box) -> None:
+    header, row = box.crate.ok("images", "--digests").splitlines()
+    assert header.split()[:3] == ["REPOSITORY", "TAG", "DIGEST"]
+    digest = box.crate.ok("images", "--format", "{{.Digest}}")
+    assert digest.startswith("sha256:")
+    assert row.split()[2] == digest
+    assert digest not in box.crate.ok("images")
+
+
 def test_a_tag_is_one_more_name(box) -> None:
     for name in ("first", "example.com/team/app:1.0"):
         box.crate.ok("tag", box.image, name)

@@ -33,26 +33,12 @@ def make(
 ) -> tuple[Container, int]:
     """Make a container, not running; return it and the descriptor of its lock, which is held.
 
-    Its ID is written to the new file `cidfile`; with `replace` the one that has its name is removed first. Raises NotFound, Conflict, InvalidValue, StorageError and what a pull
-    raises; nothing is left then.
+    Its ID is written to the new file `cidfile`; with `replace` the one that has its name is removed first. Raises NotFound,
+    Conflict, InvalidValue, Unsupported, StorageError and what a pull raises; nothing is left then.
     """
     private_directory(paths.root)
     private_directory(paths.containers)
-    config = _networked(paths, images.identity.rootless, _checked(config, images.identity.rootless))
-    if config.network == "host" and (config.ports or config.publish_all) and progress is not None:
-        progress.message("WARNING: Published ports are discarded when using host network mode")
-    if config.namespaces != Namespaces() or config.sysctl or config.network.startswith("container:"):
-        config = _checked_namespaces(paths, config, images.identity)
-    if config.secrets:
-        from cratebox.engine import secrets
-
-        config = secrets.resolved(paths, config)
-    if config.volumes_from:
-        from cratebox.engine import volumes_from
-
-        config = volumes_from.resolved(paths, config)
-    if config.limits:
-        _check_limits(config.limits, images.identity.rootless)
+    config = _whole(paths, images, config, progress)
     images.tell_notice(progress)
     # Made before the container: where it cannot be, no container is left behind that nobody knows the ID of.
     ticket = _claim_file(cidfile) if cidfile else -1
@@ -82,6 +68,29 @@ def make(
     finally:
         if ticket >= 0:
             os.close(ticket)
+
+
+def _whole(paths: Paths, images: Images, config: ContainerConfig, progress: Progress | None) -> ContainerConfig:
+    """Return the wish, checked, with what is decided before its image is there.
+
+    Raises NotFound, Conflict, InvalidValue, Unsupported, StorageError.
+    """
+    config = _networked(paths, images.identity.rootless, _checked(config, images.identity.rootless))
+    if config.network == "host" and (config.ports or config.publish_all) and progress is not None:
+        progress.message("WARNING: Published ports are discarded when using host network mode")
+    if config.namespaces != Namespaces() or config.sysctl or config.network.startswith("container:"):
+        config = _checked_namespaces(paths, config, images.identity)
+    if config.secrets:
+        from cratebox.engine import secrets
+
+        config = secrets.resolved(paths, config)
+    if config.volumes_from:
+        from cratebox.engine import volumes_from
+
+        config = volumes_from.resolved(paths, config)
+    if config.limits:
+        _check_limits(config.limits, images.identity.rootless)
+    return config
 
 
 def _remove_named(paths: Paths, images: Images, name: str) -> None:
