@@ -32,7 +32,7 @@ from support.people import ORDINARY
 PACKAGES = (
     "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "udev", "kmod", "procps", "iproute2", "python3",
     "python3-venv", "uidmap", "libseccomp2", "busybox-static", "runc", "crun", "podman", "catatonit",
-    "apparmor", "nftables", "passt",
+    "apparmor", "nftables", "passt", "criu",
 )  # fmt: skip
 KERNELS = ("linux-image-cloud-amd64", "linux-image-amd64", "linux-image-virtual")  # packages that depend on the newest
 MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "ext4", "crc32c_generic")  # what finds the disk

@@ -67,6 +67,7 @@ CHOSEN: dict[str, dict[str, tuple[str, ...]]] = {
             "test_update_changes_what_it_names_and_nothing_else",
             "test_events_tell_when_memory_ran_out",
         ),
+        "tests/runtime/test_checkpoint.py": (),
         "tests/engine/test_limits.py": (
             "test_a_limit_stands_in_its_file",
             "test_a_disk_has_a_rate",

@@ -59,12 +59,12 @@ def create(root: str, name: str, bundle: str, settings: Settings, detached: bool
     validate.validate(document)
     for text in validate.passed_over(document.process, document.linux):
         warnings.tell(text)
-    _check(document, settings, detached)
+    check(document, settings, detached)
     driver = place.driver(settings.rootless, settings.cgroup_manager)
     cgroup = (document.linux.cgroups_path if document.linux else "") or driver.default_path(name)
     driver.check_path(cgroup)
     driver.heed(document.annotations or {})
-    blank = _blank(name, bundle, document, cgroup).replace(
+    blank = blank_state(name, bundle, document, cgroup).replace(
         manager=driver.name if driver.name in {"systemd", "disabled"} else ""
     )
     wish = _wish(root, bundle, document, settings, blank)
@@ -85,7 +85,8 @@ def read(path: str, *, pipe: bool = False) -> spec.Spec:
         raise InvalidValue(f"{path}: {error}") from None
 
 
-def _check(document: spec.Spec, settings: Settings, detached: bool) -> None:
+def check(document: spec.Spec, settings: Settings, detached: bool) -> None:
+    """Raise InvalidValue, Unsupported for settings that contradict the spec."""
     terminal = bool(document.process and document.process.terminal)
     if settings.no_pivot and document.linux and any(one.type == "user" for one in document.linux.namespaces):
         raise Unsupported(
@@ -99,7 +100,8 @@ def _check(document: spec.Spec, settings: Settings, detached: bool) -> None:
     values.check_preserved(settings.preserve_fds)
 
 
-def _blank(name: str, bundle: str, document: spec.Spec, cgroup: str) -> saved.State:
+def blank_state(name: str, bundle: str, document: spec.Spec, cgroup: str) -> saved.State:
+    """Return the state of a container that has no process yet."""
     assert document.root
     assert document.process
     return saved.State(
@@ -136,7 +138,7 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings, dr
         group = created.cgroup or group
         if group:
             mark.put(group, place.owner(directory))
-        _give(group, wish.spec)
+        give(group, wish.spec)
         saved.save_spec(directory, wish.spec)  # while init mounts
         if linux and linux.intel_rdt:
             state = state.replace(resctrl=_join_rdt(linux.intel_rdt, state.id, created.pid))
@@ -168,7 +170,8 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings, dr
     return created.pid, created.console
 
 
-def _give(group: cgroups.Cgroup | None, document: spec.Spec) -> None:
+def give(group: cgroups.Cgroup | None, document: spec.Spec) -> None:
+    """Let the container's root run its cgroup, where the spec wants that. Raises OSError."""
     owner = cgroup_owner.owner(document)
     if group and owner is not None:
         try:
@@ -212,7 +215,7 @@ def _wish(root: str, bundle: str, document: spec.Spec, settings: Settings, blank
         sysctl.check_joined(document.linux.sysctl, document.linux.namespaces)
     private_directory(root)
     return Wish(
-        spec=document.replace(mounts=tuple(_from_bundle(one, bundle) for one in document.mounts)),
+        spec=with_sources(document, bundle),
         bundle=bundle,
         filter=seccomp.cached_filter(f"{root}/{place.CACHE}", profile) if profile else None,
         preserve_fds=settings.preserve_fds,
@@ -238,8 +241,12 @@ def run_poststop(state: saved.State, hooks: spec.Hooks | None) -> None:
             warnings.tell(problem)
 
 
+def with_sources(document: spec.Spec, bundle: str) -> spec.Spec:
+    """Return the spec with absolute sources: a relative one of a bind mount is below the bundle (config.md, Mounts)."""
+    return document.replace(mounts=tuple(_from_bundle(one, bundle) for one in document.mounts))
+
+
 def _from_bundle(one: spec.Mount, bundle: str) -> spec.Mount:
-    """A relative source of a bind mount is below the bundle (config.md, Mounts)."""
     return one if is_new(one) or one.source.startswith("/") else one.replace(source=os.path.join(bundle, one.source))
 
 

@@ -51,7 +51,7 @@ def features() -> dict[str, Any]:
             "mountExtensions": {"idmap": {"enabled": _takes(mounts=[_IDMAPPED])}},
             "netDevices": {"enabled": _takes(linux={"netDevices": {"eth0": {}}, "namespaces": _with("network")})},
         },
-        "annotations": {"org.opencontainers.runc.checkpoint.enabled": "false"},
+        "annotations": {},
     }
 
 

@@ -159,6 +159,17 @@ def run(root: str, name: str, bundle: str, *, detach: bool = False, keep: bool =
         console.release_signals(before)
 
 
+def stay_and_delete(root: str, name: str, pid: int, master: int, before: Any) -> int:
+    """Stay in the foreground with a container that runs, our child `pid`; return its exit code once it is deleted."""
+    try:
+        code = _stay(pid, master, before)
+    except BaseException:
+        _delete_after_error(root, name)
+        raise
+    _delete_ended(root, name)
+    return code
+
+
 def _stay(pid: int, master: int, before: Any) -> int:
     from cratebox.runtime import console
 

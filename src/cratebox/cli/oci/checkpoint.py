@@ -2,70 +2,116 @@
 
 from __future__ import annotations
 
+from cratebox.cli.oci.caller import absolute
 from cratebox.cli.oci.words import DONE, ID
 from cratebox.cli.options import Command, Flag, Words
+from cratebox.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.cli.oci.caller import Caller
+    from cratebox.runtime.checkpoint import Images
 
 BOTH = (
     Flag("image-path", metavar="DIR", help="where criu's images are (./checkpoint)", completes="directory"),
-    Flag("work-path", metavar="DIR", help="where criu works and logs", completes="directory"),
+    Flag("work-path", metavar="DIR", help="where criu works and logs (the directory of the images)", completes="directory"),
     Flag("tcp-established", help="open TCP connections too"),
     Flag("ext-unix-sk", help="unix sockets that lead outside too"),
     Flag("shell-job", help="processes of a shell's session too"),
-    Flag("lazy-pages", help="memory is fetched when it is used"),
+    Flag("lazy-pages", help="memory is fetched when it is used: refused"),
     Flag("file-locks", help="file locks too"),
+    Flag("link-remap", help="files too that were deleted and are still open"),
     Flag(
         "manage-cgroups-mode",
         metavar="MODE",
-        help="what is done with cgroups",
+        help="what is done with cgroups inside of the container's: soft leaves what is there, full and strict set or insist on "
+        "what was, ignore does without them",
         words=("soft", "full", "strict", "ignore"),
         default="soft",
     ),
-    Flag("empty-ns", metavar="NAMESPACE", help="leave the properties of this namespace out", repeat=True),
+    Flag(
+        "empty-ns",
+        metavar="network",
+        help="leave what is in this namespace to the hooks of a restore",
+        words=("network",),
+        repeat=True,
+    ),
     Flag("auto-dedup", help="keep each page of memory once"),
 )
 COMMAND = Command(
     name="checkpoint",
     arguments=ID,
-    summary="Write the state of a running container to files (not done yet)",
+    summary="Write the state of a running container to files",
     flags=(
         *BOTH,
-        Flag("parent-path", metavar="DIR", help="the images of an earlier --pre-dump", completes="directory"),
+        Flag(
+            "parent-path",
+            metavar="DIR",
+            help="the images of an earlier --pre-dump, relative to --image-path",
+            completes="directory",
+        ),
         Flag("leave-running", help="the container goes on"),
-        Flag("status-fd", metavar="FD", help="where criu says that the pages can be fetched"),
-        Flag("page-server", metavar="ADDRESS:PORT", help="where the pages are served"),
+        Flag("tcp-skip-in-flight", help="leave TCP connections out that are not established yet"),
+        Flag("status-fd", metavar="FD", help="where criu says that the pages can be fetched: refused, as --lazy-pages"),
+        Flag("page-server", metavar="ADDRESS:PORT", help="send the memory to the criu page-server that listens there"),
         Flag("pre-dump", help="its memory alone; it goes on"),
     ),
     least=1,
     most=1,
     completes="container",
-    description="Not done by this version of crate, and refused: what keeps criu itself from working here is told.",
+    description="Write the processes of a container, their memory and what they have open to files, with criu (criu(8)), which has to be "
+    "installed; then delete the container, unless --leave-running says otherwise. Its root file system and what is mounted from the "
+    "host are not written: a restore wants them as they were. Root's alone.",
     exit_codes=DONE,
 )
 
 
-def main(_words: Words, who: Caller) -> int:
-    """Say what is missing."""
-    raise refusal(who.criu)
+def main(words: Words, who: Caller) -> int:
+    """Write it."""
+    from cratebox.runtime.checkpoint import Dump, checkpoint
 
-
-def refusal(criu: str) -> Exception:
-    """Return the error that says what there is not: criu, one that works, or our side of it."""
-    import shutil
-    import subprocess
-
-    from cratebox.errors import Unsupported
-
-    program = shutil.which(criu)
-    if program is None:
-        return Unsupported(f"checkpoint and restore need {criu}, which is not installed")
-    done = subprocess.run(
-        [program, "check"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    wanted = images_of(words, who)
+    if words.text("status-fd"):
+        raise Unsupported("--status-fd is not done: it is for --lazy-pages")
+    dump = Dump(
+        parent=words.text("parent-path") or "",
+        leave_running=words.yes("leave-running"),
+        pre_dump=words.yes("pre-dump"),
+        tcp_skip_in_flight=words.yes("tcp-skip-in-flight"),
+        page_server=_address(words),
     )
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        return Unsupported(f"{program} does not work on this machine: {said[-1] if said else 'criu check failed'}")
-    return Unsupported("checkpoint and restore are not done by this version of crate", "crate-oci features says what is")
+    checkpoint(who.root, words.arguments[0], wanted, dump)
+    return 0
+
+
+def images_of(words: Words, who: Caller) -> Images:
+    """Return what the flags of both verbs say. Raises Unsupported, InvalidValue."""
+    from cratebox.runtime.checkpoint import Images
+
+    if words.yes("lazy-pages"):
+        raise Unsupported("--lazy-pages is not done: memory is written and read at once")
+    images = absolute(words.text("image-path") or "checkpoint", "--image-path")
+    work = words.text("work-path")
+    return Images(
+        images=images,
+        work=absolute(work, "--work-path") if work else images,
+        program=who.criu,
+        tcp_established=words.yes("tcp-established"),
+        ext_unix_sk=words.yes("ext-unix-sk"),
+        shell_job=words.yes("shell-job"),
+        file_locks=words.yes("file-locks"),
+        auto_dedup=words.yes("auto-dedup"),
+        link_remap=words.yes("link-remap"),
+        cgroups_mode=words.text("manage-cgroups-mode") or "soft",
+        empty_network=bool(words.all("empty-ns")),
+    )
+
+
+def _address(words: Words) -> tuple[str, int]:
+    text = words.text("page-server") or ""
+    address, _colon, port = text.rpartition(":")
+    if not text:
+        return "", 0
+    if not address or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise words.wrong(f"--page-server {text}: it takes an address and a port, as 192.0.2.1:9876")
+    return address.strip("[]"), int(port)

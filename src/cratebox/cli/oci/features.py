@@ -19,12 +19,14 @@ COMMAND = Command(
 )
 
 
-def main(_words: Words, _who: Caller) -> int:
+def main(_words: Words, who: Caller) -> int:
     """Print them."""
     from cratebox.cli.commands.version import crate_version
+    from cratebox.runtime.criu import is_usable
     from cratebox.runtime.features import features
 
     found = features()
+    found["annotations"]["org.opencontainers.runc.checkpoint.enabled"] = str(is_usable(who.criu)).lower()
     found["annotations"]["io.github.cratebox.version"] = crate_version()
     print_json(found)
     return 0
