@@ -128,7 +128,7 @@ def _list(value: Value | list[Value]) -> list[Value]:
 def _check_parent(images: str, parent: str) -> None:
     if parent.startswith("/"):
         raise InvalidValue("--parent-path must be relative to the images", f"--parent-path {os.path.relpath(parent, images)}")
-    if parent and not os.path.isdir(os.path.join(images, parent)):
+    if parent and not os.path.isdir(os.path.normpath(os.path.join(images, parent))):  # the images are not there yet
         raise InvalidValue(f"--parent-path {parent}: there is no such directory in {images}", "it is relative to the images")
 
 
