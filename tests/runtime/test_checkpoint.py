@@ -415,15 +415,16 @@ def test_what_is_not_done_is_refused_by_name(box):
 
 
 @needs_criu
-def test_a_user_namespace_is_refused(oci):
-    if oci.kind != "userns":
-        pytest.skip("of root, and a user namespace of its own")
-    name = oci.create(oci.bundle("/bin/sleep", "3600"))
-    oci.ok("start", name)
-    criu = ("--criu", shutil.which("criu"))
-    assert "user namespace" in oci.fails(*criu, "checkpoint", name)
-    assert "user namespace" in oci.fails(*criu, "restore", "--bundle", oci.directory / "bundle1", "other")
-    assert oci.status(name) == "running"
+def test_a_user_namespace_is_refused(box):
+    bundle = box.oci.bundle("/bin/sleep", "3600")
+    maps = [{"containerID": 0, "hostID": 0, "size": 65536}]
+    bundle.linux["namespaces"].append({"type": "user"})
+    bundle.linux |= {"uidMappings": maps, "gidMappings": maps}
+    name = box.run(bundle)
+    assert "user namespace" in box.refuses("checkpoint", name)
+    box.checkpoint(box.counting()[0])
+    assert "user namespace" in box.refuses("restore", "--bundle", bundle.directory, "other")
+    assert box.oci.status(name) == "running"
 
 
 @needs_criu
