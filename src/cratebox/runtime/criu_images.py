@@ -13,6 +13,8 @@ from cratebox.errors import NotFound, RuntimeFailure, StorageError
 from cratebox.linux.regular import read_regular
 from cratebox.runtime.criu_messages import numbers
 
+_PARENT = "parent"  # a link of criu's own to the images before
+_MOST_PARENTS = 64
 _MOST_OF_PAGEMAP = 256 << 20  # bytes
 _MAGIC = 8  # bytes that each image begins with; then the size of a message, in 4 bytes, and the message, again and again
 _PAGES_ID, _COUNT, _FLAGS, _LONG_COUNT = 1, 2, 4, 5  # of pagemap_head and pagemap_entry (criu's pagemap.proto)
@@ -35,7 +37,9 @@ def make_directory(path: str) -> int:
 
 
 def open_images(path: str) -> int:
-    """Open the directory of the images to restore from. Raises NotFound, RuntimeFailure, StorageError where somebody else could have written them.
+    """Open the directory of the images to restore from.
+
+    Raises NotFound, RuntimeFailure, StorageError where somebody else could have written them.
 
     criu does as root what they say: who can change them is root.
     """
@@ -48,19 +52,58 @@ def open_images(path: str) -> int:
     except OSError as error:
         raise StorageError(f"cannot use {path}: {(error.strerror or '').lower()}") from None
     try:
-        _check_owner(path, os.fstat(fd))
-        names = os.listdir(fd)
-        for name in names:
-            info = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            if name != "parent" or not stat.S_ISLNK(info.st_mode):  # a link of criu's own to the images before
-                _check_owner(f"{path}/{name}", info)
+        names = _check_files(path, fd)
         if "inventory.img" not in names:
             raise NotFound(f"there are no images in {path}", "--image-path says where checkpoint has put them")
         _check_pages(path, names)
+        if _PARENT in names:
+            _check_parent(path, fd, _MOST_PARENTS)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _check_files(path: str, fd: int) -> list[str]:
+    """Return what is in a directory of images. Raises StorageError where somebody else could have written it."""
+    _check_owner(path, os.fstat(fd))
+    names = os.listdir(fd)
+    for name in names:
+        info = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if name != _PARENT or not stat.S_ISLNK(info.st_mode):
+            _check_owner(f"{path}/{name}", info)
+    return names
+
+
+def _check_parent(path: str, fd: int, most: int) -> None:
+    """Look at the images before those of `fd` as at these: criu takes memory from where the link leads. Raises StorageError."""
+    where = f"{path}/{_PARENT}"
+    if not most:
+        raise StorageError(f"the links parent lead round in a circle, or too far, to {os.readlink(f'/proc/self/fd/{fd}')}")
+    _check_above(fd)
+    try:
+        inner = os.open(_PARENT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+    except OSError as error:
+        raise StorageError(f"cannot use {where}: {(error.strerror or '').lower()}") from None
+    try:
+        _check_above(inner)
+        if _PARENT in _check_files(where, inner):
+            _check_parent(where, inner, most - 1)
+    finally:
+        os.close(inner)
+
+
+def _check_above(fd: int) -> None:
+    """Raise StorageError where others could put another directory in place of `fd`, which is opened by its name again."""
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    while path != "/":
+        path = os.path.dirname(path)
+        info = os.stat(path)
+        if info.st_uid not in (0, os.geteuid()) or (info.st_mode & 0o022 and not info.st_mode & stat.S_ISVTX):
+            raise StorageError(
+                f"{path} can be changed by others, who could exchange the images in it that these lean on",
+                "keep images with a parent where each directory is root's",
+            )
 
 
 def _check_owner(path: str, info: os.stat_result) -> None:

@@ -144,7 +144,7 @@ def _row(line: str) -> tuple[str, str]:
     """Return mount point and file system of a line of mountinfo (proc(5))."""
     words = line.split(" ")
     place = (
-        words[4].encode().decode("unicode_escape").encode("latin-1").decode(errors="surrogateescape")
+        os.fsencode(words[4]).decode("unicode_escape").encode("latin-1").decode(errors="surrogateescape")
         if "\\" in words[4]
         else words[4]
     )
