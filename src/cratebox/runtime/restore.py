@@ -337,7 +337,10 @@ def _watch(root: str, name: str, reading: int) -> None:
 
 def _dismiss(guardian: Guardian) -> None:
     if guardian.pid:
-        os.write(guardian.pipe, _DONE)
+        try:
+            os.write(guardian.pipe, _DONE)
+        except BrokenPipeError:
+            pass  # it was killed: that is no reason to call a container that runs failed, nor to hide why another one did
         os.close(guardian.pipe)
         os.waitpid(guardian.pid, 0)
 
