@@ -1,4 +1,4 @@
-"""Whose criu's images are: what others could have written is not restored, wherever it lies."""
+"""What criu is given to read: nothing that others could have written, wherever it lies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cratebox.errors import StorageError
-from cratebox.runtime import criu_images, criu_places
+from cratebox.runtime import criu, criu_images, criu_places
 from support import people
 
 REASON = people.why_not("root")
@@ -64,6 +64,18 @@ def test_a_parent_that_leads_nowhere_or_in_a_circle_is_an_error(tmp_path: Path) 
     (last / "parent").symlink_to("../last")
     with pytest.raises(StorageError, match="in a circle"):
         opened(last)
+
+
+@needs_root
+def test_criu_does_not_obey_the_configuration_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert criu.environment() == dict(os.environ)
+    os.chown(tmp_path, 1000, 1000)
+    assert criu.environment() == {name: value for name, value in os.environ.items() if name != "HOME"}
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    assert "HOME" not in criu.environment()
+    monkeypatch.delenv("HOME")
+    assert criu.environment() == dict(os.environ)
 
 
 def test_a_place_of_a_mount_that_is_no_text_is_read_as_its_bytes() -> None:

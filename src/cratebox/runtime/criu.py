@@ -70,7 +70,13 @@ def check(path: str) -> str | None:
 
     try:
         done = subprocess.run(
-            [path, "check"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+            [path, "check"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            env=environment(),
         )
     except OSError as error:
         return error.strerror or str(error)
@@ -79,6 +85,20 @@ def check(path: str) -> str | None:
     said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     wrong = [line for line in said if "Error" in line] or said
     return _plain(wrong[-1]) if wrong else f"criu check ended with {done.returncode}"
+
+
+def environment() -> dict[str, str]:
+    """Return criu's environment. Without HOME where that is another user's, as behind some sudo: criu would obey the
+    .criu/default.conf there, which can name programs to run.
+    """
+    found = dict(os.environ)
+    try:
+        owner = os.stat(found.get("HOME", "/")).st_uid
+    except OSError:
+        owner = -1
+    if owner != os.geteuid():
+        found.pop("HOME", None)
+    return found
 
 
 def is_usable(program: str) -> bool:
@@ -196,7 +216,7 @@ def _become(
         fdpass.send(parents, b"!", (theirs.fileno(),))
         for fd in (ours.fileno(), *keep):
             os.set_inheritable(fd, True)
-        os.execve(program, [program, "swrk", str(ours.fileno())], dict(os.environ))  # noqa: S606
+        os.execve(program, [program, "swrk", str(ours.fileno())], environment())  # noqa: S606
     except CrateError as error:
         os.write(report, error.message.encode())
     except BaseException as error:  # noqa: BLE001  nobody else would tell
