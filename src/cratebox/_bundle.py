@@ -24,9 +24,14 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
-_CGROUPS = ("cratebox.cgroup.mounts", "cratebox.cgroup.devices", "cratebox.cgroup.resources")
+_CGROUPS = (
+    "cratebox.cgroup.detect", "cratebox.linux.userns", "cratebox.cgroup.mounts", "cratebox.cgroup.devices", "cratebox.cgroup.resources",
+)  # fmt: skip
 _DRIVERS = ("cratebox.cgroup.v1", "cratebox.cgroup.v2")
+# What speaks to the cgroups of this machine, most likely: verbs that are short want it at once.
+_DRIVER = _DRIVERS[os.path.exists("/sys/fs/cgroup/cgroup.controllers")]
 _LIMITS = ("cratebox.cgroup.files_v1", "cratebox.cgroup.files_v2", "cratebox.cgroup.limits")
+_ASKING = ("cratebox.cli.oci.main", "cratebox.runtime.lifecycle", "cratebox.paths", _DRIVER)
 # What verbs always import; what these import comes along. It is loaded at once.
 ROOTS = {
     "crate": {
@@ -41,12 +46,13 @@ ROOTS = {
     "crate-oci": {
         "run create": (
             "cratebox.cli.oci.main", "cratebox.cli.oci.create", "cratebox.cli.oci.run", "cratebox.runtime.lifecycle", "cratebox.runtime.bundle",
-            "cratebox.runtime.console", *_CGROUPS,
+            "cratebox.runtime.console", "cratebox.runtime.starting", "cratebox.runtime.seccomp_profile", *_CGROUPS,
         ),
-        "start": ("cratebox.cli.oci.main", "cratebox.cli.oci.start", "cratebox.runtime.lifecycle", "cratebox.runtime.sync"),
-        "state": ("cratebox.cli.oci.main", "cratebox.cli.oci.state", "cratebox.runtime.lifecycle"),
-        "kill": ("cratebox.cli.oci.main", "cratebox.cli.oci.kill", "cratebox.runtime.lifecycle"),
-        "delete": ("cratebox.cli.oci.main", "cratebox.cli.oci.delete", "cratebox.runtime.lifecycle"),
+        "start": (*_ASKING, "cratebox.cli.oci.start", "cratebox.runtime.starting"),
+        "state": (*_ASKING, "cratebox.cli.oci.state", "cratebox.runtime.listing"),
+        "kill": (*_ASKING, "cratebox.cli.oci.kill", "cratebox.runtime.ending", "cratebox.engine.signals"),
+        "delete": (*_ASKING, "cratebox.cli.oci.delete", "cratebox.runtime.ending", "cratebox.cgroup.mounts"),
+        "exec": (*_ASKING, "cratebox.cli.oci.exec", "cratebox.runtime.exec"),
     },
 }  # fmt: skip
 # What is wanted at times, and found here then.
@@ -59,7 +65,7 @@ SOMETIMES = {
         "cratebox.engine.control", "cratebox.engine.guardian_watch", "cratebox.engine.sleeping",
     ),
     "crate-oci": (
-        "cratebox.cli.oci.exec", "cratebox.runtime.exec", *_DRIVERS, *_LIMITS,
+        *_DRIVERS, *_LIMITS,
     ),
 }  # fmt: skip
 

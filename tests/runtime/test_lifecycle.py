@@ -664,7 +664,8 @@ def test_the_verbs_import_nothing_slow(root_oci):
             "shutil",
             "signal", "socket", "subprocess", "tempfile", "threading", "typing"}  # fmt: skip
     path = f"import sys; sys.path.insert(0, {str(root_oci.package.parent)!r})"
-    program = f"{path}\nimport cratebox.runtime.lifecycle\nprint(*sys.modules)"
+    program = f"{path}\nfrom cratebox.runtime import lifecycle\n"
+    program += "[getattr(lifecycle, name) for name in dir(lifecycle)]\nprint(*sys.modules)"
     loaded = subprocess.run(
         [_python(root_oci), "-I", "-S", "-c", program], capture_output=True, text=True, check=True, timeout=60
     ).stdout

@@ -153,7 +153,7 @@ def imported_by_oci(oci: Oci, *args: str | Path) -> set[str]:
     text = log.read_text()
     assert done.returncode == 0, text[-500:]
     found = {line.rpartition("|")[2].strip() for line in text.splitlines() if line.startswith("import time:")}
-    assert "_ctypes" in found
+    assert "_json" in found
     return found
 
 
@@ -169,8 +169,10 @@ def test_the_verbs_of_the_runtime_import_nothing_dear(root_oci: Oci) -> None:
         ("pause", name),
     ]
     words += [("resume", name), ("kill", name, "KILL"), ("delete", "--force", name)]
-    found = {verb[0]: dear(imported_by_oci(root_oci, *verb)) for verb in words}
-    assert not any(found.values()), found
+    found = {verb[0]: imported_by_oci(root_oci, *verb) for verb in words}
+    assert not any(dear(modules) for modules in found.values()), found
+    # What is asked often does without the C library, whose door costs as much as all else that they import.
+    assert {verb for verb, modules in found.items() if "_ctypes" in modules} == {"create", "exec"}
 
 
 def test_the_package_alone_imports_nothing(scratch: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 
-from cratebox.cgroup import mounts
 from cratebox.cgroup.base import Cgroup, from_paths
 
 _OF_ROOT, _OF_USERS = "trusted.crate", "user.crate"  # cgroup v2 has the latter since Linux 5.7
@@ -37,6 +36,8 @@ def of(directory: str) -> str:
 
 def find(owner: str) -> Cgroup:
     """Return the cgroup that is marked as that of `owner`: all hierarchies are searched. It has no directories where there is none."""
+    from cratebox.cgroup import mounts
+
     try:
         hierarchies, unified = mounts.find()
     except OSError:

@@ -6,7 +6,7 @@ import os
 import time
 
 from cratebox.errors import Conflict, InvalidValue
-from cratebox.linux import process
+from cratebox.linux import pidfds
 from cratebox.linux.procfs import read_text
 
 TYPE_CHECKING = False
@@ -117,7 +117,7 @@ def _hold(pids: list[int]) -> list[tuple[int, int]]:
 
 def _signal(pidfd: int, number: int) -> None:
     try:
-        process.send_signal(pidfd, number)
+        pidfds.send_signal(pidfd, number)
     except ProcessLookupError:
         pass  # it has just ended
 

@@ -283,6 +283,8 @@ class V1Cgroup(base.Cgroup):
 
     def kill(self) -> None:
         """Freeze, kill, thaw: what is frozen cannot fork away."""
+        if not tree.processes(self.tracked()):
+            return  # as after most ends
         freezer = self.find("freezer")
         try:
             if freezer:

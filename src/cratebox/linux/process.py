@@ -1,8 +1,7 @@
-"""Processes: pidfds, start times, prctl(2), close_range(2)."""
+"""Processes: prctl(2), close_range(2), how they end; how they are held is in pidfds.py."""
 
 from __future__ import annotations
 
-import _signal
 import fcntl
 import os
 import struct
@@ -10,8 +9,14 @@ import sys
 
 from cratebox.linux import const
 from cratebox.linux._libc import checked, pinned, syscall
+from cratebox.linux.pidfds import boot_id, open_pidfd, send_signal, start_time
 from cratebox.linux.procfs import read_text
 
+__all__ = (
+    "boot_id", "children", "close_from", "close_on_exec_from", "is_main_thread", "load_seccomp", "new_session_keyring",
+    "open_pidfd", "parent", "prctl", "reaped_status", "send_signal", "set_domainname", "set_dumpable", "set_hostname",
+    "set_name", "set_no_new_privileges", "set_subreaper", "start_time", "waited_status", "zombie_status",
+)  # fmt: skip
 _PIDFD_INFO_SIZE = 64  # bytes of struct pidfd_info, PIDFD_INFO_SIZE_VER0
 
 
@@ -53,41 +58,6 @@ def close_from(first: int, keep: tuple[int, ...] = ()) -> None:
 def close_on_exec_from(first: int) -> None:
     """Mark every descriptor from `first` on to be closed by execve(2). Raises OSError."""
     checked("close_range", const.SYS_close_range, first, 0xFFFFFFFF, const.CLOSE_RANGE_CLOEXEC)
-
-
-def start_time(pid: int) -> int:
-    """Return when process `pid` started, in clock ticks since boot (proc(5), field 22 of stat); 0 where there is none.
-
-    With the boot's ID it tells a process from a later one that was given the same number.
-    """
-    try:
-        text = read_text(f"/proc/{pid}/stat")
-    except OSError:
-        return 0
-    fields = text[text.rindex(")") + 2 :].split()
-    return 0 if fields[0] in ("Z", "X") else int(fields[19])
-
-
-def boot_id() -> str:
-    """Return the random ID of this boot (random(4))."""
-    return read_text("/proc/sys/kernel/random/boot_id").strip()
-
-
-def open_pidfd(pid: int, started: int = 0) -> int:
-    """Return a pidfd of process `pid`; where `started` is given, only if the process is still the one that started then.
-
-    Raises ProcessLookupError otherwise.
-    """
-    fd = os.pidfd_open(pid)
-    if started and start_time(pid) != started:
-        os.close(fd)
-        raise ProcessLookupError(3, f"process {pid} is another one than it was")
-    return fd
-
-
-def send_signal(pidfd: int, signal: int) -> None:
-    """Send `signal` to the process of `pidfd`. Raises ProcessLookupError where it has ended, PermissionError."""
-    _signal.pidfd_send_signal(pidfd, signal)
 
 
 def new_session_keyring() -> None:

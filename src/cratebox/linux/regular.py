@@ -18,13 +18,15 @@ def read_regular(path: str, most: int, *, pipe: bool = False) -> bytes:
         raise OSError(_EINVAL, "is a directory" if stat.S_ISDIR(kind) else "not a regular file", path)
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        kind = os.fstat(fd).st_mode
+        info = os.fstat(fd)
+        kind = info.st_mode
         if stat.S_ISFIFO(kind) and pipe:
             os.set_blocking(fd, True)
         elif not stat.S_ISREG(kind):
             raise OSError(_EINVAL, "not a regular file", path)
         content = b""
-        while part := os.read(fd, min(1 << 20, most + 1 - len(content))):
+        size = info.st_size + 1  # as far as is known: a buffer of a mebibyte costs more than a small file
+        while part := os.read(fd, max(1, min(1 << 20, max(size, 4096), most + 1 - len(content)))):
             content += part
             if len(content) > most:
                 raise OSError(_EFBIG, f"larger than {most} bytes", path)

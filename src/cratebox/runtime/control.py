@@ -8,7 +8,7 @@ import time
 
 from cratebox.cgroup import base as cgroups
 from cratebox.errors import Conflict, CrateError, Unsupported
-from cratebox.linux import process
+from cratebox.linux import pidfds
 from cratebox.runtime import place
 from cratebox.runtime import state as saved
 
@@ -134,7 +134,7 @@ def watch_events(root: str, name: str, interval: float) -> Iterator[dict[str, An
     """
     found, group = _alive(place.directory_of(root, name), "created", "running", "paused")
     try:
-        pidfd = process.open_pidfd(found.pid, found.started)
+        pidfd = pidfds.open_pidfd(found.pid, found.started)
     except ProcessLookupError:
         raise Conflict("container not running") from None
     try:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import select
 
 from cratebox.cgroup import base as cgroups
 from cratebox.errors import Conflict, CrateError, NotFound, RuntimeFailure, StorageError
-from cratebox.linux import process
-from cratebox.runtime import control, place
+from cratebox.linux import pidfds
+from cratebox.runtime import place
 from cratebox.runtime import state as saved
 
 TYPE_CHECKING = False
@@ -44,9 +43,9 @@ def kill(root: str, name: str, signal: int, *, all: bool = False) -> None:  # no
 
 
 def _signal_one(found: saved.State, signal: int) -> None:
-    pidfd = process.open_pidfd(found.pid, found.started)
+    pidfd = pidfds.open_pidfd(found.pid, found.started)
     try:
-        process.send_signal(pidfd, signal)
+        pidfds.send_signal(pidfd, signal)
     finally:
         os.close(pidfd)
 
@@ -66,6 +65,8 @@ def _signal_all(found: saved.State, directory: str, signal: int) -> None:
 
 def _signal_namespace(leader: int, signal: int) -> None:
     """Send `signal` to the processes in the PID namespace of `leader`, for a container without a cgroup of its own."""
+    from cratebox.runtime import control
+
     wanted = control.pid_namespace(leader)
     for pid in control.namespace_pids(leader):
         try:
@@ -74,7 +75,7 @@ def _signal_namespace(leader: int, signal: int) -> None:
             continue
         try:
             if control.pid_namespace(pid) == wanted:  # still: the number may be another process's by now
-                process.send_signal(pidfd, signal)
+                pidfds.send_signal(pidfd, signal)
         except ProcessLookupError:
             pass
         finally:
@@ -167,11 +168,11 @@ def _kill_early(directory: str, name: str) -> None:
 def end(found: saved.State, directory: str) -> None:
     """Kill the container's processes; return when the first one has ended. Raises RuntimeFailure, OSError."""
     try:
-        pidfd = process.open_pidfd(found.pid, found.started)
+        pidfd = pidfds.open_pidfd(found.pid, found.started)
     except ProcessLookupError:
         return
     try:
-        process.send_signal(pidfd, _SIGKILL)
+        pidfds.send_signal(pidfd, _SIGKILL)
         place.cgroup_of(found, directory).kill()  # thaws, where it is frozen: what is frozen does not die
         wait_for_end(pidfd)
     except ProcessLookupError:
@@ -182,6 +183,8 @@ def end(found: saved.State, directory: str) -> None:
 
 def wait_for_end(pidfd: int) -> None:
     """Wait until the process of `pidfd` has ended. Raises RuntimeFailure where it does not."""
+    import select
+
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     if not poll.poll(_MILLISECONDS_TO_DIE):

@@ -5,20 +5,20 @@
     identity.json   what it takes to end the container, should that file be damaged
     gate            a FIFO: the container's process waits for a byte from it, see sync.py
     report          a FIFO: what keeps its program from running is written there
+    door            a socket: an ordinary user's exec asks there for the way in, see door.py
 
 Whoever changes a container holds a flock on its directory, so that verbs which meet behave as if one came after the other.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 
 from cratebox.cgroup import base as cgroups
-from cratebox.cgroup import detect, mark
+from cratebox.cgroup import mark
 from cratebox.errors import Conflict, InvalidValue, NotFound, RuntimeFailure, StorageError
-from cratebox.linux import process, userns
+from cratebox.linux import pidfds
 from cratebox.paths import private_directory
 from cratebox.runtime import state as saved
 
@@ -33,6 +33,7 @@ _FILES = (
     "state.json.new",
     "gate",
     "report",
+    "door",
 )
 _TRIES = 200  # of 10 ms
 
@@ -53,6 +54,8 @@ def directory_of(root: str, name: str) -> str:
 
 def _try_lock(directory: str) -> int:
     """Wait for the lock of a container and return its descriptor; -1 where the directory was deleted while we waited."""
+    import fcntl  # not for those who take none
+
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -146,7 +149,7 @@ def cgroup_of(state: saved.State, directory: str) -> cgroups.Cgroup:
 
     It has no directories where there is none, or where it was that of an earlier boot.
     """
-    if state.boot_id and state.boot_id != process.boot_id():
+    if state.boot_id and state.boot_id != pidfds.boot_id():
         return cgroups.from_paths({})  # what is there under that name by now is another container's
     own = owner(directory)
     group = cgroups.from_paths(state.cgroup)
@@ -177,7 +180,7 @@ def remove_cgroup(state: saved.State, directory: str) -> None:
     group.kill()
     group.remove()
     whole = group.directories.keys() == {"unified"}  # else its create may have died when some hierarchies were marked, not all
-    if not state.cgroup and not whole and state.cgroups_path and state.boot_id in {"", process.boot_id()}:
+    if not state.cgroup and not whole and state.cgroups_path and state.boot_id in {"", pidfds.boot_id()}:
         _remove_unmarked(state)
 
 
@@ -207,6 +210,9 @@ def driver(rootless: bool | None = None, manager: str = "") -> cgroups.Driver:
 
     Root of a user namespace is no more than its user was. Raises InvalidValue, Unsupported.
     """
+    from cratebox.cgroup import detect
+    from cratebox.linux import userns
+
     if rootless is None:
         rootless = os.geteuid() != 0 or not userns.is_first()
     return detect.driver(manager, rootless)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 
 from cratebox.errors import StorageError
-from cratebox.linux import process
+from cratebox.linux import pidfds
 from cratebox.runtime import place
 from cratebox.runtime import state as saved
 
@@ -45,7 +45,7 @@ def load(directory: str, name: str) -> saved.State:
 
 
 def _is_alive(one: saved.State | saved.Identity) -> bool:
-    return one.pid > 0 and one.boot_id == process.boot_id() and process.start_time(one.pid) == one.started
+    return one.pid > 0 and one.boot_id == pidfds.boot_id() and pidfds.start_time(one.pid) == one.started
 
 
 def _state(directory: str) -> tuple[saved.State | None, str]:

@@ -12,7 +12,7 @@ import os
 from cratebox import document, jsontext
 from cratebox.cgroup import base as cgroups
 from cratebox.errors import InvalidValue, NotFound, StorageError
-from cratebox.linux import process
+from cratebox.linux import pidfds
 from cratebox.linux.regular import read_regular
 from cratebox.record import Record
 
@@ -186,7 +186,7 @@ def status(state: State, directory: str) -> str:
     """Return "creating", "created", "running", "paused" or "stopped", as the kernel and the gate tell (runtime.md, State)."""
     if not state.pid:
         return "creating" if _is_locked(directory) else "stopped"  # whoever was creating it has died
-    if not state.started or state.boot_id != process.boot_id() or process.start_time(state.pid) != state.started:
+    if not state.started or state.boot_id != pidfds.boot_id() or pidfds.start_time(state.pid) != state.started:
         return "stopped"
     if is_frozen(state):
         return "paused"

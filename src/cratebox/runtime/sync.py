@@ -31,7 +31,6 @@ when another process, days later, starts what was created.
 from __future__ import annotations
 
 import os
-import struct
 
 from cratebox.errors import CannotInvoke, CommandNotFound, CrateError, InvalidValue, OverlayRefused, RuntimeFailure, Unsupported
 
@@ -85,7 +84,7 @@ def read_report(message: bytes, command: str) -> CrateError | None:
         return None
     if message[:1] == FAILED:
         return unpack_error(message)
-    step, number = struct.unpack("<ii", message[:8])
+    step, number = (int.from_bytes(message[at : at + 4], "little", signed=True) for at in (0, 4))
     if step == _STUB_SECCOMP:
         return RuntimeFailure(f"seccomp filter refused by the kernel: {os.strerror(number)}")
     if step == _STUB_LABEL:
