@@ -149,12 +149,53 @@ def test_a_bundle_that_changed_later_does_not_matter(oci, running):
 
 def test_exec_into_a_created_container(oci):
     name = oci.create(oci.bundle("/bin/sleep", "900"))
-    if oci.rootless:  # its process is still the host's program, which nobody but root may look into
-        assert "root alone" in oci.fails("exec", name, "/bin/true", code=255)
-    else:
-        assert in_container(oci, name, "hostname") == "box\n"
-        assert oci.status(name) == "created"
+    assert in_container(oci, name, "hostname") == "box\n"
+    assert oci.status(name) == "created"
+    where = "cat /proc/self/uid_map; ls /; for kind in mnt pid net ipc uts; do readlink /proc/self/ns/$kind; done"
+    before = in_container(oci, name, where)
+    oci.ok("start", name)
+    oci.until(name, "running")
+    assert in_container(oci, name, where) == before
     oci.ok("delete", "--force", name)
+
+
+def test_nobody_in_a_created_container_can_look_into_the_process_that_waits(oci):
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
+    look = "readlink /proc/1/$one && echo seen"
+    assert in_container(oci, name, f"for one in exe cwd root fd/0 ns/mnt; do {look}; done; echo end") == "end\n"
+    oci.ok("delete", "--force", name)
+
+
+def test_a_created_container_is_entered_by_many_at_once_and_starts_afterwards(oci):
+    name = oci.create(oci.bundle("/bin/sleep", "900"))
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(lambda number: in_container(oci, name, f"echo {number}"), range(8)))
+    assert said == [f"{number}\n" for number in range(8)]
+    oci.ok("start", name)
+    oci.until(name, "running")
+    assert not {"gate", "report", "door"} & set(os.listdir(oci.root / name))
+    fds = oci.person.run(["ls", "-l", f"/proc/{oci.state(name)['pid']}/fd"]).stdout
+    assert "socket:" not in fds
+    assert "ns" not in {one.split(":")[0].rpartition(" ")[2] for one in fds.splitlines()}
+    oci.ok("delete", "--force", name)
+
+
+def test_a_created_container_with_a_long_name_is_entered(oci):
+    """An address of a socket has at most 107 bytes."""
+    oci.ids.append(f"{oci.name()}-{'x' * 150}")
+    name = oci.create(oci.bundle("/bin/sleep", "900"), name=oci.ids[-1])
+    assert in_container(oci, name, "hostname") == "box\n"
+    oci.ok("delete", "--force", name)
+
+
+def test_a_created_container_that_is_started_while_it_is_entered_is_entered(oci):
+    for _ in range(3):
+        name = oci.create(oci.bundle("/bin/sleep", "900"))
+        with ThreadPoolExecutor(4) as pool:
+            said = [pool.submit(in_container, oci, name, "echo in") for _ in range(3)]
+            oci.ok("start", name)
+            assert [one.result() for one in said] == ["in\n"] * 3
+        oci.ok("delete", "--force", name)
 
 
 def test_exec_into_a_stopped_container_is_refused(oci):

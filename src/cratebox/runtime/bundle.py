@@ -17,7 +17,7 @@ from cratebox.linux import process
 from cratebox.linux.regular import read_regular
 from cratebox.paths import private_directory
 from cratebox.record import Record
-from cratebox.runtime import cgroup_owner, console, place, seccomp, spec, validate, values, warnings
+from cratebox.runtime import cgroup_owner, console, place, program, seccomp, spec, validate, values, warnings
 from cratebox.runtime import create as creation
 from cratebox.runtime import state as saved
 from cratebox.runtime.device_rules import with_default_devices
@@ -123,7 +123,7 @@ def blank_state(name: str, bundle: str, document: spec.Spec, cgroup: str) -> sav
 
 
 def _make(directory: str, state: saved.State, wish: Wish, settings: Settings, driver: cgroups.Driver) -> tuple[int, int]:
-    group, created, ends = None, None, (-1, -1)
+    group, created, ends = None, None, (-1, -1, -1)
     linux = wish.spec.linux
     try:
         saved.save(directory, state)
@@ -132,9 +132,9 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings, dr
             wish = wish.replace(make_cgroup=lambda pid: driver.create(state.cgroups_path, resources, pid))
         else:
             group = driver.create(state.cgroups_path, resources)
-        ends = place.make_fifos(directory)
+        ends = (*place.make_fifos(directory), _door(directory, wish))
         asked = listener(state, "creating", linux.seccomp) if linux and linux.seccomp else None
-        created = creation.begin(wish.replace(cgroup=group, gate=ends[0], report=ends[1], listener=asked))
+        created = creation.begin(wish.replace(cgroup=group, gate=ends[0], report=ends[1], door=ends[2], listener=asked))
         group = created.cgroup or group
         if group:
             mark.put(group, place.owner(directory))
@@ -168,6 +168,15 @@ def _make(directory: str, state: saved.State, wish: Wish, settings: Settings, dr
             if fd >= 0:
                 os.close(fd)
     return created.pid, created.console
+
+
+def _door(directory: str, wish: Wish) -> int:
+    """Make the door, where its owner may not look into the container's process without it; -1 else."""
+    if not os.geteuid() or (wish.filter and program.listens(wish.filter)):  # which may hold up what answers there
+        return -1
+    from cratebox.runtime import door
+
+    return door.make(directory)
 
 
 def give(group: cgroups.Cgroup | None, document: spec.Spec) -> None:

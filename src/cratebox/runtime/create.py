@@ -71,7 +71,9 @@ def begin(wish: Wish) -> Created:
     if wish.spec.process and wish.spec.process.rlimits:
         import resource  # noqa: F401  init cannot import any more
     if wish.spec.hooks:
-        import cratebox.runtime.hooks  # noqa: F401  as above
+        import cratebox.runtime.hooks
+    if wish.door >= 0:
+        import cratebox.runtime.door  # noqa: F401  as above
     if wish.filter and program.listens(wish.filter) and not wish.listener:
         raise Unsupported("seccomp: SCMP_ACT_NOTIFY: nobody would answer")
     ours, theirs = fdpass.pair()
@@ -169,6 +171,7 @@ def _order(wish: Wish, sock: _socket.socket, report: int, stubs: tuple[int, int]
         bundle=wish.bundle,
         overlay=wish.overlay,
         gate=gate,
+        door=wish.door,
         join_cgroup=wish.cgroup.join if wish.cgroup else _nothing,
         cgroup=wish.cgroup.directories if wish.cgroup else {},
         cgroup_comes=wish.make_cgroup is not None,

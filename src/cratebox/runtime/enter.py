@@ -40,6 +40,7 @@ class EnterOrder(Record):
     program: program.ProgramOrder
     target: int  # a pidfd of the container's process
     kinds: int  # the namespaces to join, as CLONE_NEW* flags
+    paths: tuple[tuple[int, int], ...]  # these as descriptor and flag, in order, where `target` may not be asked for them
     join_cgroup: Callable[[], None]
 
 
@@ -53,7 +54,8 @@ def _join(order: EnterOrder) -> None:
     process.set_dumpable(False)  # before setns: whoever looked into us would find the host's files
     _enter_cgroup(order)
     try:
-        namespaces.setns(order.target, order.kinds)
+        for fd, kinds in order.paths or ((order.target, order.kinds),):
+            namespaces.setns(fd, kinds)
     except OSError as error:
         if error.errno == _ESRCH:
             raise RuntimeFailure(_ENDED) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 
 from cratebox.cgroup import base as cgroups
 from cratebox.errors import Conflict, CrateError, InvalidValue, RuntimeFailure
@@ -30,6 +31,7 @@ _KINDS = {
     "cgroup": const.CLONE_NEWCGROUP,
     "time": const.CLONE_NEWTIME,
 }
+_SECONDS_TO_START = 10.0  # from the gate to the program, on a machine that is busy
 # What a process document that says nothing about it takes from the container's own process.
 _INHERITED = ("capabilities", "rlimits", "oom_score_adj", "apparmor_profile", "selinux_label", "scheduler", "io_priority",
               "exec_cpu_affinity")  # fmt: skip
@@ -71,12 +73,15 @@ class Joined:
 
 
 class Target(Record):
-    """The container that is entered: its `state`, what its spec says of Linux, and the compiled filter of system calls."""
+    """The container that is entered: its `state`, what its spec says of Linux, and the compiled filter of system calls; `directory`
+    is where its state is kept, for one that may not have been started.
+    """
 
     state: saved.State
     linux: Linux | None
     filter: tuple[bytes, int] | None
     keep_groups: bool = False
+    directory: str = ""
 
 
 def execute(root: str, name: str, wanted: Process, **settings: Any) -> int:
@@ -95,7 +100,7 @@ def execute(root: str, name: str, wanted: Process, **settings: Any) -> int:
     before = console.hold_signals()
     joined = None
     try:
-        joined = begin(Target(state, linux, profile, keeps_groups(document.annotations)), wanted, chosen)
+        joined = begin(Target(state, linux, profile, keeps_groups(document.annotations), directory), wanted, chosen)
         if chosen.detach:
             return 0
         console.stay_at(joined.pidfd, joined.console, before)
@@ -184,6 +189,7 @@ def _fork(
     """Clone the joiner; return its pid and a pidfd of it."""
     state, profile = target.state, target.filter
     leader = _open(state)
+    kinds, paths = _way_in(target)
     group = _cgroup(state, chosen.cgroup)
     label = program.labelling(wanted)
     stub_fd = stub.sealed(stub.build(theirs.fileno(), *program.late_filter(wanted, profile), label=label))
@@ -204,7 +210,8 @@ def _fork(
                 label=label,
             ),
             target=leader,
-            kinds=_kinds(state.pid),
+            kinds=kinds,
+            paths=paths,
             join_cgroup=_on_cpus(wanted, group.join),
         )
         pid, pidfd = namespaces.clone(0)
@@ -216,7 +223,8 @@ def _fork(
         os.close(stub_fd)
         if label:
             os.close(label.procfs)
-        os.close(leader)
+        for fd in (leader, *(fd for fd, _kind in paths)):
+            os.close(fd)
     return pid, pidfd
 
 
@@ -258,19 +266,56 @@ def _cgroup(state: saved.State, below: dict[str, str]) -> cgroups.Cgroup:
     return group.below(below) if below else group.beside(state.pid)
 
 
+def _way_in(target: Target) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """Return the flags of the namespaces to join, and descriptors and flags of each where the container's process had to be asked."""
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while True:
+        try:
+            return _kinds(target.state.pid), ()
+        except PermissionError:
+            paths = _ask(target)
+        if paths is not None:
+            return sum(kind for _fd, kind in paths), paths
+        if not os.path.lexists(f"{target.directory}/door") or time.monotonic() > deadline:
+            break
+        time.sleep(0.005)  # it is between the gate and its program
+    try:
+        return _kinds(target.state.pid), ()  # `start` takes the door away once the program runs
+    except PermissionError:
+        raise RuntimeFailure(
+            "cannot enter the container: permission denied",
+            "where its program cannot be read, a container can be entered by root alone",
+        ) from None
+
+
+def _ask(target: Target) -> tuple[tuple[int, int], ...] | None:
+    """Return descriptors and flags of the namespaces of a container that waits at its gate, ours left out; None where nobody answers."""
+    if not target.directory:
+        return None
+    from cratebox.runtime import door
+
+    try:
+        found = door.ask(target.directory)
+    except OSError:
+        return None
+    paths = []
+    for kind, flag in door.KINDS.items():
+        fd = found.get(kind, -1)
+        if fd >= 0 and os.path.samestat(os.fstat(fd), os.stat(f"/proc/self/ns/{kind}")):
+            os.close(fd)
+        elif fd >= 0:
+            paths.append((fd, flag))
+    return tuple(paths)
+
+
 def _kinds(pid: int) -> int:
-    """Return the flags of the namespaces of process `pid` that are not ours: those that there are to join."""
+    """Return the flags of the namespaces of process `pid` that are not ours: those that there are to join. Raises PermissionError."""
     flags = 0
     for name, flag in _KINDS.items():
         try:
             theirs = os.readlink(f"/proc/{pid}/ns/{name}")
         except FileNotFoundError:
             continue  # a kernel without this kind
-        except PermissionError:
-            raise RuntimeFailure(
-                "cannot enter the container: permission denied",
-                "before `start`, or where its program cannot be read, a container can be entered by root alone",
-            ) from None
         if theirs != os.readlink(f"/proc/self/ns/{name}"):
             flags |= flag
     return flags

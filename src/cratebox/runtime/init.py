@@ -49,6 +49,7 @@ class RootOrder(Record):
     joined: bool = False  # our parent was a joiner, see joining.py
     hook_state: dict[str, Any] | None = None
     callers: dict[str, tuple[int, int]] = {}  # noqa: RUF012  the parent's namespaces that linux.sysctl must not reach
+    door: int = -1  # who comes there is told the way in, until the program starts
     hook_stub: int = -1  # a stub for the hooks startContainer
 
 
@@ -64,12 +65,15 @@ def _become(order: RootOrder) -> None:
     program.leave_caller(order.program)
     if any(namespace.type == "network" and not namespace.path for namespace in linux.namespaces):
         _raise_loopback()
-    console, own_null = _set_up_root(order, spec, order.program.process, linux)
+    console, own_null, shown = _set_up_root(order, spec, order.program.process, linux)
+    if shown:
+        kept = (*order.program.keep, order.door, *shown.values())
+        order = order.replace(program=order.program.replace(keep=kept))
     _name(spec)
     privileges, path = program.prepare(order.program, console, own_null)
     program.load_listening_filter(order.program, privileges)
     fdpass.send(order.program.sock, sync.READY)
-    _wait_at_gate(order)
+    _wait_at_gate(order, shown)
     if spec.hooks and spec.hooks.start_container:
         _run_hooks_of_start(order, spec.hooks, privileges)
     program.execute(order.program, privileges, path)
@@ -114,8 +118,8 @@ def _enter_cgroup(order: RootOrder, linux: Linux) -> dict[str, str]:
     return directories
 
 
-def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tuple[int, int]:
-    """Mount all, then pivot; return the console's slave and the container's own /dev/null, or -1 for each."""
+def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tuple[int, int, dict[str, int]]:
+    """Mount all, then pivot; return the console's slave and the container's own /dev/null, or -1 for each, and what is shown at the door."""
     root = rootfs.mount_root(spec, order.bundle, order.overlay, order.root)
     null = devices.open_null()
     mounter = Mounter(root, spec, order.trees, order.given, order.binds)
@@ -145,10 +149,15 @@ def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tu
     os.close(null)
     if spec.root and spec.root.readonly:
         mount.set_attributes(root, const.MOUNT_ATTR_RDONLY)
+    shown: dict[str, int] = {}
+    if order.door >= 0:
+        from cratebox.runtime import door  # whoever forked us has loaded it: see create.py
+
+        shown = door.open_own()
     (rootfs.move if order.no_pivot else rootfs.pivot)(root)
     rootfs.set_propagation(root, spec)
     os.close(root)
-    return console, own_null
+    return console, own_null, shown
 
 
 def _needs_cgroup(one: Mount) -> bool:
@@ -210,9 +219,13 @@ def _name(spec: Spec) -> None:
         process.set_domainname(spec.domainname)
 
 
-def _wait_at_gate(order: RootOrder) -> None:
+def _wait_at_gate(order: RootOrder, shown: dict[str, int]) -> None:
     if order.gate != order.program.sock.fileno() and fdpass.receive(order.program.sock)[0] != sync.KEEP:
         os._exit(1)  # the parent died, and nobody knows of us
+    if shown:
+        from cratebox.runtime import door  # as above
+
+        door.answer_until(order.gate, order.door, shown)
     if os.read(order.gate, 1) != sync.GO:
         os._exit(0)  # whoever could have started us is gone
     if order.gate not in {order.program.report, order.program.sock.fileno()}:

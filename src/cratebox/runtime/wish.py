@@ -63,6 +63,7 @@ class Wish(Record):
     also: str = ""  # a second program that must be there, since the first one (a reaper) will execute it
     gate: int = -1  # descriptors of the FIFOs, where another process will start the container
     report: int = -1
+    door: int = -1  # a socket that listens, where its owner may not look into the container's process: see door.py
     hook_state: dict[str, Any] | None = None  # the container's state as hooks are told it, without status and pid
     preserve_fds: int = 0
     new_keyring: bool = True
