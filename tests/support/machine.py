@@ -32,7 +32,7 @@ from support.people import ORDINARY
 PACKAGES = (
     "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "udev", "kmod", "procps", "iproute2", "python3",
     "python3-venv", "uidmap", "libseccomp2", "busybox-static", "runc", "crun", "podman", "catatonit",
-    "apparmor", "nftables", "passt", "criu",
+    "apparmor", "nftables", "passt", "criu", "docker.io", "containerd", "containernetworking-plugins",
 )  # fmt: skip
 KERNELS = ("linux-image-cloud-amd64", "linux-image-amd64", "linux-image-virtual")  # packages that depend on the newest
 MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "ext4", "crc32c_generic")  # what finds the disk
@@ -47,6 +47,7 @@ MASKED = (
     "podman-auto-update.service", "podman-restart.service", "podman.service", "podman.socket", "serial-getty@ttyS0.service",
     "getty@tty1.service", "systemd-timesyncd.service", "systemd-pcrphase.service", "systemd-journal-flush.service",
     "systemd-udev-settle.service", "apparmor.service", "console-getty.service",
+    "docker.service", "docker.socket", "containerd.service",
 )  # fmt: skip
 UNIT = """\
 [Unit]

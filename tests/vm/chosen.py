@@ -87,6 +87,7 @@ CHOSEN: dict[str, dict[str, tuple[str, ...]]] = {
             "test_a_published_web_server_is_fetched_from_everywhere[user]",
         ),
         "tests/engine/test_restart.py": ("test_memory_that_ran_out_is_told",),
+        "tests/vm/test_daemons.py": (),
         "tests/runtime/test_mount_ids.py": ("test_files_are_shown_with_the_mapped_ids",),
         **_BOTH,
         "tests/engine/test_stats.py": (

@@ -18,7 +18,8 @@ from support.emulator import Part, Results
 
 # They are for the inside: there, or where a developer's own machine is like that.
 HAS_ALL = Path("/run/systemd/system").is_dir() and Path("/sys/fs/cgroup/cgroup.controllers").exists()
-collect_ignore = [] if HAS_ALL else ["test_inside.py", "test_scopes.py", "test_callers.py", "test_fresh.py", "test_units.py"]
+INSIDE = ("inside", "scopes", "callers", "daemons", "fresh", "units")
+collect_ignore = [] if HAS_ALL else [f"test_{name}.py" for name in INSIDE]
 SECONDS = 1620  # for all in the machine, from power-on to power-off; a third of it where the host is not busy
 
 
