@@ -6,9 +6,9 @@
                     {module: (path in the package, mtime, size, begin and end of its code in the rest)})
         the rest    the marshalled code of each module
 
-_entry.py reads it. It is a cache like the .pyc files beside it, made by the first command that may write there, checked against the sources'
-times and sizes at every import, and done without wherever it is missing, stale or damaged. Its code has no docstrings, no
-annotations of functions and no line numbers; CRATE_DEBUG=1 runs the ordinary modules.
+_entry.py reads it. It is a cache like the .pyc files beside it, made by the first command that may write there, checked against
+the sources' times and sizes at every import, and done without wherever it is missing, stale or damaged. Its code has no
+docstrings, no annotations of functions and no line numbers; CRATE_DEBUG=1 runs the ordinary modules.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ SOMETIMES = {
 
 
 def build(package: str, command: str, path: str) -> None:
-    """Write the bundle of `command` to `path`, in an interpreter of its own that compiles without docstrings. What fails leaves none."""
+    """Write the bundle of `command` to `path`, in an interpreter of its own that compiles without docstrings.
+    What fails leaves none.
+    """
     if not os.access(package + "/__pycache__", os.W_OK):
         return
     here = os.path.abspath(__file__)

@@ -1,7 +1,8 @@
 """Where the commands begin: `python3 -I -S _entry.pyc crate|crate-oci ARG...`, as launcher/crate starts it.
 
-Nothing but the standard library and this package's own parent is on sys.path here (see `cratebox.third_party`). Annotations stand
-in quotes: `from __future__ import annotations` would be a module to find and read, before the bundle is there that does without.
+Nothing but the standard library and this package's own parent is on sys.path here (see `cratebox.third_party`). Annotations
+stand in quotes: `from __future__ import annotations` would be a module to find and read,
+before the bundle is there that does without.
 """
 
 import _frozen_importlib
@@ -220,8 +221,8 @@ class Bundle:
         exec(module.__spec__.loader_state, vars(module))  # type: ignore[union-attr]  # noqa: S102
 
     def load(self, words: "list[str]") -> None:
-        """Import what the first verb among `words` always wants at once: in the order in which imports ended, so that each module
-        finds there what it needs.
+        """Import what the first verb among `words` always wants at once: in the order in which imports ended, so that each
+        module finds there what it needs.
         """
         verb = next((word for word in words if word in self._usual), None)
         if verb is None:

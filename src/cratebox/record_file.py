@@ -64,7 +64,9 @@ def read(path: str, kind: type[R], hint: str = "") -> R | None:
 
 
 def _content(path: str) -> bytes:
-    """Without a file object, which takes longer to make than the file to read: `ps` reads hundreds. A FIFO is not waited for."""
+    """Without a file object, which takes longer to make than the file to read: `ps` reads hundreds.
+    A FIFO is not waited for.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         raw = part = os.read(fd, _USUAL)

@@ -52,7 +52,9 @@ class Cgroup:
         raise NotImplementedError
 
     def give(self, uid: int) -> None:
-        """Let the host's user `uid` run it from inside, where that is safe: on v2 (config-linux.md, Cgroup ownership). Raises OSError."""
+        """Let the host's user `uid` run it from inside, where that is safe: on v2 (config-linux.md, Cgroup ownership).
+        Raises OSError.
+        """
 
     def close(self) -> None:
         """Close the descriptors kept for `join` and `fd_for_clone`; both may be called again all the same."""
@@ -62,7 +64,8 @@ class Cgroup:
         return dict(self.directories)
 
     def below(self, paths: dict[str, str]) -> Cgroup:
-        """Return the cgroups in this one that `paths` name by controller, "" for all of them; other controllers stay at this one.
+        """Return the cgroups in this one that `paths` name by controller, "" for all of them;
+        other controllers stay at this one.
 
         Raises InvalidValue for what could leave it and for a controller that it has not, NotFound where there is none.
         """
@@ -164,7 +167,8 @@ class Driver:
         """Take what a spec's annotations say to this driver, before anything exists. Raises InvalidValue."""
 
     def create(self, path: str, resources: Resources | None = None, pid: int = 0) -> Cgroup:
-        """Make the cgroup `path` ("crate/<id>") with limits and device rules. `pid` is for drivers that need it: it is inside then.
+        """Make the cgroup `path` ("crate/<id>") with limits and device rules.
+        `pid` is for drivers that need it: it is inside then.
 
         To others it says nothing: being moved takes a lock over all processes of the machine, which joining can do without.
         Either it is there whole afterwards or nothing is. Raises InvalidValue for a path or a value that is none, Conflict

@@ -172,7 +172,9 @@ def _address(user: bool) -> str:
 
 
 def _authenticate(sock: socket.socket) -> None:
-    """Say who we are (D-Bus specification, Authentication Protocol, EXTERNAL): as the bus sees us, from outside of a user namespace."""
+    """Say who we are (D-Bus specification, Authentication Protocol, EXTERNAL):
+    as the bus sees us, from outside of a user namespace.
+    """
     uid = str(_outer(os.geteuid())).encode().hex().encode()
     sock.sendall(b"\0AUTH EXTERNAL " + uid + b"\r\n")
     line = b""

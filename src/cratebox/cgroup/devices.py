@@ -48,8 +48,8 @@ def v1_lines(rules: _Rules) -> list[tuple[str, str]]:
 def v2_program(rules: _Rules) -> bytes:
     """Return struct bpf_insn[] that answers 1 or 0 to a request; empty where everything is allowed or there are no rules.
 
-    The rules are asked from the last to the first. Each takes out of the request the kinds of access that it decides: a denied one
-    ends it, and when all are allowed, so is the request. Raises InvalidValue.
+    The rules are asked from the last to the first. Each takes out of the request the kinds of access that it decides: a denied
+    one ends it, and when all are allowed, so is the request. Raises InvalidValue.
     """
     checked = [_checked(rule) for rule in rules]
     for index in range(len(checked) - 1, -1, -1):

@@ -35,7 +35,9 @@ def of_both(
     block_io: Callable[[BlockIO], list[Write]],
     of_pages: str,
 ) -> list[Write]:
-    """Return what to write for the controllers that both versions have; `of_pages` ends the names of the files of huge pages."""
+    """Return what to write for the controllers that both versions have;
+    `of_pages` ends the names of the files of huge pages.
+    """
     writes = []
     if resources.memory:
         writes += memory(resources.memory)
@@ -56,7 +58,9 @@ def limit(value: int) -> str:
 
 
 def hugepages(size: str, value: str, suffix: str) -> list[Write]:
-    """Return the limits of pages of one size, both of those in use and of those reserved (Linux 5.7), which is none elsewhere."""
+    """Return the limits of pages of one size, both of those in use and of those reserved (Linux 5.7),
+    which is none elsewhere.
+    """
     name = f"hugepageLimits {size}"
     return [
         Write("hugetlb", f"hugetlb.{size}{suffix}", value, name),

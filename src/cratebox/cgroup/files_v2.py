@@ -30,8 +30,8 @@ def for_v2(resources: Resources) -> list[Write]:
 def weight_of_shares(shares: int) -> int:
     """Return v2's cpu.weight (1 to 10000) of v1's cpu.shares (2 to 262144).
 
-    By the curve that runc and crun use: in powers of two to powers of ten, through both ends and from 1024 to 100, which are the
-    defaults.
+    By the curve that runc and crun use: in powers of two to powers of ten, through both ends and from 1024 to 100, which are
+    the defaults.
     """
     from math import ceil, log2
 

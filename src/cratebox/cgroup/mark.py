@@ -1,7 +1,7 @@
 """Whose a cgroup is: an extended attribute of its directories (xattr(7)).
 
-A path that was written down may be damaged, and lead to somebody else's cgroup, whose processes would be killed. The kernel keeps
-the mark as long as the directory itself, and inside of a container only who is the machine's root could change it.
+A path that was written down may be damaged, and lead to somebody else's cgroup, whose processes would be killed. The kernel
+keeps the mark as long as the directory itself, and inside of a container only who is the machine's root could change it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def of(directory: str) -> str:
 
 
 def find(owner: str) -> Cgroup:
-    """Return the cgroup that is marked as that of `owner`: all hierarchies are searched. It has no directories where there is none."""
+    """Return the cgroup that is marked as that of `owner`: all hierarchies are searched.
+    It has no directories where there is none.
+    """
     from cratebox.cgroup import mounts
 
     try:

@@ -26,11 +26,15 @@ class OOMWatch:
     events = 0
 
     def seen(self) -> int:
-        """Return how many processes were killed since the last call (v1: how often). Raises nothing: 0 for a cgroup that is gone."""
+        """Return how many processes were killed since the last call (v1: how often).
+        Raises nothing: 0 for a cgroup that is gone.
+        """
         raise NotImplementedError
 
     def killed(self) -> int:
-        """Return how many processes were killed since the cgroup was made, also while nobody watched. Raises nothing, as `seen`."""
+        """Return how many processes were killed since the cgroup was made, also while nobody watched.
+        Raises nothing, as `seen`.
+        """
         raise NotImplementedError
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """Properties of a unit that a spec's annotations give: org.systemd.property.NAME, as with runc and crun.
 
-The value is written as GVariant text (https://docs.gtk.org/glib/gvariant-text-format.html): numbers, which are int32 where nothing
-else is said ("uint64 5"), doubles, true and false, strings in quotes, and arrays of them. A name that ends in Sec is given in seconds,
-and becomes systemd's own in microseconds. Pure.
+The value is written as GVariant text (https://docs.gtk.org/glib/gvariant-text-format.html): numbers, which are int32 where
+nothing else is said ("uint64 5"), doubles, true and false, strings in quotes, and arrays of them. A name that ends in Sec is
+given in seconds, and becomes systemd's own in microseconds. Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a cgroup has used and may use, in the form that engines read from `events --stats` ("data" of runc's): nested dictionaries.
+"""What a cgroup has used and may use, in the form that engines read from `events --stats` ("data" of runc's):
+nested dictionaries.
 
 Bytes and nanoseconds since the cgroup was made. What the kernel does not count is left out. v1: admin-guide/cgroup-v1; v2:
 admin-guide/cgroup-v2.rst.

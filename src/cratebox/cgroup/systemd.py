@@ -1,8 +1,8 @@
 """Cgroups made by systemd: a transient scope for each container, in a slice.
 
 The tree of cgroups is systemd's own; a scope with Delegate is how it gives a part of it away. So the scope is asked for by
-D-Bus, with the limits that systemd knows, and the rest is written to its files as the cgroupfs drivers do. A scope begins with a process:
-the container's, which waits meanwhile.
+D-Bus, with the limits that systemd knows, and the rest is written to its files as the cgroupfs drivers do. A scope begins with
+a process: the container's, which waits meanwhile.
 """
 
 from __future__ import annotations
@@ -278,7 +278,9 @@ def _start(manager: Manager, unit: Unit, properties: list[Property]) -> None:
 
 
 def _remove_slices(directories: dict[str, str]) -> None:
-    """Remove the slices above a scope where systemd has none, and so does not remove them: in v1's cpuset, freezer and others."""
+    """Remove the slices above a scope where systemd has none, and so does not remove them:
+    in v1's cpuset, freezer and others.
+    """
     for names, directory in directories.items():
         above = os.path.dirname(directory)
         while not _MANAGED & set(names.split(",")) and above.endswith(".slice"):

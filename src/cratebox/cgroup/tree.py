@@ -20,7 +20,9 @@ _HELD_AT_ONCE = 64  # pidfds: a process may have 1024 descriptors
 
 
 def checked_path(path: str) -> str:
-    """Return `path` ("crate/<id>", or absolute as in cgroupsPath) relative. Raises InvalidValue for one that could leave its place."""
+    """Return `path` ("crate/<id>", or absolute as in cgroupsPath) relative.
+    Raises InvalidValue for one that could leave its place.
+    """
     parts = [part for part in path.split("/") if part]
     if not parts or any(part in {".", ".."} or "\n" in part or "\0" in part or len(part) > 255 for part in parts):
         raise InvalidValue(f"not a path of a cgroup: {path!r}")

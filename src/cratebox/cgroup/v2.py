@@ -161,8 +161,8 @@ class V2Cgroup(base.Cgroup):
         self._fd, self._procs, self._born_inside = -1, -1, False
 
     def beside(self, pid: int) -> base.Cgroup:
-        """A container may run its own cgroups. One that has handed controllers down takes no process any more (EBUSY): its first
-        process must be in one below then, and that is where others go.
+        """A container may run its own cgroups. One that has handed controllers down takes no process any more (EBUSY): its
+        first process must be in one below then, and that is where others go.
         """
         try:
             handed_down = tree.read(self.directory, "cgroup.subtree_control")
@@ -190,7 +190,9 @@ class V2Cgroup(base.Cgroup):
         (limits.change if in_use else limits.apply)({one.controller: self.directory for one in writes}, writes)
 
     def attach(self, rules: tuple[DeviceRule, ...], replace: bool = False) -> None:
-        """Attach the program of the device rules, with `replace` in place of those that are there. Raises OSError, InvalidValue."""
+        """Attach the program of the device rules, with `replace` in place of those that are there.
+        Raises OSError, InvalidValue.
+        """
         from cratebox.cgroup import devices
         from cratebox.linux import bpf
 

@@ -18,7 +18,8 @@ _PLAIN = frozenset((
 
 
 def lines_of(pids: Iterable[int], options: list[str], otherwise: str) -> list[str]:
-    """Return what ps prints with these options: its header, and the lines of `pids`. `otherwise` is the hint where it is missing.
+    """Return what ps prints with these options: its header, and the lines of `pids`.
+    `otherwise` is the hint where it is missing.
 
     Raises RuntimeFailure.
     """

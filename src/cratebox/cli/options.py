@@ -114,7 +114,9 @@ class Words:
         self._values: dict[str, list[str]] = {}
 
     def put(self, flag: Flag, value: str) -> None:
-        """Keep a value; the last one counts, save for a flag that repeats. Raises UsageError or InvalidValue for one it does not take."""
+        """Keep a value; the last one counts, save for a flag that repeats.
+        Raises UsageError or InvalidValue for one it does not take.
+        """
         if flag.metavar is None:
             value = "true" if boolean(value, f"--{flag.name}") else ""
         if flag.words and value not in flag.words:

@@ -1,7 +1,7 @@
 """A container that has lost its supervisor and its guardian at once gets new ones from the next command that looks at it.
 
-Such a container is told by its process, which lives, and its lock, which nobody has. The command takes the lock and a pidfd of the process, and
-leaves a process behind that executes takeover.py, as a guardian would. What that finds:
+Such a container is told by its process, which lives, and its lock, which nobody has. The command takes the lock and a pidfd of
+the process, and leaves a process behind that executes takeover.py, as a guardian would. What that finds:
 
     exit code        from the kernel, by the pidfd (vigil.py): the process is a child of init by now
     output           the pipes, opened anew through the descriptors that the container itself has of them. What it wrote meanwhile is in them;
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 
 def adopt(paths: Paths, identity: str, seen: Witness | None = None) -> bool:
-    """Give a container that has been left alone a supervisor; tell whether that was done. Raises nothing: it would go on as it is.
+    """Give a container that has been left alone a supervisor; tell whether that was done.
+    Raises nothing: it would go on as it is.
 
     `seen` is the process, from whoever has held it since it was alive: it may have ended by now.
     """
@@ -127,7 +128,9 @@ def _either(found: int, instead: int) -> int:
 
 
 def _opened_inside(state: State, wanted: dict[int, int]) -> dict[int, int]:
-    """Do the same in the container's user namespace: the descriptors of a process of another user are for him and for root there."""
+    """Do the same in the container's user namespace: the descriptors of a process of another user are for him and for root
+    there.
+    """
     try:
         pidfd = process.open_pidfd(state.pid, state.started)
     except ProcessLookupError:
@@ -153,8 +156,8 @@ def _opened_inside(state: State, wanted: dict[int, int]) -> dict[int, int]:
 
 
 def _opened_again(state: State, wanted: dict[int, int]) -> dict[int, int]:
-    """Return descriptors of those pipes, by inode, opened with the flags that are wanted, as the container's processes have them open:
-    the first one, then the others.
+    """Return descriptors of those pipes, by inode, opened with the flags that are wanted, as the container's processes have
+    them open: the first one, then the others.
     """
     found: dict[int, int] = {}
     for pid in _members(state):

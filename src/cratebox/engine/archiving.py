@@ -1,7 +1,7 @@
 """The files of a container as a tar archive: all of them (export), or what it has changed as a layer of an image (commit).
 
-Owners are numbers as the container sees them, files with several names are hard links, sockets are left out, as no archive has them.
-A layer says what is gone by whiteouts: OCI image-spec, layer.md, "Whiteouts".
+Owners are numbers as the container sees them, files with several names are hard links, sockets are left out, as no archive has
+them. A layer says what is gone by whiteouts: OCI image-spec, layer.md, "Whiteouts".
 """
 
 from __future__ import annotations

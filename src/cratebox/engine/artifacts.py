@@ -1,4 +1,6 @@
-"""`engine.artifacts`: files in registries that are no images, and what speaks of an image there. They are not kept in the store."""
+"""`engine.artifacts`: files in registries that are no images, and what speaks of an image there.
+They are not kept in the store.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,8 @@ class Artifacts:
     ) -> Artifact:
         """Push files (path, media type or "") as `name`; one with a `subject` and no tag goes by its digest alone.
 
-        `subject`: what it speaks of, a name, tag or digest in the same repository. Raises InvalidValue, NotFound, RegistryError,
-        StorageError.
+        `subject`: what it speaks of, a name, tag or digest in the same repository. Raises InvalidValue, NotFound,
+        RegistryError, StorageError.
         """
         from cratebox.image.progress import Silent
 
@@ -63,7 +65,8 @@ class Artifacts:
         """Write the files of an artifact into `directory`, all or none; return their paths. `force`: in place of others;
         `dotfiles`: also those whose name begins with a dot.
 
-        Raises InvalidValue, NotAllowed (by policy.json, or blocked), Conflict, NotFound, RegistryError, StorageError, Untrusted.
+        Raises InvalidValue, NotAllowed (by policy.json, or blocked), Conflict, NotFound, RegistryError,
+        StorageError, Untrusted.
         """
         from cratebox.image.progress import Silent
 
@@ -84,7 +87,9 @@ class Artifacts:
             return _artifact(registry)
 
     def remove(self, name: str) -> str:
-        """Delete an artifact in its registry, with all of its tags; return its digest. Raises as `get`, InvalidValue for an image."""
+        """Delete an artifact in its registry, with all of its tags; return its digest.
+        Raises as `get`, InvalidValue for an image.
+        """
         with self._registry(references.parse(name), "pull,push,delete") as registry:
             found = _artifact(registry)
             if found.is_image():

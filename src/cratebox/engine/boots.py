@@ -1,8 +1,8 @@
 """`system start` and `system stop`: what a reboot ends, and what comes back after it.
 
-There is no daemon that would notice a boot, so a command does what its restart policy says of each container that was ended by the
-machine and by nobody else: those whose last run was in an earlier boot (told by the kernel's boot ID), and those whose end nobody
-has written down.
+There is no daemon that would notice a boot, so a command does what its restart policy says of each container that was ended by
+the machine and by nobody else: those whose last run was in an earlier boot (told by the kernel's boot ID), and those whose end
+nobody has written down.
 
     always           comes back, also where the user had stopped it before the boot (as with Docker)
     unless-stopped   comes back, save where the user had stopped it

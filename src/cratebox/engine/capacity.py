@@ -38,7 +38,9 @@ _VERSION_2 = (
 
 
 class Capacity(Record):
-    """`version`: of the cgroups, 0 where there are none, and `reason` and `hint` say why. `cpus` and `mems` are lists as in "0-3"."""
+    """`version`: of the cgroups, 0 where there are none, and `reason` and `hint` say why.
+    `cpus` and `mems` are lists as in "0-3".
+    """
 
     version: int
     controllers: frozenset[str]
@@ -159,5 +161,7 @@ def disks(wanted: Limits) -> dict[str, tuple[int, int]]:
 
 
 def told(here: Capacity) -> dict[str, str]:
-    """Return the flags of run that limit, without dashes, and why each cannot be had here, "" where it can: for `crate info`."""
+    """Return the flags of run that limit, without dashes, and why each cannot be had here, "" where it can:
+    for `crate info`.
+    """
     return {flag: here.lacks(flag) for flag in (*_CONTROLLERS, "cgroup-conf")}

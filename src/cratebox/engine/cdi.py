@@ -1,8 +1,8 @@
 """Devices by the names of CDI, the Container Device Interface: what vendors' files say that a device takes.
 
-The files are in /etc/cdi and /var/run/cdi, the latter first, by the CDI specification 0.8 (cncf-tags/container-device-interface,
-SPEC.md). They make hooks run and mount the machine's files, so one that others than root and this user may write is refused. JSON
-is read here; YAML where the interpreter has PyYAML.
+The files are in /etc/cdi and /var/run/cdi, the latter first, by the CDI specification 0.8
+(cncf-tags/container-device-interface, SPEC.md). They make hooks run and mount the machine's files, so one that others than root
+and this user may write is refused. JSON is read here; YAML where the interpreter has PyYAML.
 """
 
 from __future__ import annotations

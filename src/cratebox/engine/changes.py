@@ -28,7 +28,9 @@ _FURNITURE = frozenset(  # the container's
 
 
 class Change(Record):
-    """One line of `crate diff`: `kind` is A, C or D; `path` is absolute. `entry` is what is there now, None where it is gone."""
+    """One line of `crate diff`: `kind` is A, C or D; `path` is absolute.
+    `entry` is what is there now, None where it is gone.
+    """
 
     kind: str
     path: str
@@ -45,8 +47,8 @@ class _Step:
 
 
 def find(tree: Layered, new: Entry, old: Entry, furniture: Collection[str] = _FURNITURE) -> list[Change]:
-    """Return the changes from the root `old` to the root `new` of `tree`, a directory before what is in it; what is new at a place
-    of `furniture`, and empty, is none. Raises OSError.
+    """Return the changes from the root `old` to the root `new` of `tree`, a directory before what is in it; what is new at a
+    place of `furniture`, and empty, is none. Raises OSError.
     """
     found: list[Change] = []
     pending = [_Step("", new, old, None, told=True)]

@@ -1,8 +1,8 @@
 """`crate system check`: whether all that crate has written is as it was written, and what helps where it is not.
 
-The files of a container are looked at here, those of the store in image/verifying.py. What other commands make or remove meanwhile is no
-damage: it is looked at by its last name alone, and one that vanishes is not missed. What killed commands left is no damage either, but
-garbage (leftovers.py).
+The files of a container are looked at here, those of the store in image/verifying.py. What other commands make or remove
+meanwhile is no damage: it is looked at by its last name alone, and one that vanishes is not missed. What killed commands left
+is no damage either, but garbage (leftovers.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""`crate system check`, of volumes: their records, their directories, and whether containers have those that they are to have."""
+"""`crate system check`, of volumes: their records, their directories,
+and whether containers have those that they are to have.
+"""
 
 from __future__ import annotations
 

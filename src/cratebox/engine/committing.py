@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 class Wish(Record):
     """What the image is to be: its `name` (empty for none), who made it and why, and Dockerfile instructions on how it is run.
 
-    `pause`: hold the container's processes meanwhile; None: where that can be done. `docker`: in the form of Docker's manifests.
+    `pause`: hold the container's processes meanwhile; None: where that can be done.
+    `docker`: in the form of Docker's manifests.
     """
 
     name: str = ""

@@ -49,7 +49,8 @@ class DeviceLimit(Record):
 
 
 class Limits(Record):
-    """What the cgroup of a container keeps it to; what was not said is None. Sizes are bytes, times microseconds, -1 is no limit.
+    """What the cgroup of a container keeps it to; what was not said is None.
+    Sizes are bytes, times microseconds, -1 is no limit.
 
     `memory_swap` counts memory as well; without it twice `memory` is meant. `nano_cpus`: billionths of a processor.
     `unified`: files of cgroup v2 and what is written to them.
@@ -88,7 +89,9 @@ class SecretWish(Record):
 
 
 class DeviceWish(Record):
-    """A device of the machine, or all below the directory `source`, that the container has at `target`; `access` is made of r, w, m."""
+    """A device of the machine, or all below the directory `source`, that the container has at `target`;
+    `access` is made of r, w, m.
+    """
 
     source: str
     target: str
@@ -120,8 +123,8 @@ def shares(word: str) -> bool:
 
 
 class NetworkWish(Record):
-    """A network that the container is on, by name. `interface`, `mac` and the addresses are "" for any. Of several networks the one with
-    the highest `priority` is the way outside.
+    """A network that the container is on, by name. `interface`, `mac` and the addresses are "" for any. Of several networks the
+    one with the highest `priority` is the way outside.
     """
 
     name: str
@@ -152,11 +155,13 @@ class ContainerConfig(Record):
 
     `env`: KEY=VALUE, later ones win. `entrypoint`: () runs the command alone. `seccomp`: "default", "unconfined" or the
     absolute path of a profile. `cdi_devices`: VENDOR/CLASS=NAME. `timezone`: the name of a zone, or "local". `unset_env`: names
-    of the image's variables. `masked`, `unmasked`: paths hidden beyond the usual ones, and of those not hidden ("ALL"). `stop_timeout`: seconds. `shm_size`: bytes of /dev/shm.
-    `pidfile`: where the pid of its first process is written at each start. `timeout`: seconds after which it is killed, 0 for never. `restart`: as restarts.py reads it.
+    of the image's variables. `masked`, `unmasked`: paths hidden beyond the usual ones, and of those not hidden ("ALL").
+    `stop_timeout`: seconds. `shm_size`: bytes of /dev/shm. `pidfile`: where the pid of its first process is written at each
+    start. `timeout`: seconds after which it is killed, 0 for never. `restart`: as restarts.py reads it.
 
-    `network`: "host", "none", "container:ID", or the name of the network that it is made for, "" for the default one. `networks`: those
-    that it is on, which `network connect` changes; making it fills them in. `expose`: PORT/PROTOCOL. `add_host`: NAME:ADDRESS.
+    `network`: "host", "none", "container:ID", or the name of the network that it is made for, "" for the default one.
+    `networks`: those that it is on, which `network connect` changes; making it fills them in.
+    `expose`: PORT/PROTOCOL. `add_host`: NAME:ADDRESS.
     """
 
     image: str

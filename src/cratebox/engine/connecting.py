@@ -114,7 +114,9 @@ def _without(now: Container, network: Network) -> Container:
 
 
 def _again(now: Container, before: Container, network: Network) -> tuple[NetworkWish, ...]:
-    """Return the networks of `now` with the one that could not be left, in the order of `before`; what others have changed stays."""
+    """Return the networks of `now` with the one that could not be left, in the order of `before`;
+    what others have changed stays.
+    """
     left = {one.name: one for one in now.config.networks}
     old = [one for one in before.config.networks if one.name == network.name or one.name in left]
     return (*(left.pop(one.name, one) for one in old), *left.values())

@@ -1,7 +1,7 @@
 """What a container has of networks: reserved before it starts, attached while it sets itself up, given back when it has ended.
 
-How that is done is the business of network/endpoints.py, to which a container is an owner (its ID), a label (its name) and a file
-whose lock is held for as long as somebody makes or runs it.
+How that is done is the business of network/endpoints.py, to which a container is an owner (its ID), a label (its name) and a
+file whose lock is held for as long as somebody makes or runs it.
 """
 
 from __future__ import annotations
@@ -44,12 +44,16 @@ def lock_of(paths: Paths, identity: str) -> str:
 
 
 def network_of(place: Place, name: str) -> Network:
-    """Return a network that a container is to be on; the default one is made where it is missing. Raises NotFound, Unsupported."""
+    """Return a network that a container is to be on; the default one is made where it is missing.
+    Raises NotFound, Unsupported.
+    """
     return definitions.default(place) if name == BRIDGE else definitions.load(place, name)
 
 
 def wish_of(network: Network, one: NetworkWish, container: Container, interface: str) -> Wish:
-    """Return what the container wishes of one network. Names are for networks that have any: its own, its short ID, its host name."""
+    """Return what the container wishes of one network. Names are for networks that have any:
+    its own, its short ID, its host name.
+    """
     names: tuple[str, ...] = ()
     if network.names:
         hostname = (container.config.hostname,) if container.config.hostname else ()
@@ -93,9 +97,11 @@ def interfaces(config: ContainerConfig) -> tuple[str, ...]:
 
 
 def reserve(paths: Paths, rootless: bool, container: Container) -> tuple[Reservation, tuple[int, ...]]:
-    """Take addresses and ports of this machine for a start; return them, with descriptors that keep other processes from the ports.
+    """Take addresses and ports of this machine for a start; return them,
+    with descriptors that keep other processes from the ports.
 
-    What it had in its last run it gets again where nobody else has that by now. Raises NotFound, Conflict, InvalidValue, Unsupported, StorageError.
+    What it had in its last run it gets again where nobody else has that by now.
+    Raises NotFound, Conflict, InvalidValue, Unsupported, StorageError.
     """
     place, config = place_of(paths, rootless), container.config
     named = zip(config.networks, interfaces(config), strict=True)
@@ -159,7 +165,9 @@ def _port_again(port: Port, before: Last) -> Port:
 
 
 def tell_obstacles(paths: Paths, rootless: bool, progress: Progress, reservation: Reservation) -> None:
-    """Say once a boot what on this machine keeps packets of a network from being forwarded: no rule of crate's overrides another's."""
+    """Say once a boot what on this machine keeps packets of a network from being forwarded:
+    no rule of crate's overrides another's.
+    """
     for one in () if rootless else reservation.endpoints:
         if not one.gateway or os.path.exists(f"{paths.state}/said/looked-{one.network[:12]}"):
             continue
@@ -175,8 +183,8 @@ def tell_obstacles(paths: Paths, rootless: bool, progress: Progress, reservation
 
 
 def attach(paths: Paths, rootless: bool, reservation: Reservation, pid: int, namespaces: tuple[int, int] | None = None) -> None:
-    """Put the container's process, which waits at the gate, on its networks. `namespaces`: descriptors of its user and its network
-    namespace, where they cannot be opened by its number. Raises RuntimeFailure.
+    """Put the container's process, which waits at the gate, on its networks. `namespaces`: descriptors of its user and its
+    network namespace, where they cannot be opened by its number. Raises RuntimeFailure.
     """
     if reservation.endpoints:
         endpoints.attach(place_of(paths, rootless), reservation, pid, namespaces=namespaces)
@@ -185,7 +193,9 @@ def attach(paths: Paths, rootless: bool, reservation: Reservation, pid: int, nam
 
 
 def release(paths: Paths, rootless: bool, identity: str, remember: bool = True) -> None:
-    """Give back all that the container has, and `remember` it for its next start. It raises nothing: what stays is taken away by the next command on that network."""
+    """Give back all that the container has, and `remember` it for its next start. It raises nothing: what stays is taken away
+    by the next command on that network.
+    """
     place = place_of(paths, rootless)
     try:
         before = endpoints.of_owner(place, identity)

@@ -39,8 +39,8 @@ class ContainerRoot:
     def inside(self, work: Callable[[Layered], bytes]) -> bytes:
         """Call `work` with the layers where their owners are the container's, and return what it returns.
 
-        Raises what it raises, an OSError as StorageError; NotFound where the container is removed meanwhile, for then nobody knows
-        what of it was still there.
+        Raises what it raises, an OSError as StorageError; NotFound where the container is removed meanwhile, for then nobody
+        knows what of it was still there.
         """
         directories = self._directories()
         before = self._identity()

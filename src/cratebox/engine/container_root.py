@@ -201,8 +201,8 @@ def _begin_mounted(whose: Whose, overlay: Overlay | None, volumes: Located, work
 
 
 def _binds(config: ContainerConfig, where: str) -> tuple[Mount, ...]:
-    """Return what of the host's the container has in its tree, which is the same whenever it runs. Nothing of it is shared here, and
-    IDs are those of the disk.
+    """Return what of the host's the container has in its tree, which is the same whenever it runs. Nothing of it is shared
+    here, and IDs are those of the disk.
     """
     files = [name for name in hostfiles.NAMES if os.path.exists(f"{where}/{name}")]
     own = [Mount("/etc/" + name, "bind", f"{where}/{name}", ("bind", "rprivate")) for name in files]
@@ -214,8 +214,8 @@ def _binds(config: ContainerConfig, where: str) -> tuple[Mount, ...]:
 
 
 class Visitor:
-    """A child of ours in new namespaces of the kinds `flags`, root of the user namespace if that is one of them; a context manager,
-    at whose end it is ended. It answers twice: when it is there, and when its work is done.
+    """A child of ours in new namespaces of the kinds `flags`, root of the user namespace if that is one of them; a context
+    manager, at whose end it is ended. It answers twice: when it is there, and when its work is done.
     """
 
     def __init__(

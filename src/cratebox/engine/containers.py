@@ -49,8 +49,8 @@ class Containers:
         cidfile: str | None = None,
         replace: bool = False,
     ) -> Container:
-        """Make a container, not running, and return it; its ID goes into the new file `cidfile`. `replace`: one that has its name
-        is removed first.
+        """Make a container, not running, and return it; its ID goes into the new file `cidfile`. `replace`: one that has its
+        name is removed first.
 
         `pull` is "always", "missing" or "never". Raises NotFound, Conflict (the name), InvalidValue, StorageError and what
         a pull raises; nothing is left then.
@@ -143,10 +143,11 @@ class Containers:
         return start(Start(self.paths, self.identity, self.images, container, lock, **how))
 
     def exec(self, reference: str, wanted: Wanted) -> int:
-        """Run another process in a container that runs; return its exit code, 0 where it was left to itself (`detach`, the keys).
+        """Run another process in a container that runs; return its exit code, 0 where it was left to itself (`detach`, the
+        keys).
 
-        Raises NotFound, Conflict where the container does not run or is paused, InvalidValue, CommandNotFound, CannotInvoke and other
-        RuntimeFailures.
+        Raises NotFound, Conflict where the container does not run or is paused, InvalidValue, CommandNotFound, CannotInvoke and
+        other RuntimeFailures.
         """
         from cratebox.engine.execution import execute
 
@@ -161,8 +162,8 @@ class Containers:
     # Copying: paths of the host are absolute; see copying.py and copy_places.py for what goes where
 
     def copy_from(self, reference: str, path: str, to: str, archive: bool = False, follow: bool = False) -> int:
-        """Copy a file or directory of a container to the host; return the bytes of its archive. `archive`: with owners; `follow`: not
-        a symlink, but what it leads to. Raises NotFound, Conflict, StorageError, RuntimeFailure, and as `get`.
+        """Copy a file or directory of a container to the host; return the bytes of its archive. `archive`: with owners;
+        `follow`: not a symlink, but what it leads to. Raises NotFound, Conflict, StorageError, RuntimeFailure, and as `get`.
         """
         from cratebox.engine import copying
 
@@ -177,7 +178,9 @@ class Containers:
         return copying.to_container(self._whose(reference), path, to, archive, follow)
 
     def copy_out(self, reference: str, path: str, to: int, follow: bool = False) -> None:
-        """Write a file or directory of a container to a descriptor, as a tar archive. Raises as `copy_from`, BrokenPipeError."""
+        """Write a file or directory of a container to a descriptor, as a tar archive.
+        Raises as `copy_from`, BrokenPipeError.
+        """
         from cratebox.engine import copying
 
         self._tell("archive-path", self.get(reference))
@@ -198,8 +201,8 @@ class Containers:
     # Looking
 
     def get(self, reference: str) -> Container:
-        """Return the container, which gets a supervisor where it has been left without one. Raises NotFound, Conflict for an ambiguous
-        ID, StorageError for a damaged record.
+        """Return the container, which gets a supervisor where it has been left without one. Raises NotFound, Conflict for an
+        ambiguous ID, StorageError for a damaged record.
         """
         return records.cared_for(self.paths, records.load(self.paths, records.find(self.paths, reference)))
 
@@ -333,7 +336,9 @@ class Containers:
         events.emit(self.paths, "container", action, container.id, events.of_container(container))
 
     def pids(self, reference: str) -> Sequence[int]:
-        """Return the processes of a container that runs, by the machine's numbers. Raises Conflict where it does not, as `get`."""
+        """Return the processes of a container that runs, by the machine's numbers.
+        Raises Conflict where it does not, as `get`.
+        """
         from cratebox.engine import processes
 
         return processes.pids(self.paths, self.get(reference))
@@ -376,8 +381,8 @@ class Containers:
         events.emit(self.paths, "container", "restart", container.id, events.of_container(container))
 
     def update(self, reference: str, restart: str | None = None, **limits: Any) -> Container:
-        """Change the restart policy and the fields of `Limits` that are given, of a container that runs or not, all or none; return it
-        as it is now.
+        """Change the restart policy and the fields of `Limits` that are given, of a container that runs or not, all or none;
+        return it as it is now.
 
         Raises InvalidValue, Unsupported for a limit that cannot be had here, RuntimeFailure for what the kernel refuses.
         """
@@ -398,7 +403,9 @@ class Containers:
         pausing.unpause(self.paths, self.get(reference))
 
     def probe(self, reference: str) -> int:
-        """Run the health command of a container now; return its exit code. Raises Conflict where it has none or does not run."""
+        """Run the health command of a container now; return its exit code.
+        Raises Conflict where it has none or does not run.
+        """
         from cratebox.engine import probing
 
         return probing.ask(self.paths, self.get(reference))
@@ -412,15 +419,17 @@ class Containers:
         return waiting.wait(self.paths, self.get(reference), conditions, interval)
 
     def remove(self, reference: str, force: bool = False, volumes: bool = False) -> None:
-        """Delete a container and all that is its own; `force` kills it first. `volumes`: those of its volumes that have no name, and
-        that no other container has, too. Raises Conflict where it runs, NotFound.
+        """Delete a container and all that is its own; `force` kills it first. `volumes`: those of its volumes that have no
+        name, and that no other container has, too. Raises Conflict where it runs, NotFound.
         """
         from cratebox.engine import ending
 
         ending.remove(self.paths, self.images, reference, force, volumes)
 
     def prune(self, filters: Filters | None = None) -> Pruned:
-        """Remove the containers that neither run nor will by themselves, as `docker container prune` does. Raises StorageError."""
+        """Remove the containers that neither run nor will by themselves, as `docker container prune` does.
+        Raises StorageError.
+        """
         from cratebox.engine import pruning
 
         return pruning.containers(self.paths, self.images, filters or pruning.Filters())

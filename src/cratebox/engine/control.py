@@ -60,7 +60,9 @@ def tell_changed(directory: str) -> None:
 
 
 class Door:
-    """The door in a supervisor's loop. `meet` is told what each who comes says first: his socket, the message, its descriptors."""
+    """The door in a supervisor's loop. `meet` is told what each who comes says first:
+    his socket, the message, its descriptors.
+    """
 
     def __init__(self, loop: Loop, listening: _socket.socket) -> None:
         self._loop, self._listening = loop, listening

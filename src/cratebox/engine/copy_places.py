@@ -37,7 +37,9 @@ def name_of(path: str) -> str:
 
 
 def source(root: int, path: str, follow: bool) -> int:
-    """Return an O_PATH descriptor of what is to be copied; a symlink itself, unless `follow`. Raises NotFound, Conflict, OSError."""
+    """Return an O_PATH descriptor of what is to be copied; a symlink itself, unless `follow`.
+    Raises NotFound, Conflict, OSError.
+    """
     explicit = is_explicit(path)
     try:
         fd = open_in_root(root, path, const.O_PATH | (0 if follow or explicit else os.O_NOFOLLOW))

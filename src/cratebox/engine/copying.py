@@ -2,8 +2,8 @@
 
     the one side, Tree --archive--> pipe --> the other side, Unpacker
 
-The container's side is done in a process that visits its root (container_root.py), the host's side here, as the caller. So without
--a, what comes to the host is the caller's, and what goes into the container is root's there.
+The container's side is done in a process that visits its root (container_root.py), the host's side here, as the caller. So
+without -a, what comes to the host is the caller's, and what goes into the container is root's there.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _TOP = "top"  # what the first member is called on the way
 def from_container(whose: Whose, path: str, to: str, archive: bool = False, follow: bool = False) -> int:
     """Copy `path` of the container to `to` of the host, an absolute path; return how many bytes the archive had.
 
-    `archive`: owners, devices and set-user-ID bits are kept, as far as the caller may. `follow`: where `path` is a symlink, what it
-    leads to. Raises NotFound, Conflict, StorageError, RuntimeFailure.
+    `archive`: owners, devices and set-user-ID bits are kept, as far as the caller may. `follow`: where `path` is a symlink,
+    what it leads to. Raises NotFound, Conflict, StorageError, RuntimeFailure.
     """
     manner = Manner(None if archive else (os.geteuid(), os.getegid()), trusted=archive, squash=os.geteuid() != 0)
     counted = _Counted()
@@ -81,7 +81,8 @@ def archive_of(whose: Whose, path: str, to: int, follow: bool = False) -> None:
 
 
 def unpack(whose: Whose, stream: int, to: str) -> None:
-    """Unpack the archive that `stream` gives, compressed or not, into the directory `to` of the container. Owners are the archive's.
+    """Unpack the archive that `stream` gives, compressed or not, into the directory `to` of the container.
+    Owners are the archive's.
 
     Raises as `to_container`, Untrusted.
     """

@@ -54,7 +54,9 @@ class Custody:
         self._holds = True
 
     def take(self) -> dict[str, int]:
-        """Return the descriptors that were kept last, by their names; they are kept on, at every moment: this process may be killed."""
+        """Return the descriptors that were kept last, by their names;
+        they are kept on, at every moment: this process may be killed.
+        """
         found: dict[str, int] = {}
         messages = 0
         fdpass.look_on(self.kept, True)

@@ -1,7 +1,7 @@
 """Changing what a container is after it was made: `update` and `rename` go through here, one after the other.
 
-container.json is read, changed and replaced under a lock of its own (edit.lock beside it), since the container's lock is held by
-the supervisor for as long as it runs. Whoever reads the record needs no lock: it finds the old one or the new one, whole.
+container.json is read, changed and replaced under a lock of its own (edit.lock beside it), since the container's lock is held
+by the supervisor for as long as it runs. Whoever reads the record needs no lock: it finds the old one or the new one, whole.
 """
 
 from __future__ import annotations

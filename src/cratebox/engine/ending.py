@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def remove(paths: Paths, images: Images, reference: str, force: bool, volumes: bool = False) -> None:
-    """Delete a container and all that is its own; `force` kills it first. With `volumes`, and where it was made with --rm, its volumes
-    without a name go too, save those that another container has. Raises Conflict where it runs, NotFound.
+    """Delete a container and all that is its own; `force` kills it first. With `volumes`, and where it was made with --rm, its
+    volumes without a name go too, save those that another container has. Raises Conflict where it runs, NotFound.
     """
     identity = records.find(paths, reference)
     try:
@@ -76,8 +76,8 @@ def _in_use(paths: Paths, container: Container) -> Conflict:
 
 
 def _remove_cgroup_left(paths: Paths, images: Images, identity: str) -> None:
-    """A supervisor that was killed has not told how the container ended, or not yet forgotten its process, which comes last: its
-    cgroup may still be there.
+    """A supervisor that was killed has not told how the container ended, or not yet forgotten its process, which comes last:
+    its cgroup may still be there.
     """
     where = records.directory(paths, identity)
     done = os.path.exists(where + "/exit.json") and not os.path.isdir(f"{paths.running}/{identity}")

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Engine:
     """Where everything begins: `engine.images`, `engine.containers`.
 
-    `paths` says where state lives; without it, where this user's is (see paths.py). `access`: how to speak with the registries that
-    are named, where that is not as it is set up (see image/access.py).
+    `paths` says where state lives; without it, where this user's is (see paths.py). `access`: how to speak with the registries
+    that are named, where that is not as it is set up (see image/access.py).
     """
 
     def __init__(self, paths: Paths | None = None, access: Access | None = None) -> None:
@@ -129,8 +129,9 @@ class Engine:
         return usage.measure(self.paths, self.images)
 
     def prune(self, filters: Filters | None = None, every: bool = False, volumes: bool = False) -> Pruned:
-        """Remove what nobody needs: containers that have ended, networks of none, images without a name (or with `every` all that no
-        container is made of), what commands that were killed have left; with `volumes` those without a name as well. Raises StorageError.
+        """Remove what nobody needs: containers that have ended, networks of none, images without a name (or with `every` all
+        that no container is made of), what commands that were killed have left; with `volumes` those without a name as well.
+        Raises StorageError.
         """
         from cratebox.engine import pruning
 

@@ -35,7 +35,8 @@ def parse_env_file(raw: bytes, path: str, host: Mapping[str, str], keep_bare: bo
     """Read the lines of an --env-file by Docker's rules: `path` is for messages.
 
     A line is KEY=VALUE, or KEY for the host's value; what stands after = is taken as it is, quotes and trailing space
-    included. With `keep_bare`, as for a --label-file, KEY alone stays as it is. Empty lines and those that begin with # do not count, nor does a byte order mark.
+    included. With `keep_bare`, as for a --label-file, KEY alone stays as it is. Empty lines and those that begin with # do not
+    count, nor does a byte order mark.
     """
     found = []
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):

@@ -1,4 +1,5 @@
-"""What has happened to containers and images, kept for `crate events`: there is no daemon that could tell, so it is written down.
+"""What has happened to containers and images, kept for `crate events`:
+there is no daemon that could tell, so it is written down.
 
     ROOT/events/journal      one event a line
     ROOT/events/journal.1    the older ones, once the journal has grown to its bound
@@ -67,8 +68,8 @@ def of_container(container: Container) -> dict[str, str]:
 
 
 def renewed(paths: Paths, identity: str, attributes: dict[str, str], since: float) -> dict[str, str]:
-    """Return the attributes of a container's events, which were `attributes` at the time `since` (seconds since 1970): it may have
-    been renamed.
+    """Return the attributes of a container's events, which were `attributes` at the time `since` (seconds since 1970): it may
+    have been renamed.
     """
     try:
         if os.stat(f"{paths.containers}/{identity}/container.json").st_mtime < since:

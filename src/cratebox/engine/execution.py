@@ -1,7 +1,7 @@
 """`exec`: one more process in a container that runs. It is a child of this command, not of the container's supervisor.
 
-What is not said of it is as for the container's own process: its environment, directory, limits, filter and no_new_privileges are
-those of the spec of the last start. Who it is, is looked up in the container's /etc/passwd as it is now; root has the
+What is not said of it is as for the container's own process: its environment, directory, limits, filter and no_new_privileges
+are those of the spec of the last start. Who it is, is looked up in the container's /etc/passwd as it is now; root has the
 container's capabilities, and with `privileged` all of them.
 
 The process never has a descriptor of the caller's: from one it could open the caller's file anew, read what others write to the
@@ -77,7 +77,8 @@ class Order(Record):
 def execute(paths: Paths, reference: str, wanted: Wanted) -> int:
     """Run a process in the container `reference`; return its exit code (128+N for signal N), 0 where it was left to itself.
 
-    Raises NotFound, Conflict where the container does not run or is paused, InvalidValue, CommandNotFound, CannotInvoke, RuntimeFailure.
+    Raises NotFound, Conflict where the container does not run or is paused, InvalidValue, CommandNotFound,
+    CannotInvoke, RuntimeFailure.
     """
     check_preserved(wanted.preserve_fds)  # before there are descriptors of our own
     records.cared_for(paths, records.load(paths, records.find(paths, reference)))
@@ -163,8 +164,8 @@ def _process(container: Container, spec: Spec, account: Account, wanted: Wanted,
 
 
 def environment(container: Container, own: tuple[str, ...], account: Account, wanted: Wanted) -> tuple[str, ...]:
-    """Return the variables of the container's process with those of `wanted`. HOME and TERM go by user and terminal, where neither
-    the image nor anybody else says what they are.
+    """Return the variables of the container's process with those of `wanted`. HOME and TERM go by user and terminal, where
+    neither the image nor anybody else says what they are.
     """
     said = {entry.partition("=")[0] for entry in (*container.defaults.env, *container.config.env)}
     found = {name: entry for entry in own if (name := entry.partition("=")[0]) in said or name not in ("HOME", "TERM")}

@@ -1,4 +1,5 @@
-"""`exec -d`, and a process whose terminal was left by the detach keys: somebody holds that terminal, reaps, and tells of the end.
+"""`exec -d`, and a process whose terminal was left by the detach keys:
+somebody holds that terminal, reaps, and tells of the end.
 
 crate exec -d --fork--> --fork--> crate-exec: makes the process, says STARTED or what went wrong, stays until it has ended
       waits for the word, and ends

@@ -20,7 +20,9 @@ _TOGETHER = 256 << 10  # bytes that are written at once, at least
 
 
 def to_file(root: ContainerRoot, path: str) -> None:
-    """Write the archive to the file `path`, whole or not at all: an old one stays until then. Raises StorageError and as `to`."""
+    """Write the archive to the file `path`, whole or not at all: an old one stays until then.
+    Raises StorageError and as `to`.
+    """
     new_file(path, lambda fd, holes: to(root, fd, path, holes))
 
 
@@ -54,7 +56,8 @@ def new_file(path: str, write: Callable[[int, bool], None]) -> None:
 
 
 def to(root: ContainerRoot, fd: int, name: str, holes: bool = False) -> None:
-    """Write the archive to the descriptor `fd`, called `name` in errors; with `holes`, zeros are left out of a file that is new.
+    """Write the archive to the descriptor `fd`, called `name` in errors;
+    with `holes`, zeros are left out of a file that is new.
 
     Raises StorageError, NotFound, Unsupported, BrokenPipeError where nobody reads it any more.
     """

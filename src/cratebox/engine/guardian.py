@@ -4,12 +4,12 @@
       └── supervisor
             └── the container's first process
 
-Where the supervisor is killed, the container's process becomes a child of the guardian, which executes the interpreter: with the
-same pid, still the parent, and with what it has in custody. takeover.py goes on from there. Where the guardian is killed,
+Where the supervisor is killed, the container's process becomes a child of the guardian, which executes the interpreter: with
+the same pid, still the parent, and with what it has in custody. takeover.py goes on from there. Where the guardian is killed,
 the supervisor divides again: it becomes the guardian, and its child goes on as the supervisor.
 
-A container without networks whose start is attended has none for its first tenth of a second, since most of those are over by then, and the client
-tells its user where the supervisor was killed. The supervisor divides behind that (life.py).
+A container without networks whose start is attended has none for its first tenth of a second, since most of those are over by
+then, and the client tells its user where the supervisor was killed. The supervisor divides behind that (life.py).
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ def _let_go(kept: tuple[int, ...], idle: int) -> None:
 
 
 def _has_ended_well(child: int) -> bool:
-    """Wait until that child has ended, and tell whether it was by itself. It is not reaped: the program that guards asks again."""
+    """Wait until that child has ended, and tell whether it was by itself.
+    It is not reaped: the program that guards asks again.
+    """
     ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     return ended is not None and ended.si_code == os.CLD_EXITED
 

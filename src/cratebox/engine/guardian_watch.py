@@ -19,8 +19,8 @@ _SIGKILL = 9
 
 
 class GuardianWatch:
-    """The guardian of this process, if there is one. `ward` tells what a new one is to know; `divided` is called, in the child, with
-    the pid of its new guardian.
+    """The guardian of this process, if there is one. `ward` tells what a new one is to know; `divided` is called, in the child,
+    with the pid of its new guardian.
     """
 
     def __init__(self, loop: Loop, custody: Custody, ward: Callable[[], Ward], divided: Callable[[int], None]) -> None:

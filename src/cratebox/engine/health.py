@@ -1,8 +1,8 @@
 """Health: the command that is run in a container now and then, and what its exit codes add up to.
 
 A probe is a child of the supervisor that does what `exec` does. It loads what that takes, and is gone with it when the command
-has ended: a supervisor that waits for the next probe is no larger than another. Docker's rules: 0 makes the container healthy at
-once; so many failures in a row make it unhealthy, those in the start period do not count before the first success.
+has ended: a supervisor that waits for the next probe is no larger than another. Docker's rules: 0 makes the container healthy
+at once; so many failures in a row make it unhealthy, those in the start period do not count before the first success.
 """
 
 from __future__ import annotations
@@ -204,8 +204,8 @@ def _children(pid: int) -> list[int]:
 def _below(pid: int) -> list[tuple[int, int]]:
     """Return the descendants of process `pid`, each with its parent, parents first; of very many, some.
 
-    How deep they are is the command's choice, so this does not call itself; how many, too, so somebody who forks faster than this
-    reads is not followed for ever.
+    How deep they are is the command's choice, so this does not call itself; how many, too, so somebody who forks faster than
+    this reads is not followed for ever.
     """
     found, parents = [], [pid]
     for _ in range(_MOST_AT_ONCE):

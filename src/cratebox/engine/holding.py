@@ -3,9 +3,10 @@
     source ── splice ──> hold ── tee ──> scratch ── read ──> log
     (the container's)    (a pipe that the guardian has too)
 
-The bytes stay in the hold until they are in the log; then they are dropped. A note says how far the log is, and between the two how
-many bytes are to remain in each hold. So whoever takes over drops what still had to be dropped, cuts the log to the size that was noted,
-and writes what is held again. Nothing is lost and nothing comes twice. Moving and dropping are by reference; only reading copies (splice(2), tee(2)).
+The bytes stay in the hold until they are in the log; then they are dropped. A note says how far the log is, and between the two
+how many bytes are to remain in each hold. So whoever takes over drops what still had to be dropped, cuts the log to the size
+that was noted, and writes what is held again. Nothing is lost and nothing comes twice. Moving and dropping are by reference;
+only reading copies (splice(2), tee(2)).
 """
 
 from __future__ import annotations
@@ -43,15 +44,17 @@ class Hold:
         pipes.set_room(self._read, room)
 
     def take(self, source: int, most: int) -> bytes:
-        """Move up to `most` bytes of `source` here and return them; none at its end. Raises BlockingIOError where there is no room:
-        a pipe holds sixteen writes, however small.
+        """Move up to `most` bytes of `source` here and return them; none at its end. Raises BlockingIOError where there is no
+        room: a pipe holds sixteen writes, however small.
         """
         count = os.splice(source, self._write, most)
         self.held += count
         return self.look() if count else b""
 
     def look(self) -> bytes:
-        """Return what was not given yet: the beginning of it, or nothing, where the scratch has no room for all that is held."""
+        """Return what was not given yet: the beginning of it, or nothing,
+        where the scratch has no room for all that is held.
+        """
         count = pipes.tee(self._read, self._scratch[1], self.held) if self.held else 0
         found = b""
         while len(found) < count:
@@ -103,7 +106,9 @@ class Holds:
         self._write_note()
 
     def _see_all(self) -> None:
-        """Have no hold be larger than the scratch, by which it is looked at: who has too many pipes gets small ones (pipe(7))."""
+        """Have no hold be larger than the scratch, by which it is looked at:
+        who has too many pipes gets small ones (pipe(7)).
+        """
         room, largest = pipes.room(self._scratch[1]), max(hold.room for hold in self._holds.values())
         if room >= largest:
             return

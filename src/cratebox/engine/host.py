@@ -82,7 +82,9 @@ def _files(identity: Identity, container: Container) -> tuple[str, ...]:
 
 
 def find_reaper(wanted: str = "") -> str:
-    """Return the path of a small init for --init: `wanted`, or the first that is installed. Raises Unsupported where there is none."""
+    """Return the path of a small init for --init: `wanted`, or the first that is installed.
+    Raises Unsupported where there is none.
+    """
     if wanted and not os.access(wanted, os.X_OK):
         raise Unsupported(f"--init-path {wanted} is no program that can be executed")
     if wanted:

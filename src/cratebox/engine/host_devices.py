@@ -17,7 +17,9 @@ _ZONES = "/usr/share/zoneinfo"
 
 
 def additions(config: ContainerConfig, rootless: bool) -> Additions:
-    """Return what --device, --device-cgroup-rule, --gpus and --tz add to the spec. Raises InvalidValue, NotFound, Unsupported."""
+    """Return what --device, --device-cgroup-rule, --gpus and --tz add to the spec.
+    Raises InvalidValue, NotFound, Unsupported.
+    """
     if rootless and config.device_rules:
         raise Unsupported("--device-cgroup-rule takes root: without it there are no such rules, and no nodes are made")
     found = Additions(rules=tuple(map(parse_rule, config.device_rules)))
@@ -64,7 +66,8 @@ def _nodes(wish: DeviceWish, rootless: bool) -> tuple[Device, ...]:
 
 
 def node_of(source: str, target: str, info: os.stat_result, rootless: bool) -> Device:
-    """Return the device that is at `source`, as it is to be at `target`; without root its owner stays who he is, and is not asked for.
+    """Return the device that is at `source`, as it is to be at `target`;
+    without root its owner stays who he is, and is not asked for.
 
     Raises InvalidValue for what is no device.
     """

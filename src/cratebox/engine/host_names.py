@@ -1,4 +1,6 @@
-"""What of a container's names depends on its networks: the addresses of its own name, of this machine, and of whoever resolves others."""
+"""What of a container's names depends on its networks: the addresses of its own name, of this machine,
+and of whoever resolves others.
+"""
 
 from __future__ import annotations
 

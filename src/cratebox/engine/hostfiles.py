@@ -1,7 +1,7 @@
 """/etc/hosts, /etc/hostname and /etc/resolv.conf of a container: made in its directory, bound into it, as Docker does.
 
-What resolves names depends on how it is connected: on networks with names it is crate's own resolver at 127.0.0.11, which asks the
-machine's; on the default one the machine's own, save those that only the machine itself reaches.
+What resolves names depends on how it is connected: on networks with names it is crate's own resolver at 127.0.0.11, which asks
+the machine's; on the default one the machine's own, save those that only the machine itself reaches.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _MARK = "# Made by crate. It is left alone once somebody has changed it.\n"
 class Names(Record):
     """What the files are made of. `network` is "host", "none" or "bridge"; `addresses` are those that the host name stands for.
 
-    `added`: NAME:ADDRESS for /etc/hosts. `dns`, `search`, `options`: in place of the machine's; `resolver`: the address of crate's own,
-    or empty; `substitute`: servers in place of those that only the machine itself reaches.
+    `added`: NAME:ADDRESS for /etc/hosts. `dns`, `search`, `options`: in place of the machine's; `resolver`: the address of
+    crate's own, or empty; `substitute`: servers in place of those that only the machine itself reaches.
     """
 
     hostname: str
@@ -132,8 +132,8 @@ def _is_loopback(address: str) -> bool:
 def change(directory: str, before: Names, after: Names) -> None:
     """Bring the files of a container that runs up to date with its networks. Raises OSError.
 
-    In /etc/hosts the lines of its addresses come and go; resolv.conf is written anew only where it is as it was made. The files stay
-    the same: they are bound into the container.
+    In /etc/hosts the lines of its addresses come and go; resolv.conf is written anew only where it is as it was made. The files
+    stay the same: they are bound into the container.
     """
     path = directory + "/hosts"
     lines = _read(path).decode(errors="surrogateescape").splitlines(keepends=True)

@@ -5,7 +5,8 @@ keep-id   everybody else: the user's own ID is the same inside, and the subordin
 map       what --uidmap and --gidmap say
 
 Root's containers see their files through mounts with other IDs. Without root there are none of a file system of this machine's
-(mount_setattr(2): it takes CAP_SYS_ADMIN where that was mounted), so such a container gets a copy of its image, with other owners.
+(mount_setattr(2): it takes CAP_SYS_ADMIN where that was mounted), so such a container gets a copy of its image,
+with other owners.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ def _check_map(config: ContainerConfig, identity: Identity) -> None:
 
 
 def _within(flag: str, wanted: tuple[IDMap, ...], usual: tuple[IDMap, ...]) -> tuple[IDMap, ...]:
-    """Return the machine's IDs for those that a container usually has inside. Raises InvalidValue where it does not have them."""
+    """Return the machine's IDs for those that a container usually has inside.
+    Raises InvalidValue where it does not have them.
+    """
     found = []
     for one in wanted:
         for other in usual:
@@ -120,7 +123,9 @@ def of_container(identity: Identity, container: Container) -> Identity:
 
 
 def kept(maps: tuple[IDMap, ...], number: int) -> tuple[IDMap, ...]:
-    """Return maps of the same IDs, of which the first, one's own, is `number` inside; the others are around it, in their order."""
+    """Return maps of the same IDs, of which the first, one's own, is `number` inside;
+    the others are around it, in their order.
+    """
     own, *others = maps
     found, inside = [], 0
     for one in others:
@@ -165,7 +170,8 @@ def _from(one: int, maps: tuple[IDMap, ...]) -> int:
 
 
 def allocate(paths: Paths, config: ContainerConfig) -> tuple[int, int, int]:
-    """Return a free range for a container (first, size), and the lock that keeps others from taking it until its record is there.
+    """Return a free range for a container (first, size), and the lock that keeps others from taking it until its record is
+    there.
 
     Raises Unsupported where the machine has no such range.
     """
@@ -211,7 +217,9 @@ def _taken(paths: Paths) -> list[tuple[int, int]]:
 
 
 def _in_use(paths: Paths, identity: str) -> list[tuple[int, int]]:
-    """Return the IDs of a container whose record is damaged, as its last start and the kernel tell them: what runs keeps them."""
+    """Return the IDs of a container whose record is damaged, as its last start and the kernel tell them:
+    what runs keeps them.
+    """
     try:
         spec = record_file.read(records.directory(paths, identity) + "/config.json", Spec)
         if spec and spec.linux:

@@ -1,6 +1,7 @@
 """idmap=: which IDs a mount's files have for the container, in Podman's words: uids=0-1000-10#10-11-10;gids=0-100-10.
 
-Of each triplet the first number is an ID on the disk, the second the ID of this machine that it is shown as, the third how many.
+Of each triplet the first number is an ID on the disk, the second the ID of this machine that it is shown as,
+the third how many.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ _MOST_RANGES = 340  # user_namespaces(7)
 
 
 def parse(text: str) -> tuple[tuple[IDMapping, ...], tuple[IDMapping, ...]]:
-    """Return the mappings of users and of groups; those of one kind are for both where the other is not said. Raises InvalidValue."""
+    """Return the mappings of users and of groups; those of one kind are for both where the other is not said.
+    Raises InvalidValue.
+    """
     found: dict[str, tuple[IDMapping, ...]] = {}
     for part in text.split(";"):
         kind, _, ranges = part.partition("=")

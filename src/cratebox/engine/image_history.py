@@ -1,7 +1,7 @@
 """`crate history`: the steps in which an image was made, and what layer each of them has left.
 
-An image's config tells its steps from the first on, and of each whether it made a layer: the layers belong to those that did, in
-order. (OCI image-spec, config.md, "history"; moby, daemon/images/image_history.go)
+An image's config tells its steps from the first on, and of each whether it made a layer: the layers belong to those that did,
+in order. (OCI image-spec, config.md, "history"; moby, daemon/images/image_history.go)
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 class Step(Record):
-    """One step. `created`: seconds since 1970, 0 where the image does not say. `layer`: the diff ID of what it has left, empty where it
-    changed no file; `size`: bytes of that layer's files. `image`: the ID of the image that it has made, of the last step alone.
+    """One step. `created`: seconds since 1970, 0 where the image does not say. `layer`: the diff ID of what it has left, empty
+    where it changed no file; `size`: bytes of that layer's files.
+    `image`: the ID of the image that it has made, of the last step alone.
     """
 
     created: float = 0.0

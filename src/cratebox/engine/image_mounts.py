@@ -4,9 +4,9 @@
     STATE/mounted-images/HEX/mount.json      the image, its layers, and how many have asked for it: the last one's unmount ends it
     STATE/mounted-images/lock                held by whoever changes any of this
 
-It is the one mount that crate makes in the namespace of its caller, and so root's alone: what an ordinary user mounts in a namespace of
-his own nobody else would see, and it would end with the command. The record is there before the mount and goes after it, so
-that the layers are kept for as long as somebody may look at them, and a mount that nobody knows of cannot be.
+It is the one mount that crate makes in the namespace of its caller, and so root's alone: what an ordinary user mounts in a
+namespace of his own nobody else would see, and it would end with the command. The record is there before the mount and goes
+after it, so that the layers are kept for as long as somebody may look at them, and a mount that nobody knows of cannot be.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ _EBUSY = 16
 
 
 class ImageMount(Record):
-    """An image that is mounted, or is about to be. `image` is its ID, `layers` its diff IDs, `count` how often it was asked for."""
+    """An image that is mounted, or is about to be. `image` is its ID, `layers` its diff IDs,
+    `count` how often it was asked for.
+    """
 
     image: str
     layers: tuple[str, ...]
@@ -151,7 +153,9 @@ def listed(paths: Paths) -> list[ImageMount]:
 
 
 def used(paths: Paths) -> Iterator[ImageMount]:
-    """Yield what must stay in the store for the sake of mounts: of those there are, and of those that somebody is just making."""
+    """Yield what must stay in the store for the sake of mounts: of those there are,
+    and of those that somebody is just making.
+    """
     try:
         making = lock.is_held(_base(paths) + "/lock")
     except OSError:

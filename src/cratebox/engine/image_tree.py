@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 class TreeLayer(Record):
-    """A layer: `size` in bytes of its files; `top_of`: the images it is the uppermost layer of, `shared`: all others that have it."""
+    """A layer: `size` in bytes of its files; `top_of`: the images it is the uppermost layer of, `shared`:
+    all others that have it.
+    """
 
     diff_id: str
     size: int

@@ -1,5 +1,5 @@
-"""`--mount type=image`: the files of an image at a place of the container, to be read. An overlay of its layers, mounted for the container
-alone, each time it starts.
+"""`--mount type=image`: the files of an image at a place of the container, to be read. An overlay of its layers, mounted for
+the container alone, each time it starts.
 
 Which image a name means is decided when the container is made; it is not removed as long as the container is there.
 """
@@ -40,8 +40,8 @@ def _resolved(images: Images, one: MountWish) -> MountWish:
 
 
 def trees(images: Images, own: Identity, identity: Identity, mounts: tuple[MountWish, ...], directory: str) -> dict[str, int]:
-    """Return a mount that is attached nowhere for each image, by its place. `own` are the IDs of whose store it is, `identity` has the
-    container's; `directory` is the container's. Raises Unsupported, RuntimeFailure, NotFound, StorageError.
+    """Return a mount that is attached nowhere for each image, by its place. `own` are the IDs of whose store it is, `identity`
+    has the container's; `directory` is the container's. Raises Unsupported, RuntimeFailure, NotFound, StorageError.
     """
     made: dict[str, int] = {}
     try:

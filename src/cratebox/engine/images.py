@@ -89,7 +89,9 @@ class Images(Provisions):
         return True
 
     def history(self, name: str, platform: str | None = None) -> Sequence[image_history.Step]:
-        """Return the steps in which an image was made, the last one first. Raises as `get`, InvalidValue for another `platform`'s."""
+        """Return the steps in which an image was made, the last one first.
+        Raises as `get`, InvalidValue for another `platform`'s.
+        """
         from cratebox.engine import image_history
 
         image = self.get(name)
@@ -109,14 +111,17 @@ class Images(Provisions):
         return image_tree.built_upon(self.get(name), self.store.images())
 
     def diff(self, name: str, base: str | None = None) -> Sequence[Change]:
-        """Return the changes of files from image `base` to image `name`; without `base`, those of its uppermost layer. Raises as `get`."""
+        """Return the changes of files from image `base` to image `name`; without `base`, those of its uppermost layer.
+        Raises as `get`.
+        """
         from cratebox.engine import image_diff
 
         with self.using():
             return image_diff.changes(self, self.get(name), self.get(base) if base else None)
 
     def mount(self, name: str) -> str:
-        """Mount an image for reading, where it is not mounted yet, and return the directory; it is there until as many `unmount`.
+        """Mount an image for reading, where it is not mounted yet, and return the directory;
+        it is there until as many `unmount`.
 
         Raises as `get`; Unsupported for an ordinary user, RuntimeFailure where the kernel refuses.
         """
@@ -171,15 +176,17 @@ class Images(Provisions):
     ) -> Pushed:
         """Send the image `name` to the registry of its name, or to `destination`; return what stands for that name there now.
 
-        `platform`: insist that the image is for this one. `compression`: "gzip" or "zstd", for all of its layers; without, they go as
-        they lie, save for plain ones that are from no registry, which are packed with gzip. Raises InvalidValue, NotFound, Conflict, RegistryError, StorageError.
+        `platform`: insist that the image is for this one. `compression`: "gzip" or "zstd", for all of its layers; without, they
+        go as they lie, save for plain ones that are from no registry, which are packed with gzip. Raises InvalidValue,
+        NotFound, Conflict, RegistryError, StorageError.
         """
         from cratebox.engine import pushing
 
         return pushing.push(self, name, destination, platform, progress, compression)
 
     def login(self, server: str, username: str, password: str) -> Saved:
-        """Ask the registry `server` (HOST[:PORT], or a place in it) whether it lets this user in, and keep the credential; say where.
+        """Ask the registry `server` (HOST[:PORT], or a place in it) whether it lets this user in, and keep the credential;
+        say where.
 
         Raises InvalidValue, RegistryError where it is refused (nothing is kept then), StorageError.
         """
@@ -188,7 +195,9 @@ class Images(Provisions):
         return logging_in.login(self.paths, server, username, password, self.access)
 
     def logged_in(self, server: str) -> str:
-        """Return the user's name of the credential that is kept for `server`; nobody is asked. Raises InvalidValue, NotFound."""
+        """Return the user's name of the credential that is kept for `server`; nobody is asked.
+        Raises InvalidValue, NotFound.
+        """
         from cratebox.engine import logging_in
 
         return logging_in.kept(server, self.access).username
@@ -221,7 +230,9 @@ class Images(Provisions):
         return pushing.tags_of(self, repository, flag)
 
     def names_of(self, repository: str) -> Sequence[Reference]:
-        """Return the names, each with its tag, that the store has in a repository. Raises InvalidValue, and NotFound for none."""
+        """Return the names, each with its tag, that the store has in a repository.
+        Raises InvalidValue, and NotFound for none.
+        """
         from cratebox.engine import pushing
 
         return pushing.names_of(self, repository)
@@ -229,16 +240,16 @@ class Images(Provisions):
     def search(
         self, term: str, limit: int = 25, filters: Sequence[str] = (), say: Callable[[str], None] = lambda _text: None
     ) -> Sequence[Found]:
-        """Return the repositories that Docker Hub has for a term, or for REGISTRY/TERM that registry: at most `limit`, and of these
-        those that `filters` let through ("stars=3", "is-official=true"). Raises InvalidValue, NotAllowed, RegistryError.
+        """Return the repositories that Docker Hub has for a term, or for REGISTRY/TERM that registry: at most `limit`, and of
+        these those that `filters` let through ("stars=3", "is-official=true"). Raises InvalidValue, NotAllowed, RegistryError.
         """
         from cratebox.engine import image_search
 
         return image_search.search(self.paths, term, limit, filters, say, self.access)
 
     def remove(self, name: str, force: bool = False, prune: bool = True) -> Sequence[str]:
-        """Take the name from an image, and delete it with its last one; return Docker's lines. Without `prune` its layers stay until
-        one.
+        """Take the name from an image, and delete it with its last one; return Docker's lines. Without `prune` its layers stay
+        until one.
 
         Raises NotFound, Conflict where a container is made of it (and `force` is not given) or an ID has several names.
         """
@@ -266,7 +277,9 @@ class Images(Provisions):
         return (*image.layers, *(layer.digest for layer in self.store.manifest_of(image).layers))
 
     def _told(self, removed: Removed, image: StoredImage | None) -> list[str]:
-        """Return Docker's lines: of an image that is not damaged its ID and its layers, from above; what others have is there still."""
+        """Return Docker's lines: of an image that is not damaged its ID and its layers, from above;
+        what others have is there still.
+        """
         from cratebox.image import reference as references
 
         deleted = removed.deleted

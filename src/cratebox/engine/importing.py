@@ -1,7 +1,7 @@
 """`crate import`: an image of one layer, made of the files of a root file system that somebody has packed.
 
-The tar becomes the layer as it is, so its diff ID is that of the archive: the same as Docker's. What ends it before the last step,
-which gives the image its name, leaves a blob and a layer that nothing refers to: `crate system prune` deletes them.
+The tar becomes the layer as it is, so its diff ID is that of the archive: the same as Docker's. What ends it before the last
+step, which gives the image its name, leaves a blob and a layer that nothing refers to: `crate system prune` deletes them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _CHUNK = 1 << 20
 
 
 class Wish(Record):
-    """What the image is to be: its `name` (empty for none), a comment for its history, Dockerfile instructions on how it is run, and
-    the platform of its programs (empty for this machine's).
+    """What the image is to be: its `name` (empty for none), a comment for its history, Dockerfile instructions on how it is
+    run, and the platform of its programs (empty for this machine's).
     """
 
     name: str = ""

@@ -43,8 +43,8 @@ def container_document(
     size: ContainerSize | None = None,
     network: Reservation | None = None,
 ) -> dict[str, Any]:
-    """Return the document of a container and its present status. `layers`: the directories of its image, lowest first; `network`: what
-    it has of networks, where it runs.
+    """Return the document of a container and its present status. `layers`: the directories of its image, lowest first;
+    `network`: what it has of networks, where it runs.
     """
     where = records.directory(paths, container.id)
     document = {

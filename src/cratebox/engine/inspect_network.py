@@ -1,7 +1,7 @@
 """NetworkSettings: how a container is reached, in the words of `docker inspect`.
 
-Of one that does not run only what was wished is known. With the network of this machine, with none, and with another container's
-there are no addresses.
+Of one that does not run only what was wished is known. With the network of this machine, with none, and with another
+container's there are no addresses.
 """
 
 from __future__ import annotations

@@ -28,7 +28,9 @@ def graph_driver_of(where: str, layers: Sequence[str]) -> dict[str, Any]:
 
 
 def mounts_of(paths: Paths, config: ContainerConfig) -> list[dict[str, Any]]:
-    """Return the section: volumes, and what was asked for with -v and --mount; a --tmpfs stands in HostConfig, as with Docker."""
+    """Return the section: volumes, and what was asked for with -v and --mount;
+    a --tmpfs stands in HostConfig, as with Docker.
+    """
     return [_mount(paths, one) for one in config.mounts if one.kind != "tmpfs"]
 
 

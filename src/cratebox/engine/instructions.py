@@ -1,7 +1,7 @@
 """`--change` of commit and import: the instructions of a Dockerfile that say how an image is run, applied to an image's config.
 
-The words are those of moby's builder (dockerfile/parser, "Dockerfile reference"): a JSON list or words for a shell, $VARIABLES of the
-environment in some of them, a backslash at a line's end goes on with the next. Pure.
+The words are those of moby's builder (dockerfile/parser, "Dockerfile reference"): a JSON list or words for a shell, $VARIABLES
+of the environment in some of them, a backslash at a line's end goes on with the next. Pure.
 """
 
 from __future__ import annotations

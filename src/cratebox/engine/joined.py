@@ -1,7 +1,7 @@
 """Namespaces of other containers that one is to be in (--pid container:NAME and its like), opened and held.
 
-A number of a process could be another's by the time that it is used. So the process is checked once its namespaces are open: what
-is handed on are descriptors, and the spec names them as /proc/self/fd/N of the process that creates the container.
+A number of a process could be another's by the time that it is used. So the process is checked once its namespaces are open:
+what is handed on are descriptors, and the spec names them as /proc/self/fd/N of the process that creates the container.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 class Joined(Record):
-    """`fds` and `trees` (mounts, by destination) are open until the container is created. `hostname`: that of the container whose
-    UTS or network namespace is shared, or empty. `files`: the directory of the one whose network is.
+    """`fds` and `trees` (mounts, by destination) are open until the container is created. `hostname`: that of the container
+    whose UTS or network namespace is shared, or empty. `files`: the directory of the one whose network is.
     """
 
     namespaces: tuple[Namespace, ...] = ()

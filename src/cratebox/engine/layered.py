@@ -1,12 +1,13 @@
 """A root made of layers as the kernel's overlay shows it, read without mounting anything.
 
-Docker's `diff`, `export` and `commit` speak of what a container sees at /. Its layers lie side by side in directories that crate can
-read, so that is worked out here by the rules of the kernel: a whiteout hides, an opaque directory hides all that is below it,
-a redirected one goes on elsewhere (Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories", "redirect_dir").
-It needs no mount, works for running and stopped containers alike, and sees nothing of what is mounted in them.
+Docker's `diff`, `export` and `commit` speak of what a container sees at /. Its layers lie side by side in directories that
+crate can read, so that is worked out here by the rules of the kernel: a whiteout hides, an opaque directory hides all that is
+below it, a redirected one goes on elsewhere (Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories",
+"redirect_dir"). It needs no mount, works for running and stopped containers alike, and sees nothing of what is mounted in them.
 
-Everything in a layer is hostile and may change while it is read: directories are opened below the layer's descriptor, no symlink is
-followed and no mount entered. It runs where the IDs of the containers are real ones: as root, or in the user's namespace.
+Everything in a layer is hostile and may change while it is read: directories are opened below the layer's descriptor, no
+symlink is followed and no mount entered. It runs where the IDs of the containers are real ones:
+as root, or in the user's namespace.
 """
 
 from __future__ import annotations
@@ -140,7 +141,9 @@ class Layered:
                     hidden.add(name)
 
     def _is_whiteout(self, directory: int, name: str, info: os.stat_result, marked: bool) -> bool:
-        """A device 0:0; in a directory that is `marked` so, an empty file with an attribute (layer.py makes them where it must)."""
+        """A device 0:0; in a directory that is `marked` so, an empty file with an attribute (layer.py makes them where it
+        must).
+        """
         if stat.S_ISCHR(info.st_mode):
             return info.st_rdev == 0
         if not marked or not stat.S_ISREG(info.st_mode) or info.st_size:

@@ -100,7 +100,8 @@ class Life:
             part.recalled()
 
     def retry(self, error: CrateError, started_at: float) -> None:
-        """Go on, once it was recalled, with a run that another supervisor was killed while it began, and that was not the first. Raises as `live`.
+        """Go on, once it was recalled, with a run that another supervisor was killed while it began,
+        and that was not the first. Raises as `live`.
 
         It counts as one that failed with `error`, and is said to have begun at `started_at` (seconds since 1970).
         """
@@ -263,7 +264,9 @@ class Life:
         return next((delay for delay in wanted if delay is not None), None)
 
     def _catch_up(self) -> None:
-        """Have what goes along with it as its record says now: the user may have given it a restart policy, or a limit, while it ran."""
+        """Have what goes along with it as its record says now: the user may have given it a restart policy, or a limit,
+        while it ran.
+        """
         version = records.version(self.watch.directory)
         if version == self.watch.record or version == (0, 0):
             return
@@ -345,8 +348,8 @@ class Life:
         guardian.settle(busy)
 
     def _entrust(self) -> None:
-        """Have the guardian keep what it cannot have inherited: a terminal, those who are attached, and what is left of a process
-        that is not its child.
+        """Have the guardian keep what it cannot have inherited: a terminal, those who are attached, and what is left of a
+        process that is not its child.
         """
         named = {"console": self._run.console} if self._run and self._run.console >= 0 else {}
         if self._run and self._run.vigil.strange and self._run.vigil.pidfd >= 0:

@@ -18,7 +18,9 @@ def memory(text: str, flag: str, unlimited: bool = False) -> int | None:
 
 
 def nano_cpus(text: str) -> int | None:
-    """Return the billionths of a processor that --cpus gives ("1.5"); None for 0. As Docker's, no more than nine digits count."""
+    """Return the billionths of a processor that --cpus gives ("1.5"); None for 0.
+    As Docker's, no more than nine digits count.
+    """
     whole, _, fraction = text.partition(".")
     digits = (whole or "0") + fraction
     if not (digits.isascii() and digits.isdigit()) or len(whole) > 5 or len(fraction) > _NANO or not (whole + fraction):

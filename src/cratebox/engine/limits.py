@@ -1,4 +1,5 @@
-"""What the limits of a container must be together, and what they are in the OCI's words (config-linux.md, Control groups). Pure.
+"""What the limits of a container must be together, and what they are in the OCI's words (config-linux.md, Control groups).
+Pure.
 
 The rules and the defaults are Docker's (daemon_unix.go, verifyPlatformContainerResources).
 """

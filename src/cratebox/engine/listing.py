@@ -52,8 +52,8 @@ def select(
     filters: Sequence[str] = (),
     last: int = 0,
 ) -> list[ContainerStatus]:
-    """Return the containers that run, or `all`; of those, what the `filters` ("KEY=VALUE") let through; of those, the `last` newest
-    (0: every one). As with Docker a filter for the status, and a number, mean containers in whatever state.
+    """Return the containers that run, or `all`; of those, what the `filters` ("KEY=VALUE") let through; of those, the `last`
+    newest (0: every one). As with Docker a filter for the status, and a number, mean containers in whatever state.
 
     Raises InvalidValue and Unsupported for filters, NotFound and Conflict for the container of `before` and `since`.
     """
@@ -85,7 +85,9 @@ def _network_name(paths: Paths, rootless: bool, reference: str) -> str:
 
 
 def published(paths: Paths, rootless: bool, found: Sequence[ContainerStatus]) -> dict[str, tuple[Port, ...]]:
-    """Return the ports of this machine that lead to each container which runs, by ID; nothing is read where none can have any."""
+    """Return the ports of this machine that lead to each container which runs, by ID;
+    nothing is read where none can have any.
+    """
     if not any(one.networks and one.alive for one in found):
         return {}
     from cratebox.engine import connections

@@ -92,7 +92,9 @@ def wish_with_options(container: Container) -> LogWish:
 
 
 def _attributes(container: Container) -> dict[str, str]:
-    """Return what each line is to say about the container: the labels and variables it has of those that are named, and a tag."""
+    """Return what each line is to say about the container: the labels and variables it has of those that are named,
+    and a tag.
+    """
     config, defaults = container.config, container.defaults
     labels = {**defaults.labels, **config.labels}
     variables = dict(entry.split("=", 1) for entry in (*defaults.env, *config.env) if "=" in entry)

@@ -33,7 +33,8 @@ class Wanted(Record):
 
 
 def read(path: str, wanted: Wanted, alive: Callable[[], bool] | None = None) -> Iterator[list[Entry]]:
-    """Yield what is wanted of the log at `path`, oldest first, as much at once as was read at once; nothing where there is none.
+    """Yield what is wanted of the log at `path`, oldest first, as much at once as was read at once;
+    nothing where there is none.
 
     With `alive` also what comes from now on, until that is false and all has been read. Raises OSError.
     """
@@ -78,7 +79,9 @@ def _go_to_last(places: list[Place], count: int) -> None:
 
 
 def _go_to_time(places: list[Place], since: int) -> None:
-    """Leave out what was written before that time, as far as that is found without reading it: lines are in the order of time."""
+    """Leave out what was written before that time, as far as that is found without reading it:
+    lines are in the order of time.
+    """
     for number in range(len(places) - 1, -1, -1):
         first = next((entry for entry in map(parse, places[number].head()) if entry), None)
         if first and first[1] < since:

@@ -22,7 +22,8 @@ _SECONDS_TO_DIE, _PAUSE = 2.0, 0.01
 
 
 def first_process(where: str) -> int | None:
-    """Return the pid of the container whose directory is `where`, found through its supervisor or guardian; None where there is none.
+    """Return the pid of the container whose directory is `where`, found through its supervisor or guardian;
+    None where there is none.
 
     A supervisor is told by the container's lock, which it has open: by device and inode, for a path can be made up.
     """
@@ -32,7 +33,8 @@ def first_process(where: str) -> int | None:
 
 
 def of_supervisor(where: str, state_directory: str) -> Witness | None:
-    """Return who holds the container's process where the state of that is gone, though a supervisor has it; None where there is none.
+    """Return who holds the container's process where the state of that is gone, though a supervisor has it;
+    None where there is none.
 
     Raises StorageError where it is there, and damaged.
     """
@@ -56,7 +58,9 @@ def of_supervisor(where: str, state_directory: str) -> Witness | None:
 
 
 def restore_state(where: str, state_directory: str) -> None:
-    """Write the state of a container's process again that somebody has deleted: its supervisor has the file open. Raises StorageError."""
+    """Write the state of a container's process again that somebody has deleted: its supervisor has the file open.
+    Raises StorageError.
+    """
     link = f"{state_directory}/state.json (deleted)"
     for holder in _holders(where):
         for path in _descriptors(holder):

@@ -1,4 +1,5 @@
-"""Mounts that are made before the container, each in a process of its own that ends with it, and attached to the container as they are.
+"""Mounts that are made before the container, each in a process of its own that ends with it,
+and attached to the container as they are.
 
     /dev/shm of another container     copied in that one's mount namespace, which is the only place where it can be (open_tree(2))
     the root, with its IDs mapped     an overlay of layers that are bound over themselves with other IDs (mount_setattr(2))
@@ -64,7 +65,8 @@ def memory_of_another(state: State, name: str, path: str) -> int:
 def secret_files(files: tuple[tuple[SecretWish, bytes], ...], identity: Identity) -> tuple[int, ...]:
     """Return a mount of a file for each of `files`, which has what it is to hold.
 
-    They are made in a user namespace where the container will be in one: there its IDs mean what they mean to it. Raises RuntimeFailure.
+    They are made in a user namespace where the container will be in one: there its IDs mean what they mean to it.
+    Raises RuntimeFailure.
     """
 
     def make() -> tuple[int, ...]:
@@ -115,7 +117,9 @@ def mapped_root(overlay: Overlay | None, directory: str, place: str, identity: I
 
 
 def _become_owner(identity: Identity) -> None:
-    """Become the container's root, with all rights of ours: overlayfs writes as whoever mounted it, and root has no ID below."""
+    """Become the container's root, with all rights of ours: overlayfs writes as whoever mounted it,
+    and root has no ID below.
+    """
     process.prctl("PR_SET_SECUREBITS", _PR_SET_SECUREBITS, _NO_SETUID_FIXUP)
     uid, gid = identity.uids[0].outside, identity.gids[0].outside
     os.setresgid(gid, gid, gid)
@@ -125,7 +129,8 @@ def _become_owner(identity: Identity) -> None:
 def made(
     make: Callable[[], tuple[int, ...]], what: str, flags: int = 0, owner: Identity | None = None, most: int = 1
 ) -> tuple[int, ...]:
-    """Return the `most` descriptors that `make` returns in a process that nobody can look into, in new namespaces of the kinds `flags`.
+    """Return the `most` descriptors that `make` returns in a process that nobody can look into,
+    in new namespaces of the kinds `flags`.
 
     Raises RuntimeFailure.
     """

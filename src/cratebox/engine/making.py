@@ -153,7 +153,9 @@ def _networked(paths: Paths, rootless: bool, config: ContainerConfig) -> Contain
 
 
 def _checked_namespaces(paths: Paths, config: ContainerConfig, identity: Identity) -> ContainerConfig:
-    """Return the config with the IDs of other containers in place of their names. Raises InvalidValue, NotFound, Unsupported."""
+    """Return the config with the IDs of other containers in place of their names.
+    Raises InvalidValue, NotFound, Unsupported.
+    """
     from cratebox.engine import id_ranges, joined, namespace_words
 
     namespace_words.check(config)

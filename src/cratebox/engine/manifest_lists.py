@@ -43,8 +43,8 @@ class ManifestLists:
         annotations: dict[str, str] | None = None,
         progress: Progress | None = None,
     ) -> str:
-        """Make a list of `images`, as `add` finds them, whole or not at all, and return its digest; with `amend` one that is there
-        is added to.
+        """Make a list of `images`, as `add` finds them, whole or not at all, and return its digest; with `amend` one that is
+        there is added to.
 
         Raises Conflict where there is one, and as `add`.
         """
@@ -68,8 +68,8 @@ class ManifestLists:
         every: bool = False,
         progress: Progress | None = None,
     ) -> str:
-        """Add images to a list, all or none, and return the list's digest. Each is one of the store, else it is fetched from its
-        registry; of one for several platforms that which `details` name, or this machine's, or with `every` all.
+        """Add images to a list, all or none, and return the list's digest. Each is one of the store, else it is fetched from
+        its registry; of one for several platforms that which `details` name, or this machine's, or with `every` all.
 
         Raises InvalidValue, NotFound, RegistryError, Untrusted, Unsupported, StorageError.
         """
@@ -135,7 +135,8 @@ class ManifestLists:
         return Mirrored(reference, settings, progress.message)
 
     def annotate(self, name: str, image: str, details: Details) -> str:
-        """Say something else of a manifest of a list, named by its digest, a beginning of that, or the name of an image of the store.
+        """Say something else of a manifest of a list, named by its digest, a beginning of that,
+        or the name of an image of the store.
 
         Return the list's new digest. Raises NotFound, InvalidValue, StorageError.
         """
@@ -146,7 +147,9 @@ class ManifestLists:
         return self._change(name, lambda document: lists.annotated(document, annotations))
 
     def remove(self, name: str, image: str) -> str:
-        """Take a manifest out of a list, named as for `annotate`; return the list's new digest. Raises NotFound, StorageError."""
+        """Take a manifest out of a list, named as for `annotate`; return the list's new digest.
+        Raises NotFound, StorageError.
+        """
         return self._change(name, lambda document: lists.without(document, self._digest(document, image)))
 
     def _change(self, name: str, edit: Edit) -> str:
@@ -198,8 +201,8 @@ class ManifestLists:
             registry.close()
 
     def push(self, name: str, destination: str | None = None, progress: Progress | None = None) -> Pushed:
-        """Push a list, and the images it is made of, by its name or as `destination`. Raises InvalidValue, NotFound, RegistryError,
-        Untrusted, StorageError.
+        """Push a list, and the images it is made of, by its name or as `destination`. Raises InvalidValue, NotFound,
+        RegistryError, Untrusted, StorageError.
         """
         full = _full(name)
         top = lists.find(self._store, full)

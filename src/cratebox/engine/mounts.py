@@ -32,15 +32,17 @@ _LONGEST_NAME = 255  # characters: it is that of a directory
 class MountWish(Record):
     """A directory, a file, a volume or an empty file system that the container sees at `target` (absolute).
 
-    `kind` is "bind", "volume", "tmpfs" or "image". `make_source`: a missing `source` is made, as a directory (-v does that, --mount does not).
-    `options` are mount options in the words of mount(8); for a tmpfs they are complete, Docker's noexec, nosuid and nodev
-    among them, and `source` is empty. `chown`: what is there is given to the container's user. `idmap`: the IDs of what is there
-    are mapped, "container" as the container's own are, else as the words of idmap= say.
+    `kind` is "bind", "volume", "tmpfs" or "image". `make_source`: a missing `source` is made, as a directory (-v does that,
+    --mount does not). `options` are mount options in the words of mount(8); for a tmpfs they are complete, Docker's noexec,
+    nosuid and nodev among them, and `source` is empty. `chown`: what is there is given to the container's user. `idmap`: the
+    IDs of what is there are mapped, "container" as the container's own are, else as the words of idmap= say.
 
-    Of a volume `source` is its name, empty for one that is `anonymous` and not made yet. `copy`: where it is empty it begins with
-    what the image has there. `subpath`: a directory or file in it is meant. `labels` and `driver_options` are for making it.
+    Of a volume `source` is its name, empty for one that is `anonymous` and not made yet. `copy`: where it is empty it begins
+    with what the image has there. `subpath`: a directory or file in it is meant.
+    `labels` and `driver_options` are for making it.
 
-    Of an image `source` is what the user calls it, `image` its ID and `layers` their diff IDs, from when the container was made.
+    Of an image `source` is what the user calls it, `image` its ID and `layers` their diff IDs,
+    from when the container was made.
     """
 
     kind: str
@@ -77,8 +79,8 @@ def check_volume_name(text: str) -> str:
 
 
 def parse_volume(text: str, cwd: str) -> MountWish:
-    """Return the mount of `-v [SOURCE:]TARGET[:OPTION,...]`. A SOURCE that begins with a slash is a path, one with a dot is below
-    `cwd`, any other is the name of a volume; without one it is a volume without a name.
+    """Return the mount of `-v [SOURCE:]TARGET[:OPTION,...]`. A SOURCE that begins with a slash is a path, one with a dot is
+    below `cwd`, any other is the name of a volume; without one it is a volume without a name.
     """
     parts = text.split(":")
     if len(parts) == 1 and text:

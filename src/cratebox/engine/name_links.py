@@ -66,8 +66,8 @@ def release(paths: Paths, name: str, identity: str) -> None:
 
 
 def release_old(paths: Paths, name: str, identity: str, *, wait: bool = False) -> bool:
-    """Free a name that leads to the container and is not the one it has: a `rename` is done with it, or was killed. Tell whether
-    it is free now. While somebody renames the container, who holds edit.lock then, it stays; or is waited for.
+    """Free a name that leads to the container and is not the one it has: a `rename` is done with it, or was killed. Tell
+    whether it is free now. While somebody renames the container, who holds edit.lock then, it stays; or is waited for.
     """
     from cratebox import record_file
     from cratebox.engine.records import Container

@@ -65,7 +65,9 @@ def parse_map(flag: str, text: str) -> IDMap:
 
 
 def mapped(uids: tuple[IDMap, ...], gids: tuple[IDMap, ...]) -> Namespaces:
-    """Return the user namespace that --uidmap and --gidmap ask for; where only one is given, it is for both. Raises InvalidValue."""
+    """Return the user namespace that --uidmap and --gidmap ask for; where only one is given, it is for both.
+    Raises InvalidValue.
+    """
     uids, gids = (tuple(sorted(one, key=lambda each: each.inside)) for one in (uids or gids, gids or uids))
     for name, maps in (("--uidmap", uids), ("--gidmap", gids)):
         if maps[0].inside:

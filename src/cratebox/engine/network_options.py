@@ -1,4 +1,6 @@
-"""The words of `network create`: subnets with what belongs to them, and the options of bridges. What they must be is network/'s to say."""
+"""The words of `network create`: subnets with what belongs to them, and the options of bridges.
+What they must be is network/'s to say.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A supervisor's eye on the processes that the networks of an ordinary user's container take (network/mending.py): where one is killed,
-what it was for is there again at once.
+"""A supervisor's eye on the processes that the networks of an ordinary user's container take (network/mending.py): where one is
+killed, what it was for is there again at once.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from cratebox.engine.running import Run
 
 _READ = 1  # poll(2): POLLIN
-# Seconds before each attempt (a relay that ends with its guardian has its ports for a moment more); then there is none, until the
-# supervisor is woken, or told of a change.
+# Seconds before each attempt (a relay that ends with its guardian has its ports for a moment more); then there is none, until
+# the supervisor is woken, or told of a change.
 _PAUSES = (0.0, 0.1, 0.3, 1.0, 5.0, 25.0)
 _SECONDS_WELL = 60.0  # without an attempt: the next one is the first again
 

@@ -1,6 +1,7 @@
 """The networks of one user: make, list, inspect, remove, prune; connect and disconnect are in connecting.py.
 
-`bridge`, the default one, is made with the first word about it; `host` and `none` are no networks, but have always been listed as such.
+`bridge`, the default one, is made with the first word about it; `host` and `none` are no networks,
+but have always been listed as such.
 """
 
 from __future__ import annotations
@@ -104,7 +105,9 @@ class Networks:
         }
 
     def remove(self, reference: str) -> Network:
-        """Delete a network, its bridge and its rules; return what it was. Raises Conflict where a container that runs is on it, as `get`."""
+        """Delete a network, its bridge and its rules; return what it was.
+        Raises Conflict where a container that runs is on it, as `get`.
+        """
         network = self.get(reference)
         if network.name in BUILTIN:
             raise Conflict(f"the network {network.name} cannot be removed: it is always there")
@@ -127,8 +130,8 @@ class Networks:
         return gone
 
     def rest(self) -> None:
-        """Where no container has anything of networks, take what they have left on this machine: bridges and rules. All of it is made
-        again when it is needed.
+        """Where no container has anything of networks, take what they have left on this machine: bridges and rules. All of it
+        is made again when it is needed.
         """
         try:
             upkeep.tidy(self.place)
@@ -145,7 +148,9 @@ class Networks:
         return used
 
     def connect(self, reference: str, container: str, wish: NetworkWish | None = None) -> None:
-        """Put a container, running or not, on a network; `wish` says with which address and names. Raises Conflict, InvalidValue, NotFound."""
+        """Put a container, running or not, on a network; `wish` says with which address and names.
+        Raises Conflict, InvalidValue, NotFound.
+        """
         from cratebox.engine import connecting
 
         self._mend()

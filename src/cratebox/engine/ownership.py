@@ -1,7 +1,7 @@
 """U, Podman's option of a mount: what is there is given to the container's user before it starts.
 
-The tree may be in use by a container that means harm. Everything is opened below a descriptor, and no symlink is followed. Files lose
-their set-user-ID bits, as with chown(1).
+The tree may be in use by a container that means harm. Everything is opened below a descriptor, and no symlink is followed.
+Files lose their set-user-ID bits, as with chown(1).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _GONE = (2, 20, 40)  # ENOENT, ENOTDIR, ELOOP: of what is replaced meanwhile
 
 
 def give(identity: Identity, path: str, uid: int, gid: int, mapped: bool) -> None:
-    """Make `uid` and `gid`, of the container, the owner of all at `path`. `mapped`: on the disk IDs are as the container has them.
+    """Make `uid` and `gid`, of the container, the owner of all at `path`.
+    `mapped`: on the disk IDs are as the container has them.
 
     Raises Unsupported for IDs that the container does not have, StorageError.
     """

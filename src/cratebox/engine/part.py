@@ -39,10 +39,14 @@ class Part:
         return ()
 
     def recalled(self) -> None:
-        """The supervisor before this one was killed while it began a run again, which is over with it: `after` is asked next."""
+        """The supervisor before this one was killed while it began a run again, which is over with it:
+        `after` is asked next.
+        """
 
     def asked(self, sock: _socket.socket) -> bool:  # noqa: ARG002
-        """Somebody wants to know now how the container is. Return whether he will get an answer here, and his socket be closed."""
+        """Somebody wants to know now how the container is. Return whether he will get an answer here,
+        and his socket be closed.
+        """
         return False
 
     def after(self, ended: Exit, took: float) -> float | None:  # noqa: ARG002

@@ -1,5 +1,5 @@
-"""What goes along with the runs of a container where it has more than a process: its restart policy, a longest time, a limit of memory
-that may be reached, its health. The supervisor of any other container does not load this.
+"""What goes along with the runs of a container where it has more than a process: its restart policy, a longest time, a limit of
+memory that may be reached, its health. The supervisor of any other container does not load this.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class Restarting(Part):
         self._teller.tell(restart_count=now.count, delay=now.delay, **known)
 
     def rested(self, loop: Loop) -> bool:
-        """Say that it waits no longer, and only then look whether it is to run: see `stopping.process_of`. That a try was due is said
-        until it runs: who takes over goes on with it.
+        """Say that it waits no longer, and only then look whether it is to run: see `stopping.process_of`. That a try was due
+        is said until it runs: who takes over goes on with it.
         """
         if self._wake >= 0:
             loop.unwatch(self._wake)

@@ -1,4 +1,6 @@
-"""--pidfile: the pid of a container's first process, as this machine counts, in a file of the user's. It stays when the container ends."""
+"""--pidfile: the pid of a container's first process, as this machine counts, in a file of the user's.
+It stays when the container ends.
+"""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ class Start(Record):
 
 
 class Prepared(Record):
-    """What is ready to be handed to a supervisor. `network`: what it has of networks, None where it can have none; `ports`: descriptors
-    that keep others from its ports.
+    """What is ready to be handed to a supervisor. `network`: what it has of networks, None where it can have none; `ports`:
+    descriptors that keep others from its ports.
     """
 
     wish: Wish
@@ -279,7 +279,9 @@ def _spec(start: Start, config: ContainerConfig, where: str, facts: specgen.Host
 
 
 def _added_groups(config: ContainerConfig, directories: tuple[str, ...], facts: specgen.Host) -> tuple[int, ...]:
-    """Return the groups of --group-add. Raises InvalidValue, Unsupported for one that the container's user namespace does not have."""
+    """Return the groups of --group-add. Raises InvalidValue, Unsupported for one that the container's user namespace does not
+    have.
+    """
     found = accounts.groups(config.group_add, directories)
     if facts.gids and specgen.mapped(found, facts.gids) != found:
         raise Unsupported(

@@ -23,8 +23,8 @@ _DAY = 86400
 
 
 class Running(Record):
-    """A process. `user` is a name of the host's, or a number; `started` is in seconds since 1970, `used` in seconds of processor
-    time, `share` in whole percent of one processor since it started; `terminal` is "?" for none.
+    """A process. `user` is a name of the host's, or a number; `started` is in seconds since 1970, `used` in seconds of
+    processor time, `share` in whole percent of one processor since it started; `terminal` is "?" for none.
     """
 
     user: str

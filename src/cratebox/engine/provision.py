@@ -144,8 +144,8 @@ class Provisions:
     def pull(
         self, name: str, platform: str | None = None, policy: str = "always", progress: Progress | None = None
     ) -> StoredImage:
-        """Bring an image into the store and return it; what is there already is not fetched again. One from a file gets the names
-        that the file has for it.
+        """Bring an image into the store and return it; what is there already is not fetched again. One from a file gets the
+        names that the file has for it.
 
         Raises InvalidValue, NotAllowed (by policy.json, or blocked), NotFound, RegistryError, Untrusted, StorageError.
         """
@@ -185,7 +185,8 @@ class Provisions:
         return found.replace(reference=self._aliased(name) or found.reference) if found.reference else found
 
     def refetch(self, name: str, entry: Descriptor, damaged: Collection[str]) -> None:
-        """Fetch blobs `damaged` (digests), and what is missing, of the image of an entry in the store's index; `name` is of a registry.
+        """Fetch blobs `damaged` (digests), and what is missing, of the image of an entry in the store's index;
+        `name` is of a registry.
 
         Raises NotAllowed, NotFound, RegistryError, Untrusted, StorageError.
         """
@@ -206,8 +207,8 @@ class Provisions:
         return speaking(self.paths, self.access)
 
     def get(self, name: str) -> StoredImage:
-        """Return the image of that name, digest, ID or beginning of one. Raises NotFound, Conflict, StorageError, and InvalidValue
-        for settings of registries that cannot be read.
+        """Return the image of that name, digest, ID or beginning of one. Raises NotFound, Conflict, StorageError, and
+        InvalidValue for settings of registries that cannot be read.
         """
         try:
             return self.store.find(self.known_as(name))
@@ -221,7 +222,9 @@ class Provisions:
         return image_names.unknown(self.store, name, error, here=here)
 
     def known_as(self, name: str) -> str:
-        """Return the name that the store knows: `name` as Docker means it, or where there is no such image, that of its alias."""
+        """Return the name that the store knows: `name` as Docker means it, or where there is no such image,
+        that of its alias.
+        """
         try:
             self.store.find(name)
         except NotFound:

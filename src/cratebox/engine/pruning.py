@@ -1,7 +1,7 @@
 """`crate system prune`, `container prune`, `image prune`, `volume prune`: removing what nobody needs.
 
-Nothing that a living command uses is removed: a container whose lock somebody has, an image that a container is made of, anything
-of the store while a pull, a commit or the making of a container holds it.
+Nothing that a living command uses is removed: a container whose lock somebody has, an image that a container is made of,
+anything of the store while a pull, a commit or the making of a container holds it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 class Filters(Record):
-    """What of it all is meant. `until`: made before that time, seconds since 1970. `labels`: each is there, with its value where
-    one is given; `without`: none of these is.
+    """What of it all is meant. `until`: made before that time, seconds since 1970. `labels`: each is there, with its value
+    where one is given; `without`: none of these is.
     """
 
     until: float | None = None
@@ -43,7 +43,8 @@ def _has(labels: Mapping[str, str], wanted: tuple[str, str | None]) -> bool:
 
 
 class Pruned(Record):
-    """What was removed: IDs of containers; Docker's lines about images; what killed commands had left; bytes of all but the last.
+    """What was removed: IDs of containers; Docker's lines about images; what killed commands had left;
+    bytes of all but the last.
 
     `deferred`: somebody used the store, so it was left alone. `failed`: why something stayed.
     """
@@ -148,8 +149,8 @@ def _check_known(paths: Paths) -> None:
 
 
 def everything(paths: Paths, store: Images, filters: Filters, every: bool, with_volumes: bool = False) -> Pruned:
-    """Remove containers, then volumes without a name where these are meant as well, then images, then what killed commands have left.
-    A damaged store keeps its images. Raises StorageError.
+    """Remove containers, then volumes without a name where these are meant as well, then images, then what killed commands have
+    left. A damaged store keeps its images. Raises StorageError.
     """
     first = containers(paths, store, filters)
     third = Pruned()

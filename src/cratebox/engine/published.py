@@ -1,4 +1,6 @@
-"""Published ports in the words of `ps` and `port`: 0.0.0.0:8080->80/tcp. (Docker's api/types/container and cli/command/formatter)"""
+"""Published ports in the words of `ps` and `port`: 0.0.0.0:8080->80/tcp.
+(Docker's api/types/container and cli/command/formatter)
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def shown(ports: Sequence[Port], exposed: Iterable[str]) -> str:
-    """Return what `ps` shows of the ports of a container that runs: ports beside each other as one range, those that are exposed
-    alone without an address.
+    """Return what `ps` shows of the ports of a container that runs: ports beside each other as one range, those that are
+    exposed alone without an address.
     """
     published = {(one.container, one.protocol) for one in ports}
     places = [(address, one.host, one.container, one.protocol) for one in ports for address in addresses_of(one)]

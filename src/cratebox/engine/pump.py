@@ -128,8 +128,8 @@ class Pump:
             self._log.write(stream.name, data)
 
     def recover(self) -> None:
-        """Put into the log what a supervisor that was killed has left on its way there. Where nothing can be held, it goes there
-        at once, and may be lost with this one.
+        """Put into the log what a supervisor that was killed has left on its way there. Where nothing can be held, it goes
+        there at once, and may be lost with this one.
         """
         if self._log and self.streams and self.streams[0].is_pipe and not self._unheld:
             try:

@@ -69,7 +69,8 @@ class ContainerStatus(Record):
     """A container and what is true of it now; times in seconds since 1970.
 
     `status` is created, running, paused, restarting or exited, and dead where the record is damaged; `health` is starting,
-    healthy, unhealthy, or empty where nobody asks for it. `ports` are those that were wished; `networks` names. Removing is one step, so nobody ever sees it (see vanishing.py).
+    healthy, unhealthy, or empty where nobody asks for it. `ports` are those that were wished; `networks` names. Removing is one
+    step, so nobody ever sees it (see vanishing.py).
     """
 
     id: str
@@ -193,15 +194,17 @@ def running_state(paths: Paths, identity: str) -> runtime_state.State | None:
 
 
 def is_abandoned(paths: Paths, identity: str) -> bool:
-    """Tell whether its process lives and nobody supervises it: supervisor and guardian were killed at once. Raises StorageError."""
+    """Tell whether its process lives and nobody supervises it: supervisor and guardian were killed at once.
+    Raises StorageError.
+    """
     if is_locked(directory(paths, identity)) or not os.path.isdir(f"{paths.running}/{identity}"):
         return False
     return running_state(paths, identity) is not None
 
 
 def cared_for(paths: Paths, container: Container) -> Container:
-    """Return the container. It gets a supervisor where it has been left without one, and its state back where that was deleted. Raises
-    nothing for these.
+    """Return the container. It gets a supervisor where it has been left without one, and its state back where that was deleted.
+    Raises nothing for these.
     """
     state_directory = f"{paths.running}/{container.id}"
     try:

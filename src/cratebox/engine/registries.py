@@ -1,4 +1,5 @@
-"""What `crate info` tells of registries and of what is let in: RegistryConfig as Docker's API has it, and crate's own beside it.
+"""What `crate info` tells of registries and of what is let in: RegistryConfig as Docker's API has it,
+and crate's own beside it.
 
 A file that cannot be followed keeps images from being pulled, and `info` from nothing: it is told as a warning.
 """
@@ -49,7 +50,9 @@ def policy_line(policy: dict[str, Any]) -> str:
 
 
 def _registry_config(found: Settings) -> dict[str, Any]:
-    """Docker's document has an entry for each registry of which something is said. Prefixes stand there as names of their own."""
+    """Docker's document has an entry for each registry of which something is said.
+    Prefixes stand there as names of their own.
+    """
     said = {each.prefix: each for each in found.namespaces if each.mirrors or each.insecure}
     names = dict.fromkeys((DEFAULT_REGISTRY, *said, *found.insecure))
     return {

@@ -4,8 +4,8 @@
                       container.json       says NEW: from here on it has that name
     then:             names/OLD goes
 
-A crash before the second step leaves a name too many, and so does one after it: such a name still leads to the container, and whoever
-wants it takes it (`name_links.claim`), for the container's record does not say it.
+A crash before the second step leaves a name too many, and so does one after it: such a name still leads to the container, and
+whoever wants it takes it (`name_links.claim`), for the container's record does not say it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The next run of a container that its supervisor starts again: made ready as a start is, for the container may have been changed."""
+"""The next run of a container that its supervisor starts again: made ready as a start is,
+for the container may have been changed.
+"""
 
 from __future__ import annotations
 

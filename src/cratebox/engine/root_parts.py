@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def overlay_of(identity: Identity, container: Container, where: str, layers: tuple[str, ...]) -> Overlay | None:
-    """Return the overlay of `layers` (directories, lowest first) and the changes in `where`, the container's directory; None where
-    its root is a directory already, where/copy.
+    """Return the overlay of `layers` (directories, lowest first) and the changes in `where`, the container's directory; None
+    where its root is a directory already, where/copy.
     """
     if os.path.isdir(where + "/copy"):
         return None
@@ -29,8 +29,8 @@ def overlay_of(identity: Identity, container: Container, where: str, layers: tup
 
 
 def needs_copy(paths: Paths, identity: Identity, container: Container) -> bool:
-    """Tell whether the kernel has refused an overlay since the last boot, or the container's IDs are others than those of the layers
-    on the disk, so that its root must be a copy.
+    """Tell whether the kernel has refused an overlay since the last boot, or the container's IDs are others than those of the
+    layers on the disk, so that its root must be a copy.
     """
     if container.config.namespaces.user and not container.rootfs:
         from cratebox.engine import id_ranges

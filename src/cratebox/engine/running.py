@@ -75,7 +75,9 @@ class Run:
         self.vigil.begin(created.pid, created.pidfd, created.started)
 
     def resume(self, state: runtime_state.State, console: int, pidfd: int = -1) -> None:
-        """Go on with a run that another supervisor has begun. Its process may have ended; `pidfd` is its own where whoever comes has it."""
+        """Go on with a run that another supervisor has begun. Its process may have ended;
+        `pidfd` is its own where whoever comes has it.
+        """
         self.started_at, self.console = state.started_at or state.created, console
         self.cgroup = cgroups.from_paths(state.cgroup)
         self._alone, self._state = state.own_pids, state
@@ -146,7 +148,9 @@ class Run:
                     os.close(fd)
 
     def disconnect(self) -> None:
-        """Give its addresses and ports back; interfaces go with the namespace. Whoever wants them next may have them at once."""
+        """Give its addresses and ports back; interfaces go with the namespace.
+        Whoever wants them next may have them at once.
+        """
         if self.watch.network:
             from cratebox.engine import connections
 

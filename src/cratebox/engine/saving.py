@@ -30,8 +30,8 @@ def save(
     """Write the images `names` to a descriptor, or to a path: there it is whole, or not at all. `form` is one of FORMS.
 
     A name without a tag means all tags of its repository, as with Docker; one by ID has no name in the archive. With `platform`
-    images for another one are refused. Returns what was written. Raises NotFound, Conflict, InvalidValue, UsageError, StorageError,
-    BrokenPipeError.
+    images for another one are refused. Returns what was written. Raises NotFound, Conflict, InvalidValue, UsageError,
+    StorageError, BrokenPipeError.
     """
     if form not in FORMS:
         raise InvalidValue(f"no such form of an archive: {form}", f"one of {', '.join(FORMS)}")

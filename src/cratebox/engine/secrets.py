@@ -4,8 +4,8 @@
     ROOT/secrets/NAME/data           the secret itself, 0600
     ROOT/secrets/.new-*              half made
 
-Each is renamed into its place whole. Nothing of `data` goes into a container's record, its spec on the disk, a log or the words of
-a process: a container finds it in a tmpfs of its own (made_mounts.py), or in its environment.
+Each is renamed into its place whole. Nothing of `data` goes into a container's record, its spec on the disk, a log or the words
+of a process: a container finds it in a tmpfs of its own (made_mounts.py), or in its environment.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class Secrets:
         self._root = paths.root
 
     def create(self, name: str, data: bytes, labels: dict[str, str] | None = None, replace: bool = False) -> Secret:
-        """Keep `data` by that name; return what is told about it. Raises InvalidValue, Conflict where there is one, StorageError."""
+        """Keep `data` by that name; return what is told about it.
+        Raises InvalidValue, Conflict where there is one, StorageError.
+        """
         check_name(name)
         if not 0 < len(data) <= MOST:
             raise InvalidValue(f"a secret has 1 to {MOST} bytes, not {len(data)}")

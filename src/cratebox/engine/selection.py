@@ -42,8 +42,8 @@ def select(
 ) -> list[ContainerStatus]:
     """Return those of `found` that all filters let through.
 
-    `get` finds a container by name or ID, `image_id` the ID of an image by name, `network_name` the name of a network. Raises InvalidValue, and what `get` raises for
-    a container of `before` and `since` that is not there.
+    `get` finds a container by name or ID, `image_id` the ID of an image by name, `network_name` the name of a network. Raises
+    InvalidValue, and what `get` raises for a container of `before` and `since` that is not there.
     """
     check(filters)
     before = [get(name).created for name in filters.all("before")]

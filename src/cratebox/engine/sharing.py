@@ -10,8 +10,8 @@ from cratebox.linux.procfs import read_text
 
 
 def check_shared(source: str, target: str) -> None:
-    """Raise InvalidValue unless `source` is on a shared mount (proc(5), fdinfo and mountinfo), as Docker does; Unsupported for an
-    ordinary user, in whose user namespace nothing of the host's can be shared.
+    """Raise InvalidValue unless `source` is on a shared mount (proc(5), fdinfo and mountinfo), as Docker does; Unsupported for
+    an ordinary user, in whose user namespace nothing of the host's can be shared.
     """
     if os.geteuid() != 0:
         raise Unsupported(

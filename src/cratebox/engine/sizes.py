@@ -1,7 +1,7 @@
 """How large things are: what a container has written, its log, its image. Counted as Docker counts (moby, pkg/directory).
 
-A size is what ls -l says of regular files, each once however many names it has; directories are nothing. What it all takes of the
-disk (`on_disk`) is counted as du(1) does: whole blocks, of directories as well. No symlink is followed.
+A size is what ls -l says of regular files, each once however many names it has; directories are nothing. What it all takes of
+the disk (`on_disk`) is counted as du(1) does: whole blocks, of directories as well. No symlink is followed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class ContainerSize(Record):
-    """Bytes: `written` is what the container has changed or added, `log` what crate keeps of what it said, `image` its layers."""
+    """Bytes: `written` is what the container has changed or added, `log` what crate keeps of what it said,
+    `image` its layers.
+    """
 
     written: int
     log: int
@@ -44,7 +46,9 @@ class ContainerSize(Record):
 
 
 def of_containers(paths: Paths, images: Images, containers: Sequence[Container | ContainerStatus]) -> dict[str, ContainerSize]:
-    """Return the size of each container, by ID; what cannot be read, or is being removed, counts as nothing. Raises StorageError."""
+    """Return the size of each container, by ID; what cannot be read, or is being removed, counts as nothing.
+    Raises StorageError.
+    """
     own = {one.id: _own(paths, one.id) for one in containers}
     written = trees(images.identity, [own[one.id] for one in containers])
     layers = _image_sizes(images)

@@ -8,8 +8,8 @@
         v
     supervisor: takeover.py, which finds on the disk what it was doing
 
-It is the way by which a killed supervisor is replaced, gone on purpose. Waking takes an interpreter's start, so whoever is woken often
-sleeps more and more seldom; what it had planned itself does not count.
+It is the way by which a killed supervisor is replaced, gone on purpose. Waking takes an interpreter's start, so whoever is
+woken often sleeps more and more seldom; what it had planned itself does not count.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _LEAST = 10.0  # seconds until something is due, as a health check
 
 
 class Sleep(Record):
-    """What a supervisor that wakes is told beyond its ward: how often it was woken, its terminal, its door, the file of its run's
-    state (or -1), and `due`, when it was to wake in any case: in milliseconds of time.monotonic(), -1 for never.
+    """What a supervisor that wakes is told beyond its ward: how often it was woken, its terminal, its door, the file of its
+    run's state (or -1), and `due`, when it was to wake in any case: in milliseconds of time.monotonic(), -1 for never.
     """
 
     wakes: int = 0
@@ -86,7 +86,9 @@ def worth_it(timers: Iterable[Timer]) -> bool:
 
 
 def sleep(ward: Ward, custody: Custody, how: Sleep, until: Mapping[int, int]) -> None:
-    """Sleep until one of the descriptors `until` has one of its events, as of poll(2), or it is due. Returns only where it cannot sleep."""
+    """Sleep until one of the descriptors `until` has one of its events, as of poll(2), or it is due.
+    Returns only where it cannot sleep.
+    """
     kept = {fd for fd in (*custody.descriptors, *ward.descriptors, *how.descriptors, *until) if fd >= 0}
     try:
         program = stub.sealed(

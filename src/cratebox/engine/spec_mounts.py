@@ -1,4 +1,5 @@
-"""The mounts of a container's spec, in the order in which they are made: the kernel's file systems, files of /etc, what the user wants.
+"""The mounts of a container's spec, in the order in which they are made:
+the kernel's file systems, files of /etc, what the user wants.
 
 Pure: where there is none, or no right to one, the facts of the host say so.
 """

@@ -1,4 +1,5 @@
-"""What a start finds: a container that does not run, which is started; one that runs already; one that another command has just now.
+"""What a start finds: a container that does not run, which is started; one that runs already;
+one that another command has just now.
 
 Docker takes the start of a running container for done; with an attached client it is as if that had come later.
 """
@@ -21,7 +22,8 @@ _SHOWN_ID = 12  # digits, as `ps` shows
 
 
 def lock_of(paths: Paths, container: Container, again: bool) -> int | None:
-    """Return the lock of a container that can be started now, held; None where it runs already, and `again` says that this will do.
+    """Return the lock of a container that can be started now, held;
+    None where it runs already, and `again` says that this will do.
 
     Raises Conflict where it is in another state, NotFound, StorageError.
     """
@@ -51,7 +53,9 @@ def lock_of(paths: Paths, container: Container, again: bool) -> int | None:
 
 
 def names_container(paths: Paths, word: str) -> bool:
-    """Tell whether `word`, which could be a command as well, is the name of a container, its ID or 12 digits of one at least."""
+    """Tell whether `word`, which could be a command as well, is the name of a container,
+    its ID or 12 digits of one at least.
+    """
     from cratebox.errors import NotFound
 
     named = name_links.holder_of(paths, word) if word and "/" not in word and "\0" not in word and len(word) <= 128 else None

@@ -1,7 +1,8 @@
 """The mark that a container is to stay stopped: the file `stopped` in its directory.
 
-`stop` and `kill` make it before they send a signal, a start by the user takes it away. So however the container ends and whoever is
-killed in between, its restart policy knows that the user wanted it so, also after a reboot. The mark of `system stop` holds until then.
+`stop` and `kill` make it before they send a signal, a start by the user takes it away. So however the container ends and
+whoever is killed in between, its restart policy knows that the user wanted it so, also after a reboot. The mark of
+`system stop` holds until then.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def unmark(where: str) -> None:
 
 
 def is_marked(where: str, state_directory: str = "") -> bool:
-    """Tell whether the container is not to be started again by itself, in this boot. Where nothing could be written to `where`, the mark
-    is in its `state_directory`.
+    """Tell whether the container is not to be started again by itself, in this boot. Where nothing could be written to `where`,
+    the mark is in its `state_directory`.
     """
     return os.path.exists(where + "/stopped") or bool(state_directory and os.path.exists(state_directory + "/stopped"))
 

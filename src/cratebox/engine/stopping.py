@@ -1,4 +1,6 @@
-"""Signals to a container: `kill` sends one, `stop` the one that asks it to end, and after a while the one that it cannot refuse."""
+"""Signals to a container: `kill` sends one, `stop` the one that asks it to end,
+and after a while the one that it cannot refuse.
+"""
 
 from __future__ import annotations
 
@@ -74,8 +76,8 @@ def stop(
     """Send the stop signal, wait, then SIGKILL; return when the container has ended and its supervisor is done.
 
     `timeout` is in seconds, None for the container's own or 10, negative for ever; `signal` takes the stop signal's place; not
-    `by_user`: a boot makes up for it (stopped.py). A stopped container is left alone. Raises Conflict, RuntimeFailure where it does not even
-    die of SIGKILL, StorageError where it has ended but that could not be marked.
+    `by_user`: a boot makes up for it (stopped.py). A stopped container is left alone. Raises Conflict, RuntimeFailure where it
+    does not even die of SIGKILL, StorageError where it has ended but that could not be marked.
     """
     where = records.directory(paths, container.id)
     if not records.is_locked(where) and records.running_state(paths, container.id) is None:
@@ -92,8 +94,8 @@ def stop(
 
 
 def mark(paths: Paths, container: Container, by_user: bool = True) -> StorageError | None:
-    """Mark the container as stopped. Where that cannot be written, the mark is made beside the state of its process, for this run alone;
-    return what is to be said of it when all else is done.
+    """Mark the container as stopped. Where that cannot be written, the mark is made beside the state of its process, for this
+    run alone; return what is to be said of it when all else is done.
     """
     try:
         stopped.mark(records.directory(paths, container.id), by_user)
@@ -110,7 +112,8 @@ def mark(paths: Paths, container: Container, by_user: bool = True) -> StorageErr
 
 
 def end(paths: Paths, container: Container, signal: int, timeout: float) -> None:
-    """End a container that is marked as stopped: `signal`, then after `timeout` seconds SIGKILL. Return when its supervisor is done.
+    """End a container that is marked as stopped: `signal`, then after `timeout` seconds SIGKILL.
+    Return when its supervisor is done.
 
     Raises Conflict, RuntimeFailure where it does not die.
     """
@@ -133,7 +136,9 @@ def end(paths: Paths, container: Container, signal: int, timeout: float) -> None
 
 
 def bequeath(paths: Paths, container: Container, seen: Witness) -> bool:
-    """Leave what is to be done at the end of a run to a new supervisor, where whoever should do it was killed; tell whether there is one."""
+    """Leave what is to be done at the end of a run to a new supervisor, where whoever should do it was killed;
+    tell whether there is one.
+    """
     from cratebox.engine import adoption
 
     return adoption.adopt(paths, container.id, seen)
@@ -163,7 +168,9 @@ def process_of(paths: Paths, container: Container) -> Witness | None:
 
 
 class Rouser:
-    """Lets a supervisor go on that somebody has stopped (SIGSTOP), for whoever waits for it; `where` is the container's directory."""
+    """Lets a supervisor go on that somebody has stopped (SIGSTOP), for whoever waits for it;
+    `where` is the container's directory.
+    """
 
     def __init__(self, where: str) -> None:
         self._where = where

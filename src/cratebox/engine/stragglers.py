@@ -1,9 +1,9 @@
 """What stays of a container that shares a PID namespace: no end of its first process takes the others along.
 
-They are ended with its cgroup. Without one (an ordinary user on cgroup v1) they are the guardian's children: it is the subreaper above
-the container (guardian.py), so whoever loses its parent becomes its child. In a PID namespace that is another container's they
-become that one's instead, and end with it. What a supervisor has left to serve all containers (the resolver of names) is a child of the
-guardian as well, but not in a user namespace of a container's, which nobody ever comes out of.
+They are ended with its cgroup. Without one (an ordinary user on cgroup v1) they are the guardian's children: it is the
+subreaper above the container (guardian.py), so whoever loses its parent becomes its child. In a PID namespace that is another
+container's they become that one's instead, and end with it. What a supervisor has left to serve all containers (the resolver of
+names) is a child of the guardian as well, but not in a user namespace of a container's, which nobody ever comes out of.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _MOST_ROUNDS = 100  # what is killed leaves children, which come next
 
 
 def end(cgroup: Cgroup | None) -> None:
-    """Send SIGKILL to the processes in the cgroup, or to the other children of the caller's parent, the guardian. Raises OSError."""
+    """Send SIGKILL to the processes in the cgroup, or to the other children of the caller's parent, the guardian.
+    Raises OSError.
+    """
     if cgroup is not None and cgroup.directories:
         cgroup.kill()
         return

@@ -1,7 +1,7 @@
 """The pipes of a container's standard streams: its own ends, and those that its supervisor and whoever types for it have.
 
-They are made before the supervisor is forked, so that its guardian simply has them; and a container that is started again by its
-supervisor gets the same ones.
+They are made before the supervisor is forked, so that its guardian simply has them; and a container that is started again by
+its supervisor gets the same ones.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ _NONE = Streams((-1, -1, -1), -1, (-1, -1), (-1, -1, -1, -1))
 
 
 def of(config: ContainerConfig, open_to_write: bool) -> Streams:
-    """Return new streams for a container. A terminal needs none; an input that nobody can write to is /dev/null. Raises OSError."""
+    """Return new streams for a container. A terminal needs none; an input that nobody can write to is /dev/null.
+    Raises OSError.
+    """
     if config.tty:
         return _NONE
     stdin_read, stdin_write = os.pipe() if open_to_write else (os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1)
     (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
     for fd in (stdin_write, out_read, err_read):
         if fd >= 0:
-            # They will be given to the user of the container's program, and we are to open them again, for the next run. Who else
-            # gets at them is for /proc/PID/fd to say, not for their mode.
+            # They will be given to the user of the container's program, and we are to open them again, for the next run. Who
+            # else gets at them is for /proc/PID/fd to say, not for their mode.
             os.fchmod(fd, 0o666)
     return Streams((stdin_read, out_write, err_write), stdin_write, (out_read, err_read), (*os.pipe(), *os.pipe()))
 

@@ -2,11 +2,12 @@
 
     crate-supervisor 2 ROOT STATE CONFIG ID NAME=NUMBER...
 
-They are made when a guardian or a sleeper begins to wait, and read when that ends: crate may have been upgraded meanwhile, or put
-back. So each number has a name, whoever does not know one ignores it, and what is missing has its default. Before there was
+They are made when a guardian or a sleeper begins to wait, and read when that ends: crate may have been upgraded meanwhile, or
+put back. So each number has a name, whoever does not know one ignores it, and what is missing has its default. Before there was
 a number of the form in front, they were these, in this order, the last three of one that has slept:
 
-    crate-supervisor ROOT STATE CONFIG ID ours kept lock stdout stderr out-read out-write err-read err-write stdin wakes console door
+    crate-supervisor ROOT STATE CONFIG ID ours kept lock stdout stderr out-read out-write err-read err-write stdin wakes console
+    door
 """
 
 from __future__ import annotations

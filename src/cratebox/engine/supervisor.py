@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 def fork(watch: Watch, sock: _socket.socket, client_sock: _socket.socket) -> int:
-    """Fork the supervisor; return the pid of what is, or will be, its guardian. `sock` is the supervisor's end of the dialogue, the
-    other one the client's.
+    """Fork the supervisor; return the pid of what is, or will be, its guardian. `sock` is the supervisor's end of the dialogue,
+    the other one the client's.
     """
     pid = os.fork()
     if pid == 0:
@@ -119,7 +119,9 @@ def _close_others(ours: tuple[int, ...]) -> None:
 
 
 def keep(life: Life, go_on: Callable[[], None]) -> int:
-    """Call `go_on`, which lives that life. Where a start fails, write down why, and tell who waits for it. Return an exit code."""
+    """Call `go_on`, which lives that life. Where a start fails, write down why, and tell who waits for it.
+    Return an exit code.
+    """
     try:
         go_on()
     except (CrateError, OSError, MemoryError) as failed:

@@ -18,7 +18,8 @@ def filter_of(
     """Return the compiled filter and its flags, None for none. What a profile allows depends on the container's `capabilities`.
 
     A profile of the user's is read when the container `starts`, and kept in its directory `where`: whatever becomes of the file
-    meanwhile, who joins the container later has the filter of its first process. Raises InvalidValue, Unsupported, StorageError.
+    meanwhile, who joins the container later has the filter of its first process.
+    Raises InvalidValue, Unsupported, StorageError.
     """
     if config.seccomp == "unconfined" or (config.privileged and config.seccomp == "default"):
         return None

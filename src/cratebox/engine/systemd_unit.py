@@ -1,8 +1,8 @@
 """Units for systemd (systemd.service(5)): one that keeps a container running, and one for all that come back at a boot.
 
-A container's unit runs `crate start --attach`, which stays as long as the container does, shows its output to the journal, and ends
-with its exit code: so what systemd takes for the main process is one that lives and dies with the container, and its Restart= sees
-how it ended. No PID file has to be trusted. ExecStopPost= ends the container where that process alone was killed.
+A container's unit runs `crate start --attach`, which stays as long as the container does, shows its output to the journal, and
+ends with its exit code: so what systemd takes for the main process is one that lives and dies with the container, and its
+Restart= sees how it ended. No PID file has to be trusted. ExecStopPost= ends the container where that process alone was killed.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""A supervisor in place of one that was killed: `_entry.py crate-supervisor ...`, executed by its guardian; or of one that has slept
-(sleeping.py). succession.py tells the words.
+"""A supervisor in place of one that was killed: `_entry.py crate-supervisor ...`, executed by its guardian; or of one that has
+slept (sleeping.py). succession.py tells the words.
 
 It finds the container's lock held, the pipes of its output open, the rest in custody, and on the disk what was going on:
 
@@ -167,7 +167,9 @@ def _state(watch: Watch, woken: Sleep | None) -> runtime_state.State | None:
 
 
 def _was_starting(life: Life) -> None:
-    """End what was being made: the first process and the cgroup. A start has failed with that; one by the restart policy is tried again."""
+    """End what was being made: the first process and the cgroup.
+    A start has failed with that; one by the restart policy is tried again.
+    """
     told = watching.read(life.watch.state_directory)
     life.recall()
     end_what_was_made()

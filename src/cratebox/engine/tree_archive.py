@@ -1,7 +1,7 @@
 """A file, a symlink or a whole directory as a tar archive, read below one descriptor.
 
-The tree may be that of a container that runs and means harm. No symlink is followed, what is opened is looked at before (O_PATH): a
-device or a FIFO that takes a file's place meanwhile is never opened.
+The tree may be that of a container that runs and means harm. No symlink is followed, what is opened is looked at before
+(O_PATH): a device or a FIFO that takes a file's place meanwhile is never opened.
 """
 
 from __future__ import annotations

@@ -63,7 +63,9 @@ class Place:
                 at_once *= 2
 
     def line_behind(self, offset: int) -> tuple[int, bytes] | None:
-        """Return (where it begins, the line without its end) of the first whole line that begins behind `offset`, and not far."""
+        """Return (where it begins, the line without its end) of the first whole line that begins behind `offset`,
+        and not far.
+        """
         data = os.pread(self.fd, _BACKWARDS if self.end is None else min(_BACKWARDS, self.end - offset), offset)
         begin = data.find(b"\n") + 1
         end = data.find(b"\n", begin) if begin else -1
@@ -163,7 +165,9 @@ def lines(path: str, places: list[Place], alive: Callable[[], bool] | None, unti
 
 
 class _Quiet:
-    """The wait for something to come. The end of who writes is told by no file: so each wait is the longer, the quieter it is."""
+    """The wait for something to come. The end of who writes is told by no file:
+    so each wait is the longer, the quieter it is.
+    """
 
     def __init__(self, directory: str) -> None:
         self._directory = directory

@@ -1,8 +1,8 @@
 """An archive unpacked into a tree that is there, a container's or the host's: what `cp` does at its end.
 
 As with a layer (image/extract.py) every member is made in its parent directory, whose descriptor is opened below that of the
-destination, and never through a symlink. Other than there, whiteouts mean nothing, a directory and what is none do not replace each
-other, and the destination itself keeps its mode and owner.
+destination, and never through a symlink. Other than there, whiteouts mean nothing, a directory and what is none do not replace
+each other, and the destination itself keeps its mode and owner.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _DEVICES = (tar.CHARACTER, tar.BLOCK_DEVICE)
 
 
 class Manner(Record):
-    """How members are to be made. `owner`: whose they all are, None for their own. `trusted`: set-user-ID bits, devices and file
-    capabilities are taken over. `squash`: what cannot be given to its owner is the caller's.
+    """How members are to be made. `owner`: whose they all are, None for their own. `trusted`: set-user-ID bits, devices and
+    file capabilities are taken over. `squash`: what cannot be given to its owner is the caller's.
     """
 
     owner: tuple[int, int] | None
@@ -37,8 +37,8 @@ class Manner(Record):
 
 
 class Unpacker(Extractor):
-    """Makes the members of an archive below the directory `root`; the first part of their names becomes `top`, which may be empty
-    for the directory itself. None: names stay as they are.
+    """Makes the members of an archive below the directory `root`; the first part of their names becomes `top`, which may be
+    empty for the directory itself. None: names stay as they are.
     """
 
     def __init__(self, root: int, top: bytes | None, manner: Manner) -> None:

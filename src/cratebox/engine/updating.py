@@ -1,4 +1,6 @@
-"""`update`: other limits and another restart policy for a container, running or not. All of them, or none: the record and the cgroup agree afterwards."""
+"""`update`: other limits and another restart policy for a container, running or not.
+All of them, or none: the record and the cgroup agree afterwards.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ _FIXED: dict[str, Any] = {
 
 
 def update(paths: Paths, rootless: bool, container: Container, given: dict[str, Any], restart: str | None = None) -> Container:
-    """Set the fields of Limits that are `given`, and the restart policy, and leave the others; return the container as it is now.
+    """Set the fields of Limits that are `given`, and the restart policy, and leave the others;
+    return the container as it is now.
 
     The policy is looked at when the container ends the next time, so nobody has to be told.
 

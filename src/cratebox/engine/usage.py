@@ -54,8 +54,8 @@ class Row(Record):
 
 
 class Usage(Record):
-    """All of it. The row "Image Blobs" is what was pulled, as it came: compressed layers beside the unpacked ones. The last row, "On
-    Disk", is the sum of the others, and its size that of the whole directory as du(1) counts.
+    """All of it. The row "Image Blobs" is what was pulled, as it came: compressed layers beside the unpacked ones. The last
+    row, "On Disk", is the sum of the others, and its size that of the whole directory as du(1) counts.
     """
 
     images: tuple[ImageUsage, ...]

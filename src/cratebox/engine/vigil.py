@@ -27,8 +27,8 @@ _SECONDS_TO_TELL, _PAUSE = 1.0, 0.02
 
 
 class Vigil:
-    """A process, held by `pid` and `pidfd` (-1 before it is there, and once it has ended). `ended` is called with its exit code, as a
-    shell counts, once.
+    """A process, held by `pid` and `pidfd` (-1 before it is there, and once it has ended). `ended` is called with its exit
+    code, as a shell counts, once.
     """
 
     def __init__(self, loop: Loop, ended: Callable[[int], None]) -> None:
@@ -45,7 +45,9 @@ class Vigil:
         self._loop.watch(pidfd, self._look)
 
     def resume(self, pid: int, started: int, pidfd: int = -1) -> None:
-        """Watch a process that another supervisor has watched, and that may have ended; `pidfd` is its own where whoever comes has it."""
+        """Watch a process that another supervisor has watched, and that may have ended;
+        `pidfd` is its own where whoever comes has it.
+        """
         self.pid, self._started = pid, started
         if pidfd >= 0:
             self.pidfd = pidfd

@@ -1,7 +1,7 @@
 """`volume export` and `volume import`: the files of a volume as a tar archive, and back.
 
-Owners are the numbers that containers see, also without root: the work is done inside of the user's namespace. An archive is as hostile as
-a layer of an image, and the volume may be in use: see unpacking.py and tree_archive.py.
+Owners are the numbers that containers see, also without root: the work is done inside of the user's namespace. An archive is as
+hostile as a layer of an image, and the volume may be in use: see unpacking.py and tree_archive.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ _CHUNK = 1 << 20  # bytes
 
 
 def export(volumes: Volumes, volume: Volume, to: int | str) -> None:
-    """Write the archive to a descriptor, or to a file: that whole or not at all. Raises StorageError, Unsupported, BrokenPipeError."""
+    """Write the archive to a descriptor, or to a file: that whole or not at all.
+    Raises StorageError, Unsupported, BrokenPipeError.
+    """
     place = _place(volumes, volume)
     if isinstance(to, str):
         new_file(to, lambda fd, holes: _write(volumes, place, fd, to, holes))

@@ -1,11 +1,12 @@
-"""What has to be done with volumes while a container's first process is being made, by its supervisor or by who looks into a container
-that does not run.
+"""What has to be done with volumes while a container's first process is being made, by its supervisor or by who looks into a
+container that does not run.
 
     an empty directory    is filled by the first process (runtime/filling.py). Meanwhile the file `filling` beside it is locked, and
-                          says which image it is filled from; it goes when all is there and on the disk. One that is there and not
-                          locked was left by a process that was killed: a container of the same image goes on
+                          says which image it is filled from; it goes when all is there and on the disk. One that is there and
+                          not locked was left by a process that was killed: a container of the same image goes on
     a new file system     (volume_options.py) is made and handed on as a descriptor. A tmpfs is one for all containers that have the
-                          volume: it is copied from one that runs. Until the first process has mounted it the file `mounting` is locked
+                          volume: it is copied from one that runs.
+                          Until the first process has mounted it the file `mounting` is locked
 
 So of two containers that start at once with one volume, the second waits for the first.
 """
@@ -33,9 +34,11 @@ _LONGEST = 4096
 
 
 class Starting(Record):
-    """A volume of a container that starts: its `place` below ROOT/volumes, its files in `data`, which the container sees at `target`.
+    """A volume of a container that starts: its `place` below ROOT/volumes, its files in `data`,
+    which the container sees at `target`.
 
-    `fill`: where it is empty it begins with what `image` (an ID) has there. `durable`: that is to be on the disk before it counts.
+    `fill`: where it is empty it begins with what `image` (an ID) has there.
+    `durable`: that is to be on the disk before it counts.
     """
 
     name: str

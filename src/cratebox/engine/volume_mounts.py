@@ -1,7 +1,8 @@
 """The volumes of one container: named and made when it is made, found where they are when it starts.
 
-What its record says is a volume becomes a bind mount here, which is all that specgen.py and container_root.py know of. What a bind mount
-cannot say goes along in runtime/wish.py (Bind); what has to be done when the first process is about to be made, in volume_filling.py.
+What its record says is a volume becomes a bind mount here, which is all that specgen.py and container_root.py know of. What a
+bind mount cannot say goes along in runtime/wish.py (Bind); what has to be done when the first process is about to be made,
+in volume_filling.py.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def make_with(
 ) -> tuple[Container, int]:
     """Call `put`, which puts the container in its place and returns it and its lock, then make what it has of volumes.
 
-    In this order, and under the lock, nobody removes a volume in between, and a command that is killed leaves no volume without the
-    container that says what it is for: a start makes what is missing. Raises Conflict, StorageError; nothing is left then.
+    In this order, and under the lock, nobody removes a volume in between, and a command that is killed leaves no volume without
+    the container that says what it is for: a start makes what is missing. Raises Conflict, StorageError; nothing is left then.
     """
     lock = -1
     try:
@@ -95,8 +96,8 @@ def _ensure(volumes: Volumes, one: MountWish) -> None:
 
 
 class Located:
-    """Where the volumes of a container are. `config` has bind mounts in their place; `binds` and `starting` are what these are beyond
-    that, by the places of the container.
+    """Where the volumes of a container are. `config` has bind mounts in their place; `binds` and `starting` are what these are
+    beyond that, by the places of the container.
     """
 
     def __init__(self, config: ContainerConfig, binds: dict[str, Bind], starting: tuple[Starting, ...]) -> None:
@@ -153,7 +154,9 @@ def has_run(where: str) -> bool:
 
 
 def _there(volumes: Volumes, one: MountWish, begins: bool) -> Volume:
-    """One that is not there was not made yet, or is lost, once the container has run: an empty one in its place would be a lie."""
+    """One that is not there was not made yet, or is lost, once the container has run:
+    an empty one in its place would be a lie.
+    """
     found = volumes.find(one.source)
     if found is None and not begins:
         raise NotFound(

@@ -90,7 +90,9 @@ def check(options: Mapping[str, str], rootless: bool) -> None:
 
 
 def file_system(origin: Origin) -> tuple[str, ...]:
-    """Return the options for a new file system; the name behind addr= is looked up, for the kernel wants a number. Raises InvalidValue."""
+    """Return the options for a new file system; the name behind addr= is looked up, for the kernel wants a number.
+    Raises InvalidValue.
+    """
     return tuple("addr=" + _address(word[5:]) if word.startswith("addr=") else word for word in origin.data)
 
 

@@ -7,8 +7,8 @@
     ROOT/volumes.lock                held for the moment in which one is made or removed, or a container that has one is made
 
 A volume is used by the containers whose records name it; nothing else is written down about that. The record of a container
-is there before a volume of it is made, and gone before one is removed: so a volume without a name never is without the container
-that it was made for, save where that was removed and the volume was to stay.
+is there before a volume of it is made, and gone before one is removed: so a volume without a name never is without the
+container that it was made for, save where that was removed and the volume was to stay.
 """
 
 from __future__ import annotations
@@ -280,7 +280,9 @@ class Volumes:
         return pruning.volumes(self, filters or pruning.Filters(), every)
 
     def sweep(self) -> Sequence[str]:
-        """Delete what killed commands have left half made or half removed; return a line for each thing. Raises StorageError."""
+        """Delete what killed commands have left half made or half removed; return a line for each thing.
+        Raises StorageError.
+        """
         gone: list[str] = []
         if not os.path.isdir(self.directory):
             return gone
@@ -297,16 +299,16 @@ class Volumes:
     # Archives
 
     def export(self, name: str, to: int | str) -> None:
-        """Write a volume's files as a tar archive to a descriptor, or to a file: that whole or not at all. Raises as `get`, StorageError,
-        Unsupported for one whose files are not in a directory, BrokenPipeError.
+        """Write a volume's files as a tar archive to a descriptor, or to a file: that whole or not at all. Raises as `get`,
+        StorageError, Unsupported for one whose files are not in a directory, BrokenPipeError.
         """
         from cratebox.engine import volume_archive
 
         volume_archive.export(self, self.get(name), to)
 
     def import_(self, name: str, archive: int) -> None:
-        """Unpack the tar archive that a descriptor gives, compressed or not, into a volume; what is there stays. Raises as `export`,
-        Untrusted.
+        """Unpack the tar archive that a descriptor gives, compressed or not, into a volume; what is there stays. Raises as
+        `export`, Untrusted.
         """
         from cratebox.engine import volume_archive
 

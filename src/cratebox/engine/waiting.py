@@ -131,8 +131,8 @@ def _withdraw(where: str) -> None:
 
 
 def _sleep_until_it_ends(paths: Paths, container: Container, pause: float, seen: Witness | None) -> Witness | None:
-    """Sleep until the container's process has ended; for `pause` seconds where it has none, or has just ended. Return who has seen
-    it, or `seen`, who saw the one before.
+    """Sleep until the container's process has ended; for `pause` seconds where it has none, or has just ended. Return who has
+    seen it, or `seen`, who saw the one before.
     """
     now = witness.of(paths, container.id)
     if now is not None:

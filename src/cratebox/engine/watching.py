@@ -1,8 +1,8 @@
 """What a supervisor knows of its container beyond the process: restarts, memory that ran out, health.
 
-It lies in STATE/containers/ID/watch.json, which the supervisor alone writes, and only when there is something to tell: a container
-that is simply running has none. It counts as long as somebody holds the container's lock and the machine has not been started
-again; what must outlive that is in exit.json (exits.py).
+It lies in STATE/containers/ID/watch.json, which the supervisor alone writes, and only when there is something to tell: a
+container that is simply running has none. It counts as long as somebody holds the container's lock and the machine has not been
+started again; what must outlive that is in exit.json (exits.py).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Health(Record):
 
 class Watching(Record):
     """`phase` is running or restarting: then `next_try` says when, in seconds since 1970. `restart_count` counts since the
-    user started it, `delay` is how many seconds the last restart was waited for; `boot_id` is that of the machine's start in which this is true.
-    `next_probe` is when the health command is run again, in seconds of time.monotonic().
+    user started it, `delay` is how many seconds the last restart was waited for; `boot_id` is that of the machine's start in
+    which this is true. `next_probe` is when the health command is run again, in seconds of time.monotonic().
     """
 
     boot_id: str

@@ -1,7 +1,8 @@
-"""Whoever waits for the end of a container's process, and may be the only one that saw it: its supervisor can be killed meanwhile.
+"""Whoever waits for the end of a container's process, and may be the only one that saw it:
+its supervisor can be killed meanwhile.
 
-A pidfd that was opened while the process lived tells how it ended, whoever its parent was (pidfd_open(2), Linux 6.15 or later), or until it
-is reaped (proc(5)).
+A pidfd that was opened while the process lived tells how it ended, whoever its parent was (pidfd_open(2), Linux 6.15 or later),
+or until it is reaped (proc(5)).
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from cratebox.record import Record
 
 
 class Access(Record):
-    """`authfile`: credentials are in this file alone. `credential`: who we are, whatever is saved. `certificates`: a directory with
-    *.crt, *.cert and *.key for the registry, in place of certs.d. `verify`: True wants TLS and a certificate that holds, whatever
-    is set up; False does without both.
+    """`authfile`: credentials are in this file alone. `credential`: who we are, whatever is saved. `certificates`: a directory
+    with *.crt, *.cert and *.key for the registry, in place of certs.d. `verify`: True wants TLS and a certificate that holds,
+    whatever is set up; False does without both.
     """
 
     authfile: str = ""

@@ -132,8 +132,8 @@ class _Layers:
         self._jobs: dict[str, workers.Job] = {}
 
     def add(self, image: Found) -> Descriptor:
-        """Note what is not there yet of an image; return what refers to it. Raises Untrusted where its documents contradict each
-        other, or another's.
+        """Note what is not there yet of an image; return what refers to it. Raises Untrusted where its documents contradict
+        each other, or another's.
         """
         config = manifests.parse_config(image.raw_config)
         if len(config.diff_ids) != len(image.manifest.layers):

@@ -1,11 +1,12 @@
-"""Images of the store as a file that other engines load: a directory in the OCI layout, the same as a tar, or that with a manifest.json.
+"""Images of the store as a file that other engines load: a directory in the OCI layout, the same as a tar,
+or that with a manifest.json.
 
     oci-layout, index.json       OCI image-spec, image-layout.md: for containerd, Docker 25 and later, skopeo's oci:, Podman
     manifest.json                for older Dockers and all that reads docker-archive (Docker's image-spec v1.2)
     blobs/ALGORITHM/HEX          manifests, configs and layers, each once, the very bytes that the store has
 
-Layers stay compressed, as they were pulled: every reader of manifest.json since Docker 1.10 inflates them, and digests stay what
-they are. The same images give the same bytes: nothing in the archive has a time or an owner.
+Layers stay compressed, as they were pulled: every reader of manifest.json since Docker 1.10 inflates them, and digests stay
+what they are. The same images give the same bytes: nothing in the archive has a time or an owner.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class _Member(Record):
 def archive(store: Store, chosen: Sequence[Chosen], form: str) -> Iterator[bytes]:
     """Yield the tar of these images, each of which is there once. `form` is docker-archive or oci-archive.
 
-    Raises StorageError where something of an image is damaged or missing: the documents before anything has been yielded, a layer
-    at its end. The caller is `using` the store.
+    Raises StorageError where something of an image is damaged or missing: the documents before anything has been yielded, a
+    layer at its end. The caller is `using` the store.
     """
     members = _members(store, chosen, docker=form == DOCKER_ARCHIVE)
     for name in _directories(members):
@@ -113,7 +114,9 @@ def _members(store: Store, chosen: Sequence[Chosen], *, docker: bool) -> list[_M
 
 
 def _entries(entry: Descriptor, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """An image with several names has several entries, one without has one. A name is there in both annotations that are in use."""
+    """An image with several names has several entries, one without has one.
+    A name is there in both annotations that are in use.
+    """
     for name in names or ("",):
         annotations = {index.IMAGE_NAME: name, index.REF_NAME: name} if name else {}
         yield manifests.as_json(entry.replace(annotations=annotations))

@@ -1,6 +1,7 @@
 """Artifacts: manifests whose layers are files and not an image's root, and which may speak of another manifest, their subject.
 
-Format: OCI image-spec 1.1, manifest.md, "Guidelines for Artifact Usage"; the names of files are annotations of their descriptors.
+Format: OCI image-spec 1.1, manifest.md, "Guidelines for Artifact Usage";
+the names of files are annotations of their descriptors.
 """
 
 from __future__ import annotations

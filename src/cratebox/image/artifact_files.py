@@ -61,9 +61,11 @@ def send(
     registry: Registry, paths: Sequence[tuple[str, str]], kind: str, annotations: dict[str, str], subject: Descriptor | None,
     progress: Progress,
 ) -> Artifact:  # fmt: skip
-    """Push files (path, media type or empty) as one artifact of the type `kind`, by the tag or the digest of the registry's reference.
+    """Push files (path, media type or empty) as one artifact of the type `kind`,
+    by the tag or the digest of the registry's reference.
 
-    `subject`: the manifest in the same repository that it speaks of. Raises InvalidValue, NotFound, RegistryError, StorageError.
+    `subject`: the manifest in the same repository that it speaks of.
+    Raises InvalidValue, NotFound, RegistryError, StorageError.
     """
     from cratebox.image.upload import Uploads, reader
 
@@ -84,9 +86,11 @@ def send(
 
 
 def fetch(registry: Mirrored, directory: str, progress: Progress, *, force: bool, dotfiles: bool) -> tuple[str, ...]:
-    """Write the files of the artifact into `directory`, all or none; return their paths. `force`: in place of those that are there.
+    """Write the files of the artifact into `directory`, all or none; return their paths.
+    `force`: in place of those that are there.
 
-    Without `dotfiles` an artifact with one is refused: in a home, a shell would obey it. Raises InvalidValue, Conflict, NotFound, RegistryError, StorageError, Untrusted (a name that leads elsewhere, wrong bytes).
+    Without `dotfiles` an artifact with one is refused: in a home, a shell would obey it. Raises InvalidValue, Conflict,
+    NotFound, RegistryError, StorageError, Untrusted (a name that leads elsewhere, wrong bytes).
     """
     found = registry.resolve()
     files = artifacts.named_files(artifacts.parse(found.raw, found.descriptor.media_type))

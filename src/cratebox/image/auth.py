@@ -60,7 +60,9 @@ class Found(Record):
 
 
 def find(reference: Reference, alone: str = "") -> Found:
-    """Return the credential saved for the registry of `reference`, the most specific one. Raises InvalidValue for a bad file."""
+    """Return the credential saved for the registry of `reference`, the most specific one.
+    Raises InvalidValue for a bad file.
+    """
     notes: list[str] = []
     for path in files(alone):
         document = read(path, notes)

@@ -97,7 +97,9 @@ class Catalog:
         return Descriptor(entry.media_type, entry.digest, entry.size)
 
     def came_from_registry(self, image: StoredImage) -> bool:
-        """Tell whether a registry has told the digest of an image, which another format of its layers would change. Raises StorageError."""
+        """Tell whether a registry has told the digest of an image, which another format of its layers would change.
+        Raises StorageError.
+        """
         same = [entry for entry in index.read(self.directory) if entry.digest == image.manifest_digest]
         return any(index.SOURCE_DIGEST in entry.annotations for entry in same)
 
@@ -127,7 +129,8 @@ class Catalog:
             return False
 
     def is_unpacked(self, digest: str, diff_id: str) -> bool:
-        """Tell whether a blob is there, and known to be unpacked as the layer `diff_id`. Raises Untrusted where one is no digest.
+        """Tell whether a blob is there, and known to be unpacked as the layer `diff_id`.
+        Raises Untrusted where one is no digest.
 
         That both are there is not enough: an image could have the files of another one's layer without ever having had them.
         """
@@ -163,7 +166,9 @@ class Catalog:
         return self._layers.path(diff_id)
 
     def layer_record(self, diff_id: str) -> snapshot.LayerRecord:
-        """Return what is known of an unpacked layer. Raises StorageError where it is damaged, NotFound where it is not there."""
+        """Return what is known of an unpacked layer. Raises StorageError where it is damaged,
+        NotFound where it is not there.
+        """
         record = self._layers.read(diff_id)
         if record is None:
             raise NotFound(f"layer {diff_id} is not unpacked")

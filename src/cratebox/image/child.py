@@ -45,7 +45,9 @@ class Documents(Record):
 
 
 def nothing(platform: Platform) -> tuple[Manifest, bytes]:
-    """Return the base of an image whose new layer is its first: a manifest without layers, and a config that says for what it is."""
+    """Return the base of an image whose new layer is its first: a manifest without layers,
+    and a config that says for what it is.
+    """
     said = {"architecture": platform.architecture, "os": platform.os} | (
         {"variant": platform.variant} if platform.variant else {}
     )

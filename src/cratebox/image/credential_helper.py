@@ -1,4 +1,5 @@
-"""Programs that keep credentials: docker-credential-NAME, by the protocol of Docker's credential helpers. No shell, no secret in argv.
+"""Programs that keep credentials: docker-credential-NAME, by the protocol of Docker's credential helpers.
+No shell, no secret in argv.
 
 docker-credential-NAME get      stdin: the server          stdout: {"Username": ..., "Secret": ...}
 docker-credential-NAME store    stdin: {"ServerURL": ..., "Username": ..., "Secret": ...}

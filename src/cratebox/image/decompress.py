@@ -1,4 +1,5 @@
-"""The bytes inside of a layer's blob: gzip, zstd or plain, as a stream of chunks of bounded size. Archives may be xz or bzip2 as well.
+"""The bytes inside of a layer's blob: gzip, zstd or plain, as a stream of chunks of bounded size.
+Archives may be xz or bzip2 as well.
 
 The first bytes decide, as everywhere in this trade: tools that write layers get the media type wrong, and the diff ID is
 checked in the end. RFC 1952 (gzip, members may follow each other), RFC 8878 (zstd frames likewise).

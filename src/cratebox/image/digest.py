@@ -76,7 +76,9 @@ def verify(content: bytes, digest: str, what: str) -> None:
 
 
 def check_hash(state: Any, digest: str, what: str) -> None:
-    """Raise Untrusted where `digest` is not that of all that the hash object `state` was given; `what` names it in the message."""
+    """Raise Untrusted where `digest` is not that of all that the hash object `state` was given;
+    `what` names it in the message.
+    """
     found = f"{split(digest)[0]}:{state.hexdigest()}"
     if found != digest:
         raise Untrusted(f"{what} is not what its digest says: expected {digest}, got {found}")

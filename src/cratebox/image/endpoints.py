@@ -46,7 +46,9 @@ def to_read(reference: Reference, settings: Settings) -> tuple[Endpoint, ...]:
 
 
 def to_write(reference: Reference, settings: Settings) -> Endpoint:
-    """Return where a push of `reference` goes: to its own name, for mirrors and locations are for reading. Raises NotAllowed."""
+    """Return where a push of `reference` goes: to its own name, for mirrors and locations are for reading.
+    Raises NotAllowed.
+    """
     found = _namespace(reference, settings)
     if found is None:
         return _endpoint(reference, settings)

@@ -1,7 +1,7 @@
 """Whether a server on this machine speaks TLS, found out by the first word of that language (RFC 5246, 7.4.1.2).
 
-A registry of one's own is mostly in plain HTTP. Loading TLS and the system's authorities takes longer than the rest of a small pull;
-writing one ClientHello does not. Who it is that answers, the requests that follow will check.
+A registry of one's own is mostly in plain HTTP. Loading TLS and the system's authorities takes longer than the rest of a small
+pull; writing one ClientHello does not. Who it is that answers, the requests that follow will check.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class _connected:  # noqa: N801  used like a function
 
 
 def connect(origin: Origin, seconds: float) -> socket:
-    """Return a connection to the first address of `origin` that takes one, each being given so many seconds; they hold for what is
-    done with it as well. Raises OSError.
+    """Return a connection to the first address of `origin` that takes one, each being given so many seconds; they hold for what
+    is done with it as well. Raises OSError.
     """
     failed: OSError | None = None
     # As bytes: for a text the codec of international names would be loaded.

@@ -59,7 +59,9 @@ def _entries(raw: bytes) -> list[Any]:
 
 
 def read_copy(directory: str) -> list[Descriptor]:
-    """Return the entries of the copy that is kept of index.json; an empty list where there is none, or it is damaged as well."""
+    """Return the entries of the copy that is kept of index.json;
+    an empty list where there is none, or it is damaged as well.
+    """
     try:
         return [manifests.parse_descriptor(entry) for entry in _entries(read_small(directory + _COPY, _LIMIT + 1))]
     except (OSError, Untrusted, jsontext.JSONError):

@@ -61,7 +61,9 @@ class Intake:
             pending.publish(descriptor.digest)
 
     def unpack_blob(self, descriptor: Descriptor, diff_id: str, *, replace: bool = False) -> None:
-        """Unpack a layer whose blob is there, with `replace` in place of what there is. Raises NotFound, Untrusted, StorageError."""
+        """Unpack a layer whose blob is there, with `replace` in place of what there is.
+        Raises NotFound, Untrusted, StorageError.
+        """
         with open(self._blobs.open(descriptor.digest), "rb", buffering=0) as file, self._layers.pending(diff_id) as pending:
             pending.unpack(file, descriptor.media_type, userxattr=self._userxattr, owners=self._owners)
             if replace and os.path.lexists(self._layers.path(diff_id)):
@@ -69,8 +71,8 @@ class Intake:
             pending.publish(descriptor.digest)
 
     def compare(self, descriptor: Descriptor, diff_id: str, difference: Callable[[int, int], str]) -> str:
-        """Return the `difference` of an unpacked layer and its blob, unpacked once more. Raises NotFound, Untrusted, StorageError,
-        and Conflict where that cannot be unpacked beside: there is no room.
+        """Return the `difference` of an unpacked layer and its blob, unpacked once more. Raises NotFound, Untrusted,
+        StorageError, and Conflict where that cannot be unpacked beside: there is no room.
         """
         path = self._layers.path(diff_id) + "/fs"
         with open(self._blobs.open(descriptor.digest), "rb", buffering=0) as file, self._layers.pending(diff_id) as pending:
@@ -97,7 +99,9 @@ class Intake:
 
 
 class _Arriving:
-    """The whole blob: what is there already, then what comes, which is written on its way. `refused`: why no more of it came."""
+    """The whole blob: what is there already, then what comes, which is written on its way.
+    `refused`: why no more of it came.
+    """
 
     def __init__(self, writer: BlobWriter, open_from: Callable[[int], Iterable[bytes]]) -> None:
         self._writer, self._open_from = writer, open_from

@@ -1,7 +1,8 @@
 """Lists of manifests that are made here: one name for the images of several platforms, to be pushed.
 
-A list is an OCI image index (image-spec, image-index.md), a blob of the store like any other; index.json names it by an annotation of its
-own, so that a list and an image may have the same name. What the list refers to is kept as long as the list is.
+A list is an OCI image index (image-spec, image-index.md), a blob of the store like any other; index.json names it by an
+annotation of its own, so that a list and an image may have the same name.
+What the list refers to is kept as long as the list is.
 """
 
 from __future__ import annotations
@@ -160,7 +161,9 @@ def change(store: Store, name: str, edit: Callable[[dict[str, Any] | None], dict
 
 
 def delete(store: Store, name: str) -> str:
-    """Take a list out of the store, and return its digest; what it had alone is left to `collect`. Raises NotFound, StorageError."""
+    """Take a list out of the store, and return its digest; what it had alone is left to `collect`.
+    Raises NotFound, StorageError.
+    """
     gone = find(store, name)
     store.edit_index(lambda entries: [entry for entry in entries if entry.annotations.get(LIST_NAME) != name])
     return gone.digest
@@ -174,8 +177,8 @@ def fetch(
 ) -> list[Descriptor]:
     """Bring what a name stands for into the store, packed as it is there: it is for a list, not for containers.
 
-    Of an index, the entry that `choose` returns, or with `every` all of them. Returns their descriptors, with their platforms. The
-    caller is `using` the store. Raises NotFound, RegistryError, Untrusted, Unsupported, StorageError.
+    Of an index, the entry that `choose` returns, or with `every` all of them. Returns their descriptors, with their platforms.
+    The caller is `using` the store. Raises NotFound, RegistryError, Untrusted, Unsupported, StorageError.
     """
     top = registry.resolve()
     document = manifests.parse(top.raw, top.descriptor.media_type or None)
@@ -191,7 +194,9 @@ def fetch(
 
 
 def document_of(registry: Mirrored) -> Document:
-    """Return the manifest or index that a name stands for in its registry. Raises NotFound, RegistryError, Untrusted, Unsupported."""
+    """Return the manifest or index that a name stands for in its registry.
+    Raises NotFound, RegistryError, Untrusted, Unsupported.
+    """
     found = registry.resolve()
     manifests.parse(found.raw, found.descriptor.media_type or None)
     document: Document = jsontext.loads(found.raw)

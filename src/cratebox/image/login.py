@@ -63,7 +63,9 @@ def save(server: Reference, credential: Credential, authfile: str = "") -> Saved
 
 
 def forget_all(authfile: str = "") -> tuple[str, ...]:
-    """Delete what is saved for all registries in all places that are read; return the files. Raises InvalidValue, StorageError."""
+    """Delete what is saved for all registries in all places that are read; return the files.
+    Raises InvalidValue, StorageError.
+    """
     found = []
     for path in auth.files(authfile):
         document = _document(path)
@@ -163,7 +165,9 @@ def _document(path: str) -> dict[str, Any]:
 
 @contextmanager
 def _changing(path: str) -> Iterator[dict[str, Any]]:
-    """Yield what the file `path` has, and replace it by what that has become. Raises StorageError; then the file is as it was."""
+    """Yield what the file `path` has, and replace it by what that has become.
+    Raises StorageError; then the file is as it was.
+    """
     path = os.path.realpath(path)  # dotfiles are often links
     directory = os.path.dirname(path)
     try:

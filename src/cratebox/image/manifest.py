@@ -44,8 +44,8 @@ def now() -> str:
 
 
 def check_distributable(media_type: str) -> None:
-    """Raise Unsupported for a layer that registries may not keep: foreign ones (Docker's schema 2) and non-distributable ones (OCI
-    image-spec, layer.md) lie where their maker gives them away, mostly the files of Windows.
+    """Raise Unsupported for a layer that registries may not keep: foreign ones (Docker's schema 2) and non-distributable ones
+    (OCI image-spec, layer.md) lie where their maker gives them away, mostly the files of Windows.
     """
     if ".foreign." in media_type or ".nondistributable." in media_type:
         raise Unsupported(

@@ -38,7 +38,8 @@ def take(
 ) -> NewLayer:
     """Make a blob and an unpacked layer of the plain archive `tar`. Runs where the id map of the containers is.
 
-    Raises StorageError, and what `tar` raises; only garbage is left then. A layer without an entry is kept with `even_empty` alone.
+    Raises StorageError, and what `tar` raises; only garbage is left then.
+    A layer without an entry is kept with `even_empty` alone.
     """
     with _NewBlob(blobs) as blob, layers.pending(None) as pending:
         pending.unpack(blob.written(tar), "application/x-tar", userxattr=userxattr, owners=owners)

@@ -1,13 +1,13 @@
 """Layers as a push sends them, where they lie otherwise in the store: packed with gzip or zstd.
 
-A docker-archive has its layers as plain tars. They are packed on their way to a registry, into a file without a name that is gone
-after the push; the diff ID, which is of the plain tar, stays. What it came to is remembered beside the unpacked layer, so that the
-next push knows what to ask the registry for before it packs anything:
+A docker-archive has its layers as plain tars. They are packed on their way to a registry, into a file without a name that is
+gone after the push; the diff ID, which is of the plain tar, stays. What it came to is remembered beside the unpacked layer, so
+that the next push knows what to ask the registry for before it packs anything:
 
     layers/HEX/packed.json: {"gzip": {"digest": "sha256:...", "size": BYTES, "repositories": ["registry.lan/team/app", ...]}}
 
-The same tar gives the same bytes: there is no time and no name in them. Another release of a compressor may pack otherwise; then
-what is remembered is replaced.
+The same tar gives the same bytes: there is no time and no name in them. Another release of a compressor may pack otherwise;
+then what is remembered is replaced.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ _MAX_MEMORY = 1 << 16  # bytes
 
 
 class Plan(Record):
-    """How one layer is to be packed. `known`: what that came to last time; `repositories`: where it was seen, REGISTRY/REPOSITORY."""
+    """How one layer is to be packed. `known`: what that came to last time;
+    `repositories`: where it was seen, REGISTRY/REPOSITORY.
+    """
 
     diff_id: str
     format: str
@@ -185,7 +187,9 @@ def _recall(store: Store, plan: Plan) -> Plan:
 
 
 def remember(store: Store, plan: Plan, packed: Descriptor, repository: str) -> None:
-    """Write down what a layer came to, and that it is in `repository` now. That it cannot be is no error: it is packed again."""
+    """Write down what a layer came to, and that it is in `repository` now.
+    That it cannot be is no error: it is packed again.
+    """
     before = plan.repositories if plan.known is not None and plan.known.digest == packed.digest else ()
     seen = tuple(dict.fromkeys((repository, *before)))[:_MOST_REPOSITORIES]
     if plan.known is not None and plan.known.digest == packed.digest and seen == before:

@@ -55,7 +55,9 @@ def scopes(reference: Reference) -> list[str]:
 
 
 def moved(reference: Reference, scope: str, location: str) -> Reference:
-    """Return the same name below `location` instead of the place `scope` that it is in. Raises InvalidValue where none is left."""
+    """Return the same name below `location` instead of the place `scope` that it is in.
+    Raises InvalidValue where none is left.
+    """
     name = f"{_host(reference.registry)}/{reference.repository}"
     rest = f"/{reference.repository}" if scope.startswith("*.") else name[len(scope) :]
     host, _, path = (location + rest).partition("/")

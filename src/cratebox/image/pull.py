@@ -59,8 +59,9 @@ def bring(
 ) -> Pulled:
     """Bring the image of `source` into the store; return it, tagged with its name.
 
-    `platform` None means this machine's; `names`: an image from a file gets the names that the file has for it. Raises NotAllowed
-    (by policy.json, or blocked), NotFound (no such image, no such platform), RegistryError, Untrusted, Unsupported, StorageError.
+    `platform` None means this machine's; `names`: an image from a file gets the names that the file has for it. Raises
+    NotAllowed (by policy.json, or blocked), NotFound (no such image, no such platform), RegistryError, Untrusted,
+    Unsupported, StorageError.
     """
     if source.kind == "rootfs":
         raise Unsupported(f"cannot pull {source}: a directory is used as it is")
@@ -78,8 +79,8 @@ def bring(
 def refetch(
     store: Store, reference: Reference, platform: Platform | None, settings: Settings, damaged: Collection[str]
 ) -> None:
-    """Fetch an image's blobs `damaged` (digests) again, and what is missing of it. `reference` is its manifest's digest in a registry;
-    its names stay as they are.
+    """Fetch an image's blobs `damaged` (digests) again, and what is missing of it. `reference` is its manifest's digest in a
+    registry; its names stay as they are.
 
     Raises NotAllowed, NotFound, RegistryError, Untrusted, StorageError.
     """

@@ -1,8 +1,9 @@
 """From the store to a registry: the blobs side by side, then the manifest that refers to them, its name last.
 
-What is sent are the bytes that lie in the store, which are those that were pulled: every digest stays what it was. But for layers that
-came as plain tars, out of an archive, or where another format is asked for: those are packed on their way (packing.py), and what is
-pushed is a manifest that refers to them. Blobs that the registry has, in this repository or beside it, are not sent (upload.py).
+What is sent are the bytes that lie in the store, which are those that were pulled: every digest stays what it was. But for
+layers that came as plain tars, out of an archive, or where another format is asked for: those are packed on their way
+(packing.py), and what is pushed is a manifest that refers to them.
+Blobs that the registry has, in this repository or beside it, are not sent (upload.py).
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def send(
     """Push the manifest or index `top` as `target`, with all that it refers to.
 
     `pack`: layers of the one image that are plain tars are sent as gzip; `form`: all of its layers are sent in that format.
-    Images of an index that are not in the store must be in the registry already. Raises InvalidValue, NotAllowed (a blocked registry),
-    NotFound, RegistryError, Untrusted, StorageError.
+    Images of an index that are not in the store must be in the registry already. Raises InvalidValue, NotAllowed (a blocked
+    registry), NotFound, RegistryError, Untrusted, StorageError.
     """
     with store.using():
         work = _Push(store, target, settings, progress or Silent())
@@ -267,7 +268,9 @@ class _Push:
 
 
 def neighbours(store: Store, target: Reference, digests_of: set[str]) -> dict[str, tuple[str, ...]]:
-    """Return, by digest, the repositories of the target's registry that have a blob, as far as the names of the store's images tell."""
+    """Return, by digest, the repositories of the target's registry that have a blob,
+    as far as the names of the store's images tell.
+    """
     found: dict[str, dict[str, None]] = {}
     for image in store.images():
         names = [references.parse(text) for text in image.repo_digests]

@@ -90,7 +90,8 @@ def nameable(text: str) -> Reference:
 
 
 def server(text: str) -> Reference:
-    """Return what `text` names to log in to: a registry, or a place in it, whose repository is empty or a path. Raises InvalidValue.
+    """Return what `text` names to log in to: a registry, or a place in it, whose repository is empty or a path.
+    Raises InvalidValue.
 
     As other tools do, an address is read as well: https://HOST/v2/.
     """

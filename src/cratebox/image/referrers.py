@@ -1,7 +1,7 @@
 """What speaks of a manifest: signatures, reports and other artifacts whose subject it is.
 
-Format: OCI distribution-spec 1.1, "Listing Referrers", and for registries without it the "Referrers Tag Schema": an index by the tag
-ALGORITHM-HEX of the subject, which clients keep themselves.
+Format: OCI distribution-spec 1.1, "Listing Referrers", and for registries without it the "Referrers Tag Schema": an index by
+the tag ALGORITHM-HEX of the subject, which clients keep themselves.
 """
 
 from __future__ import annotations

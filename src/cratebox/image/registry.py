@@ -43,9 +43,10 @@ class Resolved(Record):
 class Registry:
     """The repository of `reference`. `say` gets a line where something takes long.
 
-    `actions`: what we are about to do there, in the words of a token's scope: "pull", "pull,push", "pull,delete", none to ask who
-    we are. `sources`: repositories beside it that we want to read as well. `given`: a credential that is not looked for. `asker`:
-    what speaks with it, fetch.Fetcher where nobody says otherwise. After a fork, the child calls `reopen` before anything else.
+    `actions`: what we are about to do there, in the words of a token's scope: "pull", "pull,push", "pull,delete", none to ask
+    who we are. `sources`: repositories beside it that we want to read as well. `given`: a credential that is not looked for.
+    `asker`: what speaks with it, fetch.Fetcher where nobody says otherwise.
+    After a fork, the child calls `reopen` before anything else.
     """
 
     def __init__(
@@ -204,8 +205,8 @@ class Registry:
     ) -> Reply:
         """Ask for `url`, in the repository or where it has led us; return the reply, whatever its status.
 
-        Elsewhere than at the registry itself nobody is told who we are. A `body` is iterated anew each time it is sent; `tries`:
-        how often what may pass is tried, if not as often as usual. Raises RegistryError.
+        Elsewhere than at the registry itself nobody is told who we are. A `body` is iterated anew each time it is sent;
+        `tries`: how often what may pass is tried, if not as often as usual. Raises RegistryError.
         """
         for _ in range(asking.MAX_REDIRECTS + 1):
             reply = self._send(method, url, headers, body, tries)

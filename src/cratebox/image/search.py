@@ -1,7 +1,7 @@
 """What a registry's search finds.
 
-Docker Hub, and registries that do as it does, answer GET /v1/search?q=TERM&n=COUNT (Docker's registry API v1, "Search"). Others have a
-catalogue, GET /v2/_catalog, in whose names the term is looked for. What comes back is text of strangers, and bounded.
+Docker Hub, and registries that do as it does, answer GET /v1/search?q=TERM&n=COUNT (Docker's registry API v1, "Search"). Others
+have a catalogue, GET /v2/_catalog, in whose names the term is looked for. What comes back is text of strangers, and bounded.
 """
 
 from __future__ import annotations

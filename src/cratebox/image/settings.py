@@ -55,7 +55,9 @@ class Settings(Record):
 
 
 def load(path: str) -> Settings:
-    """Return the settings in `path` (Paths.config) and in the files of containers, defaults where none is. Raises InvalidValue."""
+    """Return the settings in `path` (Paths.config) and in the files of containers, defaults where none is.
+    Raises InvalidValue.
+    """
     document = toml_file.read(path)
     fields = Fields(path, document or {})
     registries, images = fields.table("registries"), fields.table("images")

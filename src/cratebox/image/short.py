@@ -1,8 +1,9 @@
 """The short way to ask a registry what a name stands for: one HEAD, for an image that is most likely there already.
 
-urllib3 and what it needs take longer to import than such a question to be answered. Here is as much of HTTP as an ordinary answer
-needs (RFC 9112), spoken with the rules of asking.py, tls.py and token.py; the dialogue is that of registry.py. Whatever is not
-ordinary (a proxy, a mirror, a redirect, a fault, headers that are odd or many, no answer in time) is left to fetch.py, which asks again.
+urllib3 and what it needs take longer to import than such a question to be answered. Here is as much of HTTP as an ordinary
+answer needs (RFC 9112), spoken with the rules of asking.py, tls.py and token.py; the dialogue is that of registry.py. Whatever
+is not ordinary (a proxy, a mirror, a redirect, a fault, headers that are odd or many, no answer in time) is left to fetch.py,
+which asks again.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ class _Asker:
             raise
 
     def _secured(self, sock: socket, origin: Origin) -> ssl.SSLSocket:
-        """Return the connection with TLS, verified as far as the settings want it. Raises RegistryError, OSError (ssl.SSLError)."""
+        """Return the connection with TLS, verified as far as the settings want it.
+        Raises RegistryError, OSError (ssl.SSLError).
+        """
         import socket as sockets
 
         from cratebox.image import tls
@@ -165,7 +168,9 @@ class _Connection:
         return _Response(self, method, received[:end], received[end + 4 :])
 
     def receive(self, most: int) -> bytes:
-        """Return at most so many bytes, none at the end. Raises OSError, TimeoutError where the answer as a whole takes too long."""
+        """Return at most so many bytes, none at the end. Raises OSError,
+        TimeoutError where the answer as a whole takes too long.
+        """
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError

@@ -37,8 +37,8 @@ _GARBAGE = (".new-", ".old-")
 
 
 class LayerRecord(Record):
-    """What layer.json says. `boot`: the boot ID of the kernel that unpacked it, "" once it is known to be on the disk. `blob`: the
-    digest of what it was unpacked from, "" where nobody wrote that down.
+    """What layer.json says. `boot`: the boot ID of the kernel that unpacked it, "" once it is known to be on the disk. `blob`:
+    the digest of what it was unpacked from, "" where nobody wrote that down.
     """
 
     diff_id: str

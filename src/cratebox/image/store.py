@@ -166,8 +166,8 @@ class Store(Catalog):
         )
 
     def compare(self, descriptor: Descriptor, diff_id: str, difference: Callable[[int, int], str]) -> str:
-        """Unpack a blob once more, beside, and return the `difference` of the layer's directory and that. To be called where the id
-        map of the containers is. Raises NotFound, Untrusted, StorageError, Conflict where there is no room for that.
+        """Unpack a blob once more, beside, and return the `difference` of the layer's directory and that. To be called where
+        the id map of the containers is. Raises NotFound, Untrusted, StorageError, Conflict where there is no room for that.
         """
         return self._intake().compare(descriptor, diff_id, difference)
 
@@ -205,8 +205,8 @@ class Store(Catalog):
         """Give an image its canonical `name` ("" for none): the last step of a pull, all or nothing, on the disk on return.
 
         `source_digest` is what the registry said the name stands for (an index or the manifest), None for what is from none.
-        Everything the manifest needs must be there: StorageError where not. An image that had the name stays, without one, unless
-        it is the same one by its ID, in another packing.
+        Everything the manifest needs must be there: StorageError where not. An image that had the name stays, without one,
+        unless it is the same one by its ID, in another packing.
         """
         self.prepare()
         document = self._manifest(manifest)
@@ -239,8 +239,8 @@ class Store(Catalog):
         return record.size
 
     def edit_index(self, change: Callable[[list[Descriptor]], list[Descriptor]]) -> None:
-        """Replace the entries of index.json by what `change` makes of them, while nobody else does; the names of all blobs are on the
-        disk before. Raises what `change` raises, StorageError.
+        """Replace the entries of index.json by what `change` makes of them, while nobody else does; the names of all blobs are
+        on the disk before. Raises what `change` raises, StorageError.
         """
         self.prepare()
         with locks.hold(self._locks, "index"):
@@ -265,8 +265,8 @@ class Store(Catalog):
         """Remove an image as `docker rmi` does: one of several names is only untagged; the last one removes the image.
 
         Raises NotFound, and Conflict where the image is in use or an ID has several names; `force` then takes all names
-        away, and the image only where it is not in use. What it had alone is collected, or left to a later `collect`; so are blobs
-        and layers that are `kept` (digests and diff IDs).
+        away, and the image only where it is not in use. What it had alone is collected, or left to a later `collect`; so are
+        blobs and layers that are `kept` (digests and diff IDs).
         """
         self.prepare()
         exclusive = locks.try_hold(self._locks, "store")
@@ -345,8 +345,8 @@ class Store(Catalog):
     def prune(self, chosen: Callable[[StoredImage], bool], in_use: InUse) -> Removed:
         """Remove all images that are `chosen` and not in use, and what nothing refers to, unfinished downloads as well.
 
-        What a pull or the making of a container goes on with stays: while somebody uses the store nothing is removed (`deferred`),
-        after a moment's patience. Raises StorageError where it is damaged, for then nobody knows what is needed.
+        What a pull or the making of a container goes on with stays: while somebody uses the store nothing is removed
+        (`deferred`), after a moment's patience. Raises StorageError where it is damaged, for then nobody knows what is needed.
         """
         self.prepare()
         exclusive = self._exclusive()
@@ -364,7 +364,9 @@ class Store(Catalog):
             return self._collect(used, partial=True).replace(untagged=names)
 
     def _exclusive(self) -> locks.Lock | None:
-        """Return the lock that nobody else has, or None: whoever makes a container has it for milliseconds, a pull for minutes."""
+        """Return the lock that nobody else has, or None: whoever makes a container has it for milliseconds,
+        a pull for minutes.
+        """
         for _ in range(_TRIES):
             held = locks.try_hold(self._locks, "store")
             if held is not None:

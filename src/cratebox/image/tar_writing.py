@@ -1,7 +1,8 @@
 """Writing tar as a stream: ustar, and pax for what does not fit into it. The same entries give the same bytes.
 
-Formats: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header"; attributes are SCHILY.xattr records, which Go, GNU
-tar and libarchive read. Holes are written as zeros: readers of layers do not agree on sparse files (OCI image-spec, layer.md).
+Formats: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header"; attributes are SCHILY.xattr records, which Go,
+GNU tar and libarchive read. Holes are written as zeros: readers of layers do not agree on sparse files (OCI image-spec,
+layer.md).
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def padding(size: int) -> bytes:
 
 
 def content(fd: int, size: int) -> Iterator[bytes]:
-    """Yield exactly `size` bytes of the file `fd`: it may become longer or shorter meanwhile, its header cannot. Raises OSError."""
+    """Yield exactly `size` bytes of the file `fd`: it may become longer or shorter meanwhile, its header cannot.
+    Raises OSError.
+    """
     position = 0
     while position < size:
         room = min(CHUNK, size - position)

@@ -32,7 +32,8 @@ _MARGIN = 10.0  # seconds before its end that a token is renewed
 
 
 class Authorizer:
-    """Keeps the Authorization for what is done in one registry: `scopes`, of which the first is needed and the others are wished.
+    """Keeps the Authorization for what is done in one registry: `scopes`,
+    of which the first is needed and the others are wished.
 
     `given` is tried before what was saved for `reference`, in `authfile` where that is named.
     """

@@ -23,8 +23,8 @@ TRANSPORTS = ("oci", "docker-archive", "oci-archive", "rootfs")
 class Source(Record):
     """One place an image comes from. `path` is absolute, and empty for a registry, which has a `reference` instead.
 
-    Two kinds nobody can write: "archive" is one of oci, oci-archive and docker-archive, what is in it tells which; "tarball" is a
-    root file system that is imported.
+    Two kinds nobody can write: "archive" is one of oci, oci-archive and docker-archive, what is in it tells which; "tarball" is
+    a root file system that is imported.
     """
 
     kind: str

@@ -44,7 +44,9 @@ _OCTETS = "application/octet-stream"
 
 
 class Uploads:
-    """Puts blobs and manifests into the repository of `registry`. `sources`: by digest, repositories beside it that have a blob."""
+    """Puts blobs and manifests into the repository of `registry`.
+    `sources`: by digest, repositories beside it that have a blob.
+    """
 
     def __init__(self, registry: Registry, sources: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self._registry = registry
@@ -62,7 +64,9 @@ class Uploads:
         return "pushed"
 
     def there(self, blob: Descriptor) -> str:
-        """Return how `blob` is there already, or was taken from a repository beside; "" where it must be sent. Raises RegistryError."""
+        """Return how `blob` is there already, or was taken from a repository beside; "" where it must be sent.
+        Raises RegistryError.
+        """
         if self._has(blob):
             return "already exists"
         source, location = self._mount(blob)
@@ -78,7 +82,9 @@ class Uploads:
         return reply.status == 200
 
     def _mount(self, blob: Descriptor) -> tuple[str, str]:
-        """Return the repository that the registry has taken the blob from, or else, if it has begun one, where the upload is."""
+        """Return the repository that the registry has taken the blob from, or else, if it has begun one,
+        where the upload is.
+        """
         location = ""
         for source in [each for each in self._sources.get(blob.digest, ()) if each not in self._closed][:_MOST_SOURCES]:
             if location:

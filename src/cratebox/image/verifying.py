@@ -1,9 +1,11 @@
-"""Whether a store is what it says it is: each blob its digest, each unpacked layer its blob, each name an image. And mending it.
+"""Whether a store is what it says it is: each blob its digest, each unpacked layer its blob, each name an image.
+And mending it.
 
-An unpacked layer is compared with its blob by unpacking that once more, beside, and looking at both trees: what is unpacked is not
-only in the archive, but made by the rules of whiteouts and owners, and there is one place that knows them (extract.py).
+An unpacked layer is compared with its blob by unpacking that once more, beside, and looking at both trees: what is unpacked is
+not only in the archive, but made by the rules of whiteouts and owners, and there is one place that knows them (extract.py).
 
-`quick` leaves out what takes reading every byte: blobs of layers are there with their size, layers have their record and a root.
+`quick` leaves out what takes reading every byte: blobs of layers are there with their size,
+layers have their record and a root.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ class _Image(Record):
 
 class Verifier:
     """Looks through `store`. `used` are the IDs of images that containers are made of, `busy` the diff IDs of layers that
-    containers which run have mounted. `fetch` gets an image from a registry again: it is called with its name and its entry there,
-    and with the digests of blobs that are damaged.
+    containers which run have mounted. `fetch` gets an image from a registry again: it is called with its name and its entry
+    there, and with the digests of blobs that are damaged.
     """
 
     def __init__(self, store: Store, used: set[str], busy: Collection[str], fetch: Fetch, *, quick: bool) -> None:
@@ -66,7 +68,9 @@ class Verifier:
         self._untold: dict[str, str] = {}  # why a layer could not be compared
 
     def damages(self) -> Iterator[Damage]:
-        """Yield all that is damaged, what others stand on first. Raises StorageError where the store cannot be looked at at all."""
+        """Yield all that is damaged, what others stand on first.
+        Raises StorageError where the store cannot be looked at at all.
+        """
         if not os.path.lexists(self._directory):
             return
         broken = list(self._directories())
@@ -134,7 +138,9 @@ class Verifier:
     # The index
 
     def _restore_index(self) -> str:
-        """Take the copy of the index; where that is damaged as well, make one of all images that are found, whose names are lost."""
+        """Take the copy of the index; where that is damaged as well, make one of all images that are found,
+        whose names are lost.
+        """
         path = self._directory + "/index.json"
         with locks.hold(self._directory + "/locks", "index"):
             entries = index.read_copy(self._directory)
@@ -211,7 +217,9 @@ class Verifier:
             yield self._lost(subject, "; ".join(dict.fromkeys(lost)), image, identity, bad)
 
     def _list(self, entry: Descriptor) -> Iterator[Damage]:
-        """A list of manifests that was made here: all that it refers to is there. Another tool's index may lack what it likes."""
+        """A list of manifests that was made here: all that it refers to is there.
+        Another tool's index may lack what it likes.
+        """
         name = entry.annotations.get(lists.LIST_NAME)
         if name is None:
             return
@@ -237,7 +245,9 @@ class Verifier:
                 yield from (manifest.config, *manifest.layers)
 
     def _lost(self, subject: str, problem: str, image: _Image, identity: str, bad: Collection[str]) -> Damage:
-        """What is gone can only come from where it came from. What does not is removed, save where a container may be made of it."""
+        """What is gone can only come from where it came from. What does not is removed,
+        save where a container may be made of it.
+        """
         pull = (
             f"crate pull {image.names[0]} fetches what is missing" if image.names else "pull it again, or remove it: crate rmi"
         )

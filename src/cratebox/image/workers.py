@@ -1,7 +1,7 @@
 """Jobs side by side in forked processes, which report to the parent in lines.
 
-Processes, not threads: hashing and inflating release the interpreter's lock, but parsing 39,000 tar headers does not. A process takes
-one job after the other, for a fork costs more than unpacking a small layer, and a connection can be used again.
+Processes, not threads: hashing and inflating release the interpreter's lock, but parsing 39,000 tar headers does not. A process
+takes one job after the other, for a fork costs more than unpacking a small layer, and a connection can be used again.
 
     parent                                   worker (a process group of its own)
       fork ------------------------------------> takes the number of the next job
@@ -39,7 +39,9 @@ _HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 
 class Job(Record):
-    """Work for one process at a time, which may have done others before. `work` gets a function that sends a list of JSON values to the parent."""
+    """Work for one process at a time, which may have done others before.
+    `work` gets a function that sends a list of JSON values to the parent.
+    """
 
     key: str
     work: Callable[[Report], None]
@@ -75,8 +77,8 @@ def run(jobs: Sequence[Job], limit: int, heard: Callable[[str, list[Any]], None]
 
 
 def _queue(count: int) -> int:
-    """Return a descriptor that gives the numbers below `count`, four bytes each, to whoever reads next: forks share its position,
-    which the kernel moves for one reader at a time.
+    """Return a descriptor that gives the numbers below `count`, four bytes each, to whoever reads next: forks share its
+    position, which the kernel moves for one reader at a time.
     """
     fd = os.memfd_create("jobs", os.MFD_CLOEXEC)
     os.write(fd, b"".join(number.to_bytes(4) for number in range(count)))

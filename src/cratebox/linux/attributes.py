@@ -1,4 +1,6 @@
-"""Attributes of the calling thread that execve(2) keeps: scheduler, priority of input and output, memory policy, personality."""
+"""Attributes of the calling thread that execve(2) keeps: scheduler, priority of input and output, memory policy,
+personality.
+"""
 
 from __future__ import annotations
 

@@ -96,8 +96,8 @@ def trusted_procfs(options: tuple[str, ...] = ()) -> int:
     """Return a descriptor of a procfs that is one: of the caller's pid namespace, or the one at /proc. Raises OSError.
 
     A new one is attached nowhere, so nothing can be mounted on it. A user namespace may make one only where all of the outer
-    one can be seen; elsewhere it is looked at what /proc is, and `write_trusted` refuses to enter any mount on it. `options` are
-    for a new one.
+    one can be seen; elsewhere it is looked at what /proc is, and `write_trusted` refuses to enter any mount on it. `options`
+    are for a new one.
     """
     try:
         return mount.new_filesystem("proc", options)

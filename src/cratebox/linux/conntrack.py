@@ -1,7 +1,7 @@
 """Connections that the kernel keeps track of, over nfnetlink: found by protocol and port, and forgotten.
 
-A flow of UDP that was seen once goes the same way as long as packets come, whatever the rules of today say. Messages and attributes
-by linux/netfilter/nfnetlink_conntrack.h.
+A flow of UDP that was seen once goes the same way as long as packets come, whatever the rules of today say. Messages and
+attributes by linux/netfilter/nfnetlink_conntrack.h.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class Flow(Record):
 
 
 def flows(sock: _socket.socket, family: int, protocol: int, port: int) -> list[Flow]:
-    """Return the flows of the address `family` to `port`, as it was asked for. `sock` is one of nftables.py's. Raises OSError."""
+    """Return the flows of the address `family` to `port`, as it was asked for. `sock` is one of nftables.py's.
+    Raises OSError.
+    """
     numbers = attribute(_PROTO_NUM, bytes((protocol,))) + attribute(_PROTO_DST_PORT, port.to_bytes(2, "big"))
     body = nested(_TUPLE_ORIG, nested(_TUPLE_PROTO, numbers))
     body += nested(_FILTER, attribute(_FILTER_ORIG_FLAGS, struct.pack("=I", _BY_PROTOCOL | _BY_DESTINATION_PORT)))
@@ -47,7 +49,9 @@ def flows(sock: _socket.socket, family: int, protocol: int, port: int) -> list[F
 
 
 def forget(sock: _socket.socket, family: int, flow: Flow) -> None:
-    """Have the kernel forget a flow: its next packet is a first one. One that has ended by itself is no error. Raises OSError."""
+    """Have the kernel forget a flow: its next packet is a first one. One that has ended by itself is no error.
+    Raises OSError.
+    """
     try:
         ask(sock, _SUBSYSTEM << 8 | _DELETE, NLM_F_ACK, family, flow.words, "forget a flow")
     except FileNotFoundError:

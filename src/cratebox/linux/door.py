@@ -10,7 +10,9 @@ _KIND = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
 
 
 def listen(directory: str, name: str, most_waiting: int) -> _socket.socket:
-    """Return the socket that listens as DIRECTORY/NAME, in place of one that was left there; it does not block. Raises OSError."""
+    """Return the socket that listens as DIRECTORY/NAME, in place of one that was left there; it does not block.
+    Raises OSError.
+    """
     door = _socket.socket(_socket.AF_UNIX, _KIND | _socket.SOCK_NONBLOCK)
     try:
         try:
@@ -26,7 +28,9 @@ def listen(directory: str, name: str, most_waiting: int) -> _socket.socket:
 
 
 def connect(directory: str, name: str) -> _socket.socket:
-    """Return a socket at whose other end is whoever listens there. Raises OSError: FileNotFoundError, ConnectionRefusedError."""
+    """Return a socket at whose other end is whoever listens there.
+    Raises OSError: FileNotFoundError, ConnectionRefusedError.
+    """
     sock = _socket.socket(_socket.AF_UNIX, _KIND)
     try:
         _at(directory, name, sock.connect)

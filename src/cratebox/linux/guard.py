@@ -40,7 +40,9 @@ def build(report_fd: int, machine: str = const.MACHINE) -> bytes:
 
 
 def execute(program_fd: int, child: int, argv: Sequence[str], env: Sequence[str]) -> NoReturn:
-    """Become the guardian of the process `child`, ready to execute `argv` with the environment `env` (KEY=VALUE). Raises OSError."""
+    """Become the guardian of the process `child`, ready to execute `argv` with the environment `env` (KEY=VALUE).
+    Raises OSError.
+    """
     words = string_array([NAME, str(child).encode(), *map(path_bytes, argv)])
     environment = string_array([path_bytes(entry) for entry in env])
     syscall(const.SYS_execveat, program_fd, b"", words, environment, const.AT_EMPTY_PATH)

@@ -1,7 +1,7 @@
 """Security modules that label processes: whether they are there, and the file of a procfs that takes a label for execve(2).
 
-AppArmor: apparmor.d(5), aa_change_onexec(2); SELinux: setexeccon(3), selinux(8). The file belongs to the thread that writes: it holds
-for its next execve(2), and is taken from nobody else.
+AppArmor: apparmor.d(5), aa_change_onexec(2); SELinux: setexeccon(3), selinux(8). The file belongs to the thread that writes: it
+holds for its next execve(2), and is taken from nobody else.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ _SIGCHLD = 17
 def clone(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     """Fork into the namespaces named by `flags` (CLONE_NEW*): (0, -1) in the child; its pid and a pidfd in the parent.
 
-    With CLONE_PARENT it is a child of the caller's parent. With `cgroup_fd`, a directory of cgroup v2, the child is born in that cgroup. Raises OSError: EPERM or ENOSPC where
-    namespaces are forbidden or used up, EMFILE, EBUSY and others for the cgroup; there is no child then.
+    With CLONE_PARENT it is a child of the caller's parent. With `cgroup_fd`, a directory of cgroup v2, the child is born in
+    that cgroup. Raises OSError: EPERM or ENOSPC where namespaces are forbidden or used up, EMFILE, EBUSY and others for the
+    cgroup; there is no child then.
     """
     if cgroup_fd >= 0:
         flags |= const.CLONE_INTO_CGROUP

@@ -130,8 +130,8 @@ def set_up(sock: _socket.socket, index: int) -> None:
 
 
 def up_message(index: int, mtu: int = 0, alias: str = "") -> Message:
-    """Return the message that brings the interface `index` up; `mtu` in bytes, 0 for what it has. `alias` is what `ip link` shows beside
-    its name; the kernel keeps 255 bytes.
+    """Return the message that brings the interface `index` up; `mtu` in bytes, 0 for what it has. `alias` is what `ip link`
+    shows beside its name; the kernel keeps 255 bytes.
     """
     words = attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
     words += attribute(IFLA_IFALIAS, os.fsencode(alias)[: IFALIASZ - 1]) if alias else b""
@@ -152,9 +152,9 @@ def link_index(sock: _socket.socket, name: str) -> int:
 def await_carrier(sock: _socket.socket, name: str) -> None:
     """Wait until the interface `name` transmits, 0.1 s at most. Raises OSError.
 
-    That its other end was brought up comes to the interface's ears, and to those of the bridge it is a port of, by a work of the
-    kernel that is done later; what is sent before is lost, and asked again after a second. To be asked for an interface does that
-    work at once (rtnl_getlink since Linux 6.8), and waits for it before.
+    That its other end was brought up comes to the interface's ears, and to those of the bridge it is a port of, by a work of
+    the kernel that is done later; what is sent before is lost, and asked again after a second. To be asked for an interface
+    does that work at once (rtnl_getlink since Linux 6.8), and waits for it before.
     """
     for _ in range(100):
         if attributes(_link(sock, name)[16:]).get(IFLA_OPERSTATE) == bytes((IF_OPER_UP,)):
@@ -165,7 +165,8 @@ def await_carrier(sock: _socket.socket, name: str) -> None:
 def await_address(sock: _socket.socket, address: bytes) -> None:
     """Wait until packets for an address of IPv6 are taken in, 0.1 s at most. Raises OSError.
 
-    Without duplicate address detection as well a work of the kernel makes the route to the address, some time after it was added.
+    Without duplicate address detection as well a work of the kernel makes the route to the address,
+    some time after it was added.
     """
     body = struct.pack(_RTMSG, _socket.AF_INET6, 128, 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, address)
     for _ in range(100):
@@ -210,8 +211,8 @@ def veth_message(name: str, master: int, namespace: int, peer: str, mac: bytes, 
 
 
 def port_message(name: str, isolated: bool, hairpin: bool) -> Message:
-    """Return the message that says of the port `name` of a bridge whether it is kept from other isolated ones, and whether packets go
-    out by it that came in by it.
+    """Return the message that says of the port `name` of a bridge whether it is kept from other isolated ones, and whether
+    packets go out by it that came in by it.
     """
     data = attribute(IFLA_BRPORT_ISOLATED, bytes((isolated,))) + attribute(IFLA_BRPORT_MODE, bytes((hairpin,)))
     info = attribute(IFLA_INFO_SLAVE_KIND, b"bridge\0") + attribute(IFLA_INFO_SLAVE_DATA, data)
@@ -270,7 +271,9 @@ def perform(sock: _socket.socket, messages: list[Message]) -> None:
 
 
 def ask(sock: _socket.socket, kind: int, flags: int, body: bytes, attempt: str) -> list[bytes]:
-    """Send a message and return the bodies of the answers, up to the one that ends them. Raises OSError with the kernel's number."""
+    """Send a message and return the bodies of the answers, up to the one that ends them.
+    Raises OSError with the kernel's number.
+    """
     ours = sequence()
     sock.sendto(struct.pack(_NLMSG, 16 + len(body), kind, NLM_F_REQUEST | flags, ours, 0) + body, (0, 0))
     answers: list[bytes] = []
@@ -290,15 +293,17 @@ _numbers = [0]  # the last one that a message of this process had
 
 
 def sequence(count: int = 1) -> int:
-    """Return the first of `count` numbers that no message of this process had: who gave up waiting takes no late answer for his next."""
+    """Return the first of `count` numbers that no message of this process had:
+    who gave up waiting takes no late answer for his next.
+    """
     first = _numbers[0] + 1
     _numbers[0] = (first + count) & 0x7FFFFFFF
     return first
 
 
 def heard(sock: _socket.socket, attempt: str) -> list[tuple[int, int, bytes]]:
-    """Wait for what the kernel says next: kind, number and body of each message. Raises OSError: ENOBUFS where some of it was lost,
-    ETIMEDOUT where the socket's patience has ended (SO_RCVTIMEO).
+    """Wait for what the kernel says next: kind, number and body of each message. Raises OSError: ENOBUFS where some of it was
+    lost, ETIMEDOUT where the socket's patience has ended (SO_RCVTIMEO).
     """
     try:
         data = sock.recv(_SIZE)

@@ -1,8 +1,8 @@
 """nf_tables over nfnetlink: elements of sets and maps that come and go, and what tells whose a table is.
 
 Rules are text that nft(8) reads, once a boot; an element is some microseconds of netlink. Messages and attributes by
-linux/netfilter/nfnetlink.h and nf_tables.h; their numbers are in network order. What is in one transaction is done whole or not at
-all.
+linux/netfilter/nfnetlink.h and nf_tables.h; their numbers are in network order. What is in one transaction is done whole or not
+at all.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _MOST = 128  # elements in a message: each may be answered by an error, and all 
 
 
 def open_socket() -> _socket.socket:
-    """Return a socket of the network namespace that the caller is in. It does not wait for ever, and errors come without the message
-    that they are about: so the answers to a large transaction fit in. Raises OSError.
+    """Return a socket of the network namespace that the caller is in. It does not wait for ever, and errors come without the
+    message that they are about: so the answers to a large transaction fit in. Raises OSError.
     """
     sock = _socket.socket(AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, struct.pack("=qq", _PATIENCE, 0))  # struct timeval
@@ -48,7 +48,8 @@ def open_socket() -> _socket.socket:
 
 
 def open_monitor() -> _socket.socket:
-    """Return a socket that hears of everything that is changed of nf_tables in the network namespace of the caller, and never blocks.
+    """Return a socket that hears of everything that is changed of nf_tables in the network namespace of the caller,
+    and never blocks.
 
     It takes CAP_NET_ADMIN. Raises OSError.
     """
@@ -77,7 +78,9 @@ def hears_of_deleted_table(monitor: _socket.socket) -> bool:
 
 
 def table_userdata(sock: _socket.socket, name: str) -> bytes | None:
-    """Return what its maker attached to the inet table `name` (its comment is in it); None where there is none. Raises OSError."""
+    """Return what its maker attached to the inet table `name` (its comment is in it); None where there is none.
+    Raises OSError.
+    """
     try:
         answers = ask(
             sock, _NFTABLES | NFT_MSG_GETTABLE, NLM_F_ACK, NFPROTO_INET, text(NFTA_TABLE_NAME, name), f"look for table {name}"
@@ -88,7 +91,9 @@ def table_userdata(sock: _socket.socket, name: str) -> bytes | None:
 
 
 def forward_chains(sock: _socket.socket) -> list[tuple[int, str, str, bool]]:
-    """Return the filters of what is forwarded: family, table and chain of each, and whether its policy is to drop. Raises OSError."""
+    """Return the filters of what is forwarded: family, table and chain of each, and whether its policy is to drop.
+    Raises OSError.
+    """
     found = []
     for body in ask(sock, _NFTABLES | NFT_MSG_GETCHAIN, NLM_F_DUMP, 0, b"", "list chains"):
         words = attributes(body[4:])
@@ -106,8 +111,8 @@ def add_elements(sock: _socket.socket, table: str, elements: list[tuple[str, byt
     """Add elements to maps of the inet `table`: map, key and value of each.
 
     Very many do not fit in one message to the kernel: they are added part by part, and where a part is refused those before it
-    are there. One that is there already with the same value is no error. Raises OSError: EEXIST where it has another value, ENOENT where there
-    is no such table or map.
+    are there. One that is there already with the same value is no error. Raises OSError: EEXIST where it has another value,
+    ENOENT where there is no such table or map.
     """
     for part in _parts(elements):
         made = [(NFT_MSG_NEWSETELEM, NLM_F_CREATE, NFPROTO_INET, _element(table, *one)) for one in part]
@@ -137,8 +142,8 @@ def _element(table: str, name: str, key: bytes, value: bytes) -> bytes:
 
 
 def transact(sock: _socket.socket, messages: list[tuple[int, int, int, bytes]], attempt: str) -> None:
-    """Send `messages` (kind, flags, family, attributes) as one transaction. Raises OSError for the first that the kernel refused;
-    ENOBUFS and ETIMEDOUT: what became of it is not known.
+    """Send `messages` (kind, flags, family, attributes) as one transaction. Raises OSError for the first that the kernel
+    refused; ENOBUFS and ETIMEDOUT: what became of it is not known.
     """
     begin = netlink.sequence(len(messages) + 2)
     last = begin + len(messages)

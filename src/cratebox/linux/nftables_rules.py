@@ -1,7 +1,7 @@
 """nf_tables: tables, chains and rules by messages of our own, where `nft` would cost the start of a program.
 
-A message is what `nftables.transact` takes. Expressions work on one register, as `nft --debug=netlink` shows them: load, compare, store.
-Numbers by linux/netfilter/nf_tables.h.
+A message is what `nftables.transact` takes. Expressions work on one register, as `nft --debug=netlink` shows them: load,
+compare, store. Numbers by linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Processes as they are held: by pidfd, and by start time and boot. Without the C library, for commands that need nothing else of it."""
+"""Processes as they are held: by pidfd, and by start time and boot.
+Without the C library, for commands that need nothing else of it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Pipes: what is in them, how much room they have, and looking without taking: tee(2), FIONREAD of pipe(7), F_SETPIPE_SZ of fcntl(2)."""
+"""Pipes: what is in them, how much room they have, and looking without taking:
+tee(2), FIONREAD of pipe(7), F_SETPIPE_SZ of fcntl(2).
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,14 @@ def room(fd: int) -> int:
 
 
 def set_room(fd: int, size: int) -> None:
-    """Have a pipe hold `size` bytes. Raises OSError: PermissionError where it is to be more than its user may have, who has too many
-    pipes by now; EBUSY where more is in it.
+    """Have a pipe hold `size` bytes. Raises OSError: PermissionError where it is to be more than its user may have, who has too
+    many pipes by now; EBUSY where more is in it.
     """
     fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
 
 
 def tee(source: int, target: int, count: int) -> int:
-    """Copy up to `count` bytes of the pipe `source` into the pipe `target`; they stay in the source. Return how many. Raises OSError."""
+    """Copy up to `count` bytes of the pipe `source` into the pipe `target`; they stay in the source. Return how many.
+    Raises OSError.
+    """
     return checked("tee", const.SYS_tee, source, target, count, 0)

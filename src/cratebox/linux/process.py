@@ -68,7 +68,8 @@ def new_session_keyring() -> None:
 def load_seccomp(program: bytes, flags: int) -> int:
     """Load a filter of system calls (seccomp(2), an array of struct sock_filter) for good. Raises OSError.
 
-    Return the descriptor of its listener, close-on-exec, where `flags` ask for one, else 0. It takes CAP_SYS_ADMIN or no_new_privs.
+    Return the descriptor of its listener, close-on-exec, where `flags` ask for one, else 0.
+    It takes CAP_SYS_ADMIN or no_new_privs.
     """
     copy, address = pinned(program)
     fprog = struct.pack("=H6xQ", len(copy) // 8, address)
@@ -97,8 +98,8 @@ def parent(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Return the pids of the children that the first thread of process `pid` has (proc(5), /proc/PID/task/TID/children); none where it
-    has ended.
+    """Return the pids of the children that the first thread of process `pid` has (proc(5), /proc/PID/task/TID/children); none
+    where it has ended.
     """
     try:
         return [int(word) for word in read_text(f"/proc/{pid}/task/{pid}/children").split()]
@@ -121,8 +122,8 @@ def reaped_status(pidfd: int) -> int | None:
 
 
 def zombie_status(pid: int, started: int) -> int | None:
-    """Return the wait status of process `pid`, which started then, where it has ended and nobody has reaped it yet (proc(5), field 52 of
-    stat: told to those who might trace it); else None.
+    """Return the wait status of process `pid`, which started then, where it has ended and nobody has reaped it yet (proc(5),
+    field 52 of stat: told to those who might trace it); else None.
     """
     try:
         text = read_text(f"/proc/{pid}/stat")

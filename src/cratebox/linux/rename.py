@@ -14,8 +14,8 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 def replace_unflushed(new: str, path: str) -> None:
     """Put the file `new` in the place of `path`, in one step, and do not wait for a disk.
 
-    ext4 begins to write a file out that is renamed over another (its mount option auto_da_alloc), which takes milliseconds. Two that
-    change their names are left alone. For what a reboot forgets. Raises OSError.
+    ext4 begins to write a file out that is renamed over another (its mount option auto_da_alloc), which takes milliseconds. Two
+    that change their names are left alone. For what a reboot forgets. Raises OSError.
     """
     try:
         checked(

@@ -1,4 +1,5 @@
-"""A process of a few kilobytes that sleeps until one of its descriptors has something to say, or for so long, and then executes a program.
+"""A process of a few kilobytes that sleeps until one of its descriptors has something to say, or for so long,
+and then executes a program.
 
 It is a program in sealed memory, as stub.py is: what has nothing to do needs no interpreter to do it. In C:
 
@@ -24,8 +25,8 @@ _LONGEST = (1 << 31) - 1  # milliseconds: 24 days
 
 
 def build(fds: Mapping[int, int], milliseconds: int = -1, machine: str = const.MACHINE) -> bytes:
-    """Return the program as an ELF image for `machine` ("x86_64" or "aarch64"); it sleeps until one of `fds` has one of its events as
-    of poll(2), at most for so long, and 24 days (negative: for ever).
+    """Return the program as an ELF image for `machine` ("x86_64" or "aarch64"); it sleeps until one of `fds` has one of its
+    events as of poll(2), at most for so long, and 24 days (negative: for ever).
     """
     polled = [fd | events << 32 for fd, events in fds.items()]  # struct pollfd: int fd, short events, short revents
     most = min(milliseconds, _LONGEST)

@@ -18,8 +18,8 @@ The stub, in C:
 
 seccomp comes here, after everything the set-up of a container needs, so that a profile has to allow no more than the
 container itself uses: execve, and for a failure write and exit_group. It needs no_new_privs. The label is written here as well,
-for it holds from the next execve(2) on: that must be the one of the container's program, which a profile may know, and not that of
-the stub, which none does; and the kernel takes it only from whom the file was opened by. Where a profile refuses the
+for it holds from the next execve(2) on: that must be the one of the container's program, which a profile may know, and not that
+of the stub, which none does; and the kernel takes it only from whom the file was opened by. Where a profile refuses the
 write, the pipe ends without a report and the exit code alone tells.
 
 Machine instructions by Intel's Software Developer's Manual volume 2 and Arm's Architecture Reference Manual (A64), the
@@ -48,7 +48,8 @@ _BASE = 0x400000
 _HEADERS = 64 + 2 * 56
 _ELF_MACHINE = {"x86_64": 62, "aarch64": 183}
 _EINVAL, _ENOEXEC = 22, 8
-# The stub's own argv[0]. Without it, as where a script says #!/proc/self/exe, the stub would execute that script again, for ever.
+# The stub's own argv[0]. Without it, as where a script says #!/proc/self/exe, the stub would execute that script again,
+# for ever.
 MARK = b"\x01cr8"
 
 
@@ -76,7 +77,8 @@ def build(
     """Return the stub as an ELF image for `machine` ("x86_64" or "aarch64").
 
     `report_fd` is where a failure is written, or negative for nowhere. `filter` is an array of struct sock_filter, loaded
-    with `filter_flags` (SECCOMP_FILTER_FLAG_*); none where it is empty. `label` is written before that. Raises ValueError for a filter that is none.
+    with `filter_flags` (SECCOMP_FILTER_FLAG_*); none where it is empty. `label` is written before that.
+    Raises ValueError for a filter that is none.
     """
     if len(filter) % 8 or len(filter) > 8 * 4096:
         raise ValueError(f"a seccomp filter of {len(filter)} bytes")
@@ -278,7 +280,8 @@ def sealed(image: bytes) -> int:
 def execute(stub_fd: int, path: str | bytes, argv: Sequence[str | bytes], env: Sequence[str | bytes]) -> NoReturn:
     """Become the stub, which becomes the program `path` with the arguments `argv` and the environment `env` (KEY=VALUE).
 
-    Failures of `path` are the stub's to report. Raises OSError where the stub itself cannot be executed, ValueError for a NUL byte.
+    Failures of `path` are the stub's to report. Raises OSError where the stub itself cannot be executed,
+    ValueError for a NUL byte.
     """
     arguments = string_array([MARK, path_bytes(path), *map(path_bytes, argv)])
     environment = string_array([path_bytes(entry) for entry in env])

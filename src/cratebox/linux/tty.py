@@ -43,7 +43,8 @@ def make_controlling(fd: int) -> None:
 
 
 def enter_raw_mode(fd: int) -> Any:
-    """Let every key typed at the terminal `fd` through as it is, and what is written too, as cfmakeraw(3); what was typed before stays.
+    """Let every key typed at the terminal `fd` through as it is, and what is written too, as cfmakeraw(3);
+    what was typed before stays.
 
     Return its settings as they were, for `restore_mode`; None where it is no terminal.
     """

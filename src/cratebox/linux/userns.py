@@ -135,7 +135,9 @@ def is_first() -> bool:
 
 
 def hint() -> str:
-    """Return which setting of this machine keeps its users from making user namespaces or networks in them, and the command that mends it."""
+    """Return which setting of this machine keeps its users from making user namespaces or networks in them,
+    and the command that mends it.
+    """
     for path, bad, command in (
         ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
         (

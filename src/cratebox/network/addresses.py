@@ -78,7 +78,9 @@ def parse_range(words: str) -> Range:
 
 
 def given_out(subnet: Range, part: Range) -> tuple[int, int]:
-    """Return the first and the last address of `part` that an interface on `subnet` can have: not the subnet's own, nor broadcast."""
+    """Return the first and the last address of `part` that an interface on `subnet` can have:
+    not the subnet's own, nor broadcast.
+    """
     return max(part.first, subnet.first + 1), min(part.last, subnet.last - 1 if subnet.family == AF_INET else subnet.last)
 
 

@@ -96,7 +96,9 @@ def _wished(wish: Wish, subnet: Subnet, part: Range, used: dict[str, str], reser
 
 
 def _next(ledger: Ledger, wish: Wish, subnet: Subnet, part: Range, unfree: set[str]) -> str:
-    """Go round: an address that was just given up is on an interface for some 50 ms more, until the kernel has ended its namespace."""
+    """Go round: an address that was just given up is on an interface for some 50 ms more,
+    until the kernel has ended its namespace.
+    """
     given = parse_range(subnet.ip_range) if subnet.ip_range else part
     first, last = given_out(part, given)
     mark = f"{wish.network.id[:12]} {given}"

@@ -1,4 +1,6 @@
-"""The bridge of a network: an interface of the machine's namespace, or of the user's, that all its containers are plugged into."""
+"""The bridge of a network: an interface of the machine's namespace, or of the user's,
+that all its containers are plugged into.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def open_outside(place: Place) -> _socket.socket:
 
 
 def ready(place: Place, network: Network, outside: _socket.socket) -> int:
-    """Return the index of the network's bridge, made where it is missing (after a reboot). Raises RuntimeFailure, Unsupported."""
+    """Return the index of the network's bridge, made where it is missing (after a reboot).
+    Raises RuntimeFailure, Unsupported.
+    """
     found = netlink.link_index(outside, network.interface)
     if found:
         return found
@@ -126,7 +130,9 @@ def take_away(place: Place, network: Network) -> None:
 
 
 def _addresses(network: Network, index: int) -> list[netlink.Message]:
-    """The gateways' addresses. Nobody is asked whether he has them already: an address would not be there for a second (RFC 4862)."""
+    """The gateways' addresses. Nobody is asked whether he has them already:
+    an address would not be there for a second (RFC 4862).
+    """
     made = []
     for subnet in network.subnets:
         part, gateway = parse_range(subnet.subnet), packed(subnet.gateway)

@@ -1,7 +1,7 @@
 """Networks on the disk: ROOT/networks/NAME.json, written once, under the lock of ROOT/networks/.lock.
 
-Whoever makes a network on a machine also has the lock of the machine's network namespace until its bridge is there: a subnet is free
-where no route of the machine leads to it, and two crates with roots of their own must not find the same one.
+Whoever makes a network on a machine also has the lock of the machine's network namespace until its bridge is there: a subnet is
+free where no route of the machine leads to it, and two crates with roots of their own must not find the same one.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@
     sends sockets and pidfd through the door --> answers them until the pidfd says that the process has ended
     frees the lock
 
-Nobody waits for the resolver: what is asked before it is there waits in the sockets. Where it was killed, the sockets are gone with
-it; its guardian starts another one, which makes new ones in all the namespaces that are noted. Where that one was killed as well,
-whoever comes next does (`attach`, `heal`).
+Nobody waits for the resolver: what is asked before it is there waits in the sockets. Where it was killed, the sockets are gone
+with it; its guardian starts another one, which makes new ones in all the namespaces that are noted. Where that one was killed
+as well, whoever comes next does (`attach`, `heal`).
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def is_attached(place: Place, owner: str, pid: int) -> bool:
 
 
 def heal(place: Place) -> None:
-    """Start a resolver where there is none and somebody needs it: it was killed, and its guardian too. It is best effort: whoever
-    attaches the next namespace says what is in the way.
+    """Start a resolver where there is none and somebody needs it: it was killed, and its guardian too. It is best effort:
+    whoever attaches the next namespace says what is in the way.
     """
     try:
         if not os.path.isdir(dns_place.directory(place)) or _is_there(place) or not dns_place.written(place):

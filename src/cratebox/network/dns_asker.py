@@ -1,7 +1,7 @@
 """One namespace whose questions the resolver answers: its two sockets, and what it has under way.
 
-It is hostile: what it can have open and outstanding is bounded, and what it sends is read as that of a stranger. The sockets are in
-its own loopback, so nobody else can ask there, or be sent what he did not ask for.
+It is hostile: what it can have open and outstanding is bounded, and what it sends is read as that of a stranger. The sockets
+are in its own loopback, so nobody else can ask there, or be sent what he did not ask for.
 """
 
 from __future__ import annotations

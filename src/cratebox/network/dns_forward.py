@@ -1,8 +1,8 @@
 """Questions that are not ours, asked of other resolvers: from the machine's network, or from the namespace of who asks.
 
-One after the other is asked, each anew from a port that the kernel chooses, with a number of our own: what comes back counts only
-from the one who was asked, with that number and that very question. The first answer is it, NXDOMAIN as well; a server that
-fails or refuses is passed over for the next one.
+One after the other is asked, each anew from a port that the kernel chooses, with a number of our own: what comes back counts
+only from the one who was asked, with that number and that very question. The first answer is it, NXDOMAIN as well; a server
+that fails or refuses is passed over for the next one.
 """
 
 from __future__ import annotations

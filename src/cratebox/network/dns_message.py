@@ -1,7 +1,7 @@
 """DNS messages as a resolver for containers reads and writes them: RFC 1035 (section 4), RFC 6891 (EDNS).
 
-What is read comes from containers and from anybody who sends: every length is looked at before it is believed, names in questions
-have no pointers, and what is written is never longer than who asked can take.
+What is read comes from containers and from anybody who sends: every length is looked at before it is believed, names in
+questions have no pointers, and what is written is never longer than who asked can take.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Malformed(ValueError):
 
 
 class Query:
-    """A question as it came. `name` is in small letters, "" where it is one that no container has; `end` is where it ends in the message.
+    """A question as it came. `name` is in small letters, "" where it is one that no container has;
+    `end` is where it ends in the message.
 
     `size` is how many bytes whoever asks takes over UDP; `edns` whether he said so; `version` his EDNS version, 0 as a rule.
     """
@@ -132,7 +133,9 @@ def encoded_name(name: str) -> bytes:
 
 
 def is_answer_to(message: bytes, number: int, question: bytes) -> bool:
-    """Tell whether `message` answers the query with that ID and question, in whatever letters; if not, it is somebody's forgery."""
+    """Tell whether `message` answers the query with that ID and question, in whatever letters;
+    if not, it is somebody's forgery.
+    """
     return (
         len(message) >= 12 + len(question)
         and message[:2] == number.to_bytes(2, "big")

@@ -1,7 +1,8 @@
-"""Which names stand for which addresses, as one who is on some networks sees it: made of the leases, made anew when they change.
+"""Which names stand for which addresses, as one who is on some networks sees it:
+made of the leases, made anew when they change.
 
-A namespace has its label, the beginning of its owner's word as Docker shows it, and its aliases, each also as NAME.NETWORK. What is
-known on several of his networks is answered of the first of them. PTR names an address NAME.NETWORK.
+A namespace has its label, the beginning of its owner's word as Docker shows it, and its aliases, each also as NAME.NETWORK.
+What is known on several of his networks is answered of the first of them. PTR names an address NAME.NETWORK.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class Zone:
 
 
 class View:
-    """What one owner sees: the zones of his networks, in their order. `forwards`: whether he may ask for the names of others."""
+    """What one owner sees: the zones of his networks, in their order.
+    `forwards`: whether he may ask for the names of others.
+    """
 
     def __init__(
         self, zones: list[Zone], ranges: list[tuple[bytes, int]], upstreams: tuple[str, ...], *, forwards: bool
@@ -68,7 +71,9 @@ class View:
         self.upstreams, self.forwards = upstreams, forwards
 
     def find(self, query: dns.Query) -> list[bytes] | None:
-        """Return the records that answer `query`, none where the name has none of that type; None where the name is not ours."""
+        """Return the records that answer `query`, none where the name has none of that type;
+        None where the name is not ours.
+        """
         if query.type == dns.PTR or query.name.endswith(".arpa"):
             address = dns.reversed_address(query.name)
             if address is None:

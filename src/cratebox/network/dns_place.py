@@ -58,7 +58,9 @@ def door_file(place: Place) -> tuple[int, int]:
 
 
 def remove_door(place: Place, which: tuple[int, int]) -> None:
-    """Nobody is to come any more; where there is another door by now (the directory was deleted), it stays. The caller has the lock."""
+    """Nobody is to come any more; where there is another door by now (the directory was deleted), it stays.
+    The caller has the lock.
+    """
     if door_file(place) == which != (0, 0):
         os.unlink(f"{directory(place)}/{_DOOR}")
 

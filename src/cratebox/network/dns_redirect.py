@@ -1,7 +1,7 @@
 """What turns RESOLVER:53 inside of a namespace into the ports where the resolver's sockets are.
 
-A container may have a server of its own on port 53, so ours are elsewhere. The ports are rewritten on the way out, there and back,
-without any state: no NAT, so the kernel need not follow the container's connections. In nft's words:
+A container may have a server of its own on port 53, so ours are elsewhere. The ports are rewritten on the way out, there and
+back, without any state: no NAT, so the kernel need not follow the container's connections. In nft's words:
 
     table ip crate_dns {
         chain output {

@@ -191,8 +191,8 @@ def main(args: list[str]) -> int:
 
 
 def _divide(args: list[str], listening: _socket.socket) -> None:
-    """Go on in a child, with this process as its guardian (linux/guard.py), who starts the resolver anew where it is killed: with the
-    door, which is never shut, so that nobody who comes meanwhile is lost.
+    """Go on in a child, with this process as its guardian (linux/guard.py), who starts the resolver anew where it is killed:
+    with the door, which is never shut, so that nobody who comes meanwhile is lost.
     """
     program = stub.sealed(guard.build(listening.fileno()))  # nobody is at that socket's other end to be told of orphans
     child = os.fork()

@@ -6,9 +6,9 @@
 
     join, leave, rename   what he has changes while he is there, or between two namespaces
 
-An owner is a word of the caller's. His lease is garbage where nobody holds the lock that he named and the process whose namespace
-was attached has ended: whoever comes next takes it away (upkeep.py). A lease is on the disk before anything that it stands for is
-made, and leaves it after that is gone.
+An owner is a word of the caller's. His lease is garbage where nobody holds the lock that he named and the process whose
+namespace was attached has ended: whoever comes next takes it away (upkeep.py). A lease is on the disk before anything that it
+stands for is made, and leaves it after that is gone.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def _of_pasta(chosen: tuple[Port, ...], endpoints: tuple[Endpoint, ...]) -> tupl
 def attach(place: Place, reservation: Reservation, pid: int, *, namespaces: tuple[int, int] | None = None) -> None:
     """Put the network namespace of process `pid`, which the caller has not reaped, on its networks. Raises RuntimeFailure.
 
-    What is in force is the lease: `reservation` tells whose, and what to make where it was lost. Where it was attached before (a
-    container that is started again), this is its new namespace. `namespaces`: of user and network, opened, where there is no
+    What is in force is the lease: `reservation` tells whose, and what to make where it was lost. Where it was attached before
+    (a container that is started again), this is its new namespace. `namespaces`: of user and network, opened, where there is no
     privilege and the process does not run its program yet.
     """
     with Ledger(place) as ledger:
@@ -306,7 +306,9 @@ def _has_names(place: Place, reservation: Reservation, pid: int) -> bool:
 
 
 def _turn(place: Place, before: Reservation, after: Reservation, target: Target | None) -> None:
-    """Without root: what came to the namespace of `target` by a network that it has left comes by another one, or not any more."""
+    """Without root: what came to the namespace of `target` by a network that it has left comes by another one,
+    or not any more.
+    """
     if not after.outward():
         upkeep.cut_off(place, before)
     elif target and (before.outward(), before.outward(six=True)) != (after.outward(), after.outward(six=True)):

@@ -1,8 +1,8 @@
 """Packets between containers, the machine and others: a table of nftables of our own, `inet crate`.
 
-The rules never change while the machine runs; what changes are the elements of its sets and maps. They are loaded as text by nft(8),
-whole, when a network is made or removed, or somebody has deleted them; a published port is an element that a container's start adds
-by netlink (linux/nftables.py) and its end deletes.
+The rules never change while the machine runs; what changes are the elements of its sets and maps. They are loaded as text by
+nft(8), whole, when a network is made or removed, or somebody has deleted them; a published port is an element that a
+container's start adds by netlink (linux/nftables.py) and its end deletes.
 
     prerouting, output   who asks for a published port of this machine is led to the container (dnat)
     postrouting          who leaves a bridge for elsewhere has the machine's address; so has what comes back through its own bridge, or
@@ -116,9 +116,9 @@ _kept: list[tuple[int, _socket.socket]] = []  # the process that uses it, and th
 def kept_socket() -> _socket.socket:
     """Return this process's socket of nf_tables, which stays open until the process ends. Raises OSError.
 
-    When one is closed the kernel waits, some 20 ms, until all that was deleted by anybody is out of use (nft_rcv_nl_event). A fork
-    inherits it and uses another, for two would read each other's answers; so it is the supervisor whose end closes it, for which
-    nobody waits, and not the client's.
+    When one is closed the kernel waits, some 20 ms, until all that was deleted by anybody is out of use (nft_rcv_nl_event). A
+    fork inherits it and uses another, for two would read each other's answers; so it is the supervisor whose end closes it, for
+    which nobody waits, and not the client's.
     """
     if not _kept or _kept[-1][0] != os.getpid():
         _kept.append((os.getpid(), nftables.open_socket()))
@@ -137,7 +137,8 @@ def is_there(place: Place) -> bool:
 
 
 def load(place: Place, networks: Iterable[Network], published: Iterable[tuple[str, str]]) -> None:
-    """Load the rules, in the place of any that are there, in one transaction. `published`: a map and an element as nft reads it.
+    """Load the rules, in the place of any that are there, in one transaction.
+    `published`: a map and an element as nft reads it.
 
     Raises Unsupported, RuntimeFailure.
     """
@@ -205,8 +206,8 @@ def _find(name: str) -> str:
 def obstacle(interface: str) -> tuple[str, str] | None:
     """Return what keeps packets from being forwarded, and the command that would allow them; None where nothing is known to.
 
-    Another table that drops them has the last word, and is its owner's: nothing of it is changed. Where he allows them the words are
-    empty. Raises OSError.
+    Another table that drops them has the last word, and is its owner's: nothing of it is changed. Where he allows them the
+    words are empty. Raises OSError.
     """
     try:
         found = nftables.forward_chains(kept_socket())

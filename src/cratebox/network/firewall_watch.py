@@ -1,7 +1,9 @@
-"""Whoever deletes the rules of networks while containers run (`nft flush ruleset`, a restart of nftables.service) has them back at once.
+"""Whoever deletes the rules of networks while containers run (`nft flush ruleset`, a restart of nftables.service) has them back
+at once.
 
-The kernel tells everybody who listens what is changed of nf_tables. The resolver does, of root's networks: it is there anyway as long as
-a container is on a network with names. Where all are on the default one, the next command that looks at networks loads them again.
+The kernel tells everybody who listens what is changed of nf_tables. The resolver does, of root's networks: it is there anyway
+as long as a container is on a network with names. Where all are on the default one,
+the next command that looks at networks loads them again.
 """
 
 from __future__ import annotations

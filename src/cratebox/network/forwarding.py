@@ -1,9 +1,10 @@
 """Forwarding: what makes the machine a router for its containers, and for nobody else.
 
-The kernel's switch (net.ipv4.ip_forward) is for all interfaces: a machine that was on two networks would from then on lead whoever is on
-the one into the other, through a VPN as well. So where it is crate that turns it on, what was not forwarded before still is not: a table
-of nftables drops what goes between the interfaces that were there. What others make later (bridges of Docker or libvirt) is not among
-them. On a machine whose owner has turned it on himself there is no such table, and he can delete this one.
+The kernel's switch (net.ipv4.ip_forward) is for all interfaces: a machine that was on two networks would from then on lead
+whoever is on the one into the other, through a VPN as well. So where it is crate that turns it on, what was not forwarded
+before still is not: a table of nftables drops what goes between the interfaces that were there. What others make later (bridges
+of Docker or libvirt) is not among them. On a machine whose owner has turned it on himself there is no such table, and he can
+delete this one.
 
     table ip crate-before {
         set before { type ifname; elements = { "eth0", "wlan0" } }

@@ -1,11 +1,12 @@
 """What has to be done inside of somebody's network namespace: sockets are made there, and settings written. All in one visit.
 
-A socket belongs to the namespace in which it was made, wherever its owner goes: with one of rtnetlink(7) interfaces there are changed
-from here, and who binds one to an address hears what is said there.
+A socket belongs to the namespace in which it was made, wherever its owner goes: with one of rtnetlink(7) interfaces there are
+changed from here, and who binds one to an address hears what is said there.
 
-With privilege this process goes there and comes back. Without, the namespace belongs to a user namespace, and from those there is no
-way back: a child goes, and sends the sockets home. The messages are sent by this process all the same, which owns both the user's
-namespace and the container's; a child of the one would have no rights in the other (linux/netlink.py says how the kernel asks).
+With privilege this process goes there and comes back. Without, the namespace belongs to a user namespace, and from those there
+is no way back: a child goes, and sends the sockets home. The messages are sent by this process all the same, which owns both
+the user's namespace and the container's; a child of the one would have no rights in the other (linux/netlink.py says how the
+kernel asks).
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ _SIOCGSKNS = 0x894C  # linux/sockios.h
 class Target:
     """Whose network namespace it is: that of process `pid`, held by `pidfd`, for the number alone could be another's by now.
 
-    Without `pidfd` it is opened here: the caller holds the process (he has not reaped it), or says when it has `started` (in clock ticks
-    since boot). `namespaces`: of user and network, opened, for a process that does not let itself be looked into yet.
-    `with Target(pid) as target`. Raises OSError, of which ProcessLookupError where it is another one by now.
+    Without `pidfd` it is opened here: the caller holds the process (he has not reaped it), or says when it has `started` (in
+    clock ticks since boot). `namespaces`: of user and network, opened, for a process that does not let itself be looked into
+    yet. `with Target(pid) as target`. Raises OSError, of which ProcessLookupError where it is another one by now.
     """
 
     def __init__(self, pid: int, pidfd: int = -1, namespaces: tuple[int, int] | None = None, started: int = 0) -> None:
@@ -57,7 +58,9 @@ class Target:
             os.close(fd)
 
     def check(self) -> None:
-        """What was found by the number before this was found of the process itself. Raises ProcessLookupError where it has ended."""
+        """What was found by the number before this was found of the process itself.
+        Raises ProcessLookupError where it has ended.
+        """
         process.send_signal(self.pidfd, 0)
 
     def open_namespaces(self) -> tuple[int, int]:
@@ -81,8 +84,8 @@ class Target:
 def open_sockets_at(
     namespaces: tuple[int, int], kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...] = ()
 ) -> list[_socket.socket]:
-    """Do as open_sockets_of, in `namespaces` of this user, one of user and one of network, opened. Fewer sockets than wished are
-    returned where this process may not have as many. Raises OSError.
+    """Do as open_sockets_of, in `namespaces` of this user, one of user and one of network, opened. Fewer sockets than wished
+    are returned where this process may not have as many. Raises OSError.
     """
     return _by_child(namespaces, kinds, settings)
 
@@ -90,8 +93,8 @@ def open_sockets_at(
 def open_sockets_of(
     pidfd: int, rootless: bool, kinds: tuple[Kind, ...], settings: tuple[tuple[str, str], ...] = ()
 ) -> list[_socket.socket]:
-    """Return a socket of each of `kinds`, made in the network namespace of a process. Its lo is up then; those of TCP that are bound
-    also listen.
+    """Return a socket of each of `kinds`, made in the network namespace of a process. Its lo is up then; those of TCP that are
+    bound also listen.
 
     `settings` are files below /proc/sys and what is written to them before; one that is not there is no setting of this kernel.
     `rootless`: the namespace belongs to a user namespace of this user. Raises OSError.

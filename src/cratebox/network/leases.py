@@ -1,8 +1,8 @@
 """Who has which addresses and host ports: STATE/networks/leases, a line of JSON for each owner.
 
-One file, replaced by rename under a lock: a hundred owners are 30 kB, which are read faster than a hundred files are opened. Its
-first line tells the boot that it is of and where the last search for a free address ended in each subnet: addresses go round, since
-an old namespace outlives its last process by some 50 ms.
+One file, replaced by rename under a lock: a hundred owners are 30 kB, which are read faster than a hundred files are opened.
+Its first line tells the boot that it is of and where the last search for a free address ended in each subnet: addresses go
+round, since an old namespace outlives its last process by some 50 ms.
 
 A line is kept as the document it is, and made to records only for those who ask for one: a start looks at all of them.
 """

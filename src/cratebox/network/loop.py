@@ -1,4 +1,6 @@
-"""The one wait of the resolver, and of a relay: descriptors, and moments. Thousands of the first, so by epoll(7); of the second few."""
+"""The one wait of the resolver, and of a relay: descriptors, and moments.
+Thousands of the first, so by epoll(7); of the second few.
+"""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
     way outside       pasta or slirp4netns (usermode.py): one reaches nothing outside
     relay's guardian  (relay.py): nobody reaches the ports of one, where the relay was not killed alone
 
-Whoever runs an owner holds them (`hold`), so that he hears of their end at once, and has them again (`mend`): with the same addresses,
-names and ports, which are the lease's. Connections between containers outlive it, as over a cable that was pulled.
+Whoever runs an owner holds them (`hold`), so that he hears of their end at once, and has them again (`mend`): with the same
+addresses, names and ports, which are the lease's. Connections between containers outlive it, as over a cable that was pulled.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 def hold(place: Place, owner: str) -> tuple[list[int], bool]:
-    """Return pidfds, which are the caller's to close, of the processes that the networks of `owner` take, and whether all is as it is
-    to be. Raises OSError, StorageError.
+    """Return pidfds, which are the caller's to close, of the processes that the networks of `owner` take, and whether all is as
+    it is to be. Raises OSError, StorageError.
     """
     lease = _lease(place, owner)
     if lease is None:

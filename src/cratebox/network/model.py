@@ -12,7 +12,9 @@ BRIDGE = "bridge"  # the default network's name, and the driver's
 
 
 class Place(Record):
-    """Where the networks of one crate are. `root`: their definitions; `state`: what a reboot forgets (leases, published ports)."""
+    """Where the networks of one crate are. `root`: their definitions;
+    `state`: what a reboot forgets (leases, published ports).
+    """
 
     root: str
     state: str
@@ -20,7 +22,9 @@ class Place(Record):
 
 
 class Subnet(Record):
-    """A range of addresses of a network: "10.90.0.0/24". `gateway` is the bridge's own; `ip_range` the part that is given out."""
+    """A range of addresses of a network: "10.90.0.0/24". `gateway` is the bridge's own;
+    `ip_range` the part that is given out.
+    """
 
     subnet: str
     gateway: str = ""
@@ -80,7 +84,8 @@ class Wish(Record):
 
 
 class Endpoint(Record):
-    """What he got: an interface in his namespace, its other end on the bridge, and his addresses. `aliases` are all his names there.
+    """What he got: an interface in his namespace, its other end on the bridge, and his addresses.
+    `aliases` are all his names there.
 
     `gateway` is empty on an internal network. `bridge`, `mtu` and `apart` (not to reach the others there) are of his network.
     """
@@ -112,12 +117,13 @@ class Former(Record):
 
 
 class Reservation(Record):
-    """All that a namespace gets, reserved before it exists. `owner` is a word of the caller's (an ID), `label` what people call him.
+    """All that a namespace gets, reserved before it exists. `owner` is a word of the caller's (an ID),
+    `label` what people call him.
 
     `ports` have a `host` that is reserved for him. `resolver`: whether names are resolved for him, at RESOLVER;
-    `upstreams`: who is asked for those that are none of ours, () for the resolvers of the machine. `keeps_clients`: he is to see his
-    clients' own addresses at his ports, which without root is dearer (network/usermode.py). `former`: what he had before, and gets again
-    where nobody else has it by then.
+    `upstreams`: who is asked for those that are none of ours, () for the resolvers of the machine. `keeps_clients`: he is to
+    see his clients' own addresses at his ports, which without root is dearer (network/usermode.py). `former`: what he had
+    before, and gets again where nobody else has it by then.
     """
 
     owner: str
@@ -130,7 +136,9 @@ class Reservation(Record):
     former: tuple[Former, ...] = ()
 
     def outward(self, six: bool = False) -> Endpoint | None:
-        """Return the endpoint by which leaves what is for elsewhere, and by which published ports are reached; `six`: with IPv6."""
+        """Return the endpoint by which leaves what is for elsewhere, and by which published ports are reached;
+        `six`: with IPv6.
+        """
         return next((one for one in self.endpoints if (one.gateway6 if six else one.gateway)), None)
 
     def left(self, gone: tuple[Endpoint, ...]) -> tuple[Former, ...]:

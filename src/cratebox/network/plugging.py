@@ -1,7 +1,7 @@
 """The interfaces of endpoints: a veth(4) pair each, from a bridge into the namespace, with addresses and routes.
 
-Two namespaces are changed by two sockets, and a pair is made in both by one message. Nothing here is ever taken back on the way of a
-start: interfaces go with their namespace.
+Two namespaces are changed by two sockets, and a pair is made in both by one message. Nothing here is ever taken back on the way
+of a start: interfaces go with their namespace.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def unplug(place: Place, left: Endpoint, after: Reservation, target: Target) -> 
 
 
 def delete_former(place: Place, reservation: Reservation) -> None:
-    """Delete interfaces of before that have an address which is given out again: the kernel ends a namespace some 50 ms after its last
-    process, and one that is still there would answer for the new one. Raises OSError.
+    """Delete interfaces of before that have an address which is given out again: the kernel ends a namespace some 50 ms after
+    its last process, and one that is still there would answer for the new one. Raises OSError.
     """
     again = {address for one in reservation.endpoints for address in (one.ip, one.ip6) if address}
     stale = [one.outside for one in reservation.former if one.outside and (one.ip in again or one.ip6 in again)]

@@ -121,7 +121,9 @@ def _checked(wish: Subnet, taken: _Taken) -> Subnet:
 
 
 def _check_room(wish: Subnet, subnet: Range, had: set[int]) -> None:
-    """Raise InvalidValue where all addresses are had already that would be given out, by the gateway and by those that are kept."""
+    """Raise InvalidValue where all addresses are had already that would be given out,
+    by the gateway and by those that are kept.
+    """
     part = parse_range(wish.ip_range) if wish.ip_range else subnet
     first, last = given_out(subnet, part)
     if last - first + 1 <= sum(first <= one <= last for one in had):

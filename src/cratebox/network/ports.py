@@ -102,7 +102,9 @@ def _one(port: Port, taken: Taken, mine: Taken) -> tuple[Port, _socket.socket | 
 
 
 def _holder(port: Port, number: int, taken: Taken, mine: Taken) -> str | None:
-    """Return the label of who has the port at an address that is also wished; None where it is free, "" where it is the same owner."""
+    """Return the label of who has the port at an address that is also wished;
+    None where it is free, "" where it is the same owner.
+    """
     for known in (mine, taken):
         for address, label in known.get((port.protocol, number), ()):
             if _clash(address, port.host_ip):
@@ -120,8 +122,8 @@ def _clash(one: str, other: str) -> bool:
 
 
 def bound(port: Port, number: int) -> _socket.socket | None:
-    """Return a socket that has the port `number` (0: any that is free) at the address of `port`, which no other process can have then;
-    None where this kernel does not know the protocol. Raises OSError: EADDRINUSE, EADDRNOTAVAIL, EACCES.
+    """Return a socket that has the port `number` (0: any that is free) at the address of `port`, which no other process can
+    have then; None where this kernel does not know the protocol. Raises OSError: EADDRINUSE, EADDRNOTAVAIL, EACCES.
     """
     kind, protocol = _TYPES[port.protocol]
     six = ":" in port.host_ip or not port.host_ip

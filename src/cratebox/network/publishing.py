@@ -47,7 +47,8 @@ def withdraw(place: Place, reservation: Reservation) -> None:
 
 
 def _forget(found: list[Element], gone: bool) -> None:
-    """Have the kernel forget flows of UDP that do not go where they should: a client that goes on sending would never get there.
+    """Have the kernel forget flows of UDP that do not go where they should:
+    a client that goes on sending would never get there.
 
     Where the container is there now, those that began when nobody was, or another one; where it is `gone`, its own.
     """

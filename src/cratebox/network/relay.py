@@ -1,4 +1,5 @@
-"""Published ports of an ordinary user's containers: who asks this machine for one is led to the container by a process of the user's.
+"""Published ports of an ordinary user's containers: who asks this machine for one is led to the container by a process of the
+user's.
 
     relay.py            the side of who publishes: listens, starts the relay, ends it
     relay_server.py     the relay, a process for each container
@@ -9,10 +10,11 @@
         └── (a child, which ends at once)
               └── guardian (linux/guard.py)     starts the relay again where it is killed: has the listening sockets as well
                     └── relay                   asleep (linux/sleeper.py), some kilobytes, until somebody connects;
-                                                then an interpreter, which sleeps again when nobody has been connected for a while
+                                                then an interpreter,
+                                                which sleeps again when nobody has been connected for a while
 
-The relay stays in the machine's namespaces: it listens there, and connects by sockets that a child has made in the container's. So
-bytes go from one socket to the other and through no tun device, and nothing of the user's can be reached from inside.
+The relay stays in the machine's namespaces: it listens there, and connects by sockets that a child has made in the container's.
+So bytes go from one socket to the other and through no tun device, and nothing of the user's can be reached from inside.
 
 STATE/networks/relays/OWNER is a symlink to "PID START BOOT" of the guardian: it is there whole, or not.
 """
@@ -44,7 +46,8 @@ _SIGKILL, _SECONDS_TO_END = 9, 10.0
 
 
 def begin(place: Place, reservation: Reservation, namespaces: tuple[int, int]) -> None:
-    """Lead who asks for the ports of `reservation` to the address by which it is reached, in place of a relay that its owner had.
+    """Lead who asks for the ports of `reservation` to the address by which it is reached,
+    in place of a relay that its owner had.
 
     `namespaces`: the owner's, of user and network, opened. Raises Conflict where a port is another process's, RuntimeFailure.
     """
@@ -66,7 +69,9 @@ def begin(place: Place, reservation: Reservation, namespaces: tuple[int, int]) -
 
 
 def has_died(place: Place, owner: str) -> bool:
-    """Tell whether `owner` had a relay that nobody has ended: it was killed, and its guardian too. One that is just begun has not."""
+    """Tell whether `owner` had a relay that nobody has ended: it was killed, and its guardian too.
+    One that is just begun has not.
+    """
     path = f"{_directory(place)}/{owner}"
     return os.path.islink(path) and not _guardian(path)
 
@@ -131,7 +136,8 @@ def _listen(port: Port) -> _socket.socket:
     try:
         sock = ports.bound(port, port.host)
         if sock and port.protocol == "tcp":
-            # Its connections have it from the listening socket: those that have ended must not keep the port from the next start.
+            # Its connections have it from the listening socket: those that have ended must not keep the port from the next
+            # start.
             sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
             sock.listen(_BACKLOG)
     except OSError as error:

@@ -28,7 +28,9 @@ _PKTINFO, _PKTINFO6 = struct.Struct("=I4s4s"), struct.Struct("=16sI")  # ip(7), 
 
 
 class Datagrams:
-    """`listening` has `port` of the container published; `open_inside` is given a client's address, the port, and SOCK_DGRAM."""
+    """`listening` has `port` of the container published; `open_inside` is given a client's address, the port,
+    and SOCK_DGRAM.
+    """
 
     def __init__(self, loop: Loop, listening: _socket.socket, port: int, open_inside: Open) -> None:
         self._loop, self._listening, self._port, self._open = loop, listening, port, open_inside

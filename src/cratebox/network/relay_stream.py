@@ -1,7 +1,7 @@
 """One connection through a relay: two sockets, and what comes from the one goes to the other by splice(2), through a pipe.
 
-So bytes are not copied: what the pipe holds are the pages of the one socket on their way to the other. It is had only while there
-is something in it, which is for long only where the other side does not read.
+So bytes are not copied: what the pipe holds are the pages of the one socket on their way to the other. It is had only while
+there is something in it, which is for long only where the other side does not read.
 
     the end of one side      is the end for the other, once all has arrived; what the other says still arrives (half closed)
     a reset of one side      is a reset for the other, once all has arrived
@@ -85,7 +85,9 @@ class Direction:
         self._source_has_ended = self.is_over = self.is_broken = False
 
     def move(self) -> bool:
-        """Move what moves; return whether there may be more, for another turn. Raises OSError where there is no pipe to be had."""
+        """Move what moves; return whether there may be more, for another turn.
+        Raises OSError where there is no pipe to be had.
+        """
         left = _MOST_A_TURN
         while not self.is_over and left > 0:
             moved = self._take() + self._give()
@@ -103,7 +105,9 @@ class Direction:
         return self._held > 0
 
     def heed_reset(self) -> None:
-        """See whether the source was reset while nothing was taken from it: what had not been read of it is lost, as anywhere."""
+        """See whether the source was reset while nothing was taken from it:
+        what had not been read of it is lost, as anywhere.
+        """
         is_deaf = self.is_stuck or self.is_over
         if is_deaf and not self.is_broken and self.source.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR):
             self._source_has_ended = self.is_broken = True
@@ -149,7 +153,9 @@ class Direction:
 
 
 class Connection:
-    """`sides`: who has come, and a socket inside, which is connected to `where`; neither blocks. `gone` is told when it is over."""
+    """`sides`: who has come, and a socket inside, which is connected to `where`; neither blocks.
+    `gone` is told when it is over.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,5 @@
-"""What root's resolver may do: it reads what containers send, so it has the capabilities of a bystander, save for the moments of need.
+"""What root's resolver may do: it reads what containers send, so it has the capabilities of a bystander,
+save for the moments of need.
 
 Always       CAP_DAC_READ_SEARCH  to reach its files below directories of others, which are root's own
 For moments  CAP_SYS_ADMIN, CAP_SYS_PTRACE  setns(2) to the network namespace of a container, by pidfd
@@ -18,7 +19,9 @@ _FOR_MOMENTS = ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_NET_ADMIN")
 
 
 class Rights:
-    """All others are given up for good, by whatever is executed too; `with rights` the process has these all. Raises OSError."""
+    """All others are given up for good, by whatever is executed too; `with rights` the process has these all.
+    Raises OSError.
+    """
 
     def __init__(self) -> None:
         process.set_no_new_privileges()

@@ -1,7 +1,8 @@
-"""What is kept in order around leases: nothing stays of owners who have ended, and bridges, rules and names are there for those who live.
+"""What is kept in order around leases: nothing stays of owners who have ended, and bridges,
+rules and names are there for those who live.
 
-Commands that look at networks do it (`sweep`), and so does every start, before it takes anything (`take_dead`, `ready`). Who has
-died is known by his lease alone (leases.py), so what a lease stands for goes before it does.
+Commands that look at networks do it (`sweep`), and so does every start, before it takes anything (`take_dead`, `ready`). Who
+has died is known by his lease alone (leases.py), so what a lease stands for goes before it does.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def sweep(place: Place) -> None:
-    """Take away what is left of owners that have ended without a word; see to rules that somebody has flushed, and to names and ports
-    where their resolver, or relay, was killed with its guardian. Raises StorageError.
+    """Take away what is left of owners that have ended without a word; see to rules that somebody has flushed, and to names and
+    ports where their resolver, or relay, was killed with its guardian. Raises StorageError.
     """
     if not os.path.exists(leases.path_of(place)):
         return
@@ -39,7 +40,9 @@ def sweep(place: Place) -> None:
 
 
 def guard(place: Place) -> bool:
-    """See to it that the rules are there where somebody has a lease; return whether they had to be loaded. Raises CrateError, OSError."""
+    """See to it that the rules are there where somebody has a lease; return whether they had to be loaded.
+    Raises CrateError, OSError.
+    """
     if place.rootless or not os.path.exists(leases.path_of(place)):
         return False
     with Ledger(place) as ledger:
@@ -77,7 +80,9 @@ def tidy(place: Place) -> tuple[str, ...]:
 
 
 def shut_down(place: Place) -> None:
-    """Take away everything that networks have left on this machine: leases, bridges, rules. Definitions stay. Raises RuntimeFailure."""
+    """Take away everything that networks have left on this machine: leases, bridges, rules. Definitions stay.
+    Raises RuntimeFailure.
+    """
     from cratebox.network import definitions
 
     with Ledger(place) as ledger:
@@ -162,7 +167,9 @@ def ready(place: Place, networks: list[Network], ledger: Ledger) -> None:
 
 
 def take_dead(place: Place, ledger: Ledger, spare: str = "") -> bool:
-    """Take away what is left of those who have died, save `spare`; return whether there were any. The caller saves the ledger."""
+    """Take away what is left of those who have died, save `spare`; return whether there were any.
+    The caller saves the ledger.
+    """
     found = ledger.dead(spare)
     if found:
         give_up(place, ledger, found)
@@ -190,7 +197,9 @@ def cut_off(place: Place, reservation: Reservation) -> None:
 
 
 def _end_unleased(place: Place, ledger: Ledger) -> None:
-    """End ways outside of whom the leases do not know (their start was killed), and the user's namespace where nobody is in it."""
+    """End ways outside of whom the leases do not know (their start was killed),
+    and the user's namespace where nobody is in it.
+    """
     if not place.rootless:
         return
     from cratebox.network import usermode, usernet

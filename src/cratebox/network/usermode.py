@@ -4,9 +4,9 @@
     usermode_pasta.py, usermode_slirp.py
     relay.py             who asks for a published port is led to the container
 
-Both programs make an interface in the container's network namespace and pass on what comes from it by sockets of their own, as the
-user. One for each container that wants the outside, beside its interfaces on bridges; it is told its addresses here, so that
-containers look alike whichever of the two it is:
+Both programs make an interface in the container's network namespace and pass on what comes from it by sockets of their own, as
+the user. One for each container that wants the outside, beside its interfaces on bridges; it is told its addresses here, so
+that containers look alike whichever of the two it is:
 
     tap0 10.0.2.100/24, default route by 10.0.2.2, and at 10.0.2.3 the machine's first resolver (UDP)
 
@@ -45,8 +45,8 @@ _INSTALL = f"{_INSTALL_PASTA}, or do without: --network host, none"
 
 
 def check(ports: tuple[Port, ...], keeps_clients: bool = False) -> None:
-    """Find what keeps a container of this user from the outside, or from publishing `ports`, so that it sees the addresses of its
-    clients where it `keeps_clients`. Raises Unsupported.
+    """Find what keeps a container of this user from the outside, or from publishing `ports`, so that it sees the addresses of
+    its clients where it `keeps_clients`. Raises Unsupported.
     """
     kind, _path = _program()
     _check_tun(kind)
@@ -170,7 +170,9 @@ def _await_ready(way: Way) -> None:
 
 
 def open_again(place: Place, reservation: Reservation, namespaces: tuple[int, int]) -> None:
-    """Have a way outside where the program was killed; ports are published meanwhile as they were. Raises Unsupported, RuntimeFailure."""
+    """Have a way outside where the program was killed; ports are published meanwhile as they were.
+    Raises Unsupported, RuntimeFailure.
+    """
     if pid_of(place, reservation.owner):
         return
     _end_program(place, reservation.owner)
@@ -183,13 +185,17 @@ def open_again(place: Place, reservation: Reservation, namespaces: tuple[int, in
 
 
 def publish(place: Place, reservation: Reservation, namespaces: tuple[int, int]) -> None:
-    """Lead who asks for the ports of `reservation` to `namespaces`, where `begin` does not; as there. Raises Conflict, RuntimeFailure."""
+    """Lead who asks for the ports of `reservation` to `namespaces`, where `begin` does not; as there.
+    Raises Conflict, RuntimeFailure.
+    """
     if reservation.ports and not reservation.keeps_clients:
         relay.begin(place, reservation, namespaces)
 
 
 def heal(place: Place, reservation: Reservation, target: Target) -> None:
-    """Publish the ports of `target`, the owner's, again, where the relay was killed with its guardian. Raises OSError, as `publish`."""
+    """Publish the ports of `target`, the owner's, again, where the relay was killed with its guardian.
+    Raises OSError, as `publish`.
+    """
     if reservation.outward() and not reservation.keeps_clients and relay.has_died(place, reservation.owner):
         publish(place, reservation, target.open_namespaces())
 

@@ -1,4 +1,6 @@
-"""pasta(1) as the way outside: what is started ends when all is ready, and leaves a child behind that has written down its own pid."""
+"""pasta(1) as the way outside: what is started ends when all is ready,
+and leaves a child behind that has written down its own pid.
+"""
 
 from __future__ import annotations
 

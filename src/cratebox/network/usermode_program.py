@@ -30,7 +30,9 @@ _SIGNALS = (1, 2, 3, 13, 15, 17)  # SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, S
 
 
 class Way(Record):
-    """A program on its way to be the way outside; `pid` is that of who tells whether it is (a child), `said` what it says of errors."""
+    """A program on its way to be the way outside; `pid` is that of who tells whether it is (a child),
+    `said` what it says of errors.
+    """
 
     place: Place
     kind: str  # pasta or slirp4netns
@@ -122,7 +124,9 @@ def _kill(pid: int, owner: str, started: list[int]) -> None:
 
 
 def _is_his(pid: int, owner: str, started: list[int]) -> bool:
-    """Tell whether a process is the owner's: pasta is known by its words, who is written down with his start by that. Raises OSError where there is no such process."""
+    """Tell whether a process is the owner's: pasta is known by its words, who is written down with his start by that. Raises
+    OSError where there is no such process.
+    """
     return [process.start_time(pid)] == started if started else f"/{owner}." in read_text(f"/proc/{pid}/cmdline")
 
 

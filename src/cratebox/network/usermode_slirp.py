@@ -1,4 +1,6 @@
-"""slirp4netns(1) as the way outside: it stays the child of who has started it, so that is a child which ends at once, as pasta's does."""
+"""slirp4netns(1) as the way outside: it stays the child of who has started it, so that is a child which ends at once,
+as pasta's does.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """The network namespace of a user, in which the bridges between his containers are, as the machine's are in the machine's own.
 
-A namespace lasts as long as somebody is in it: a process of some kilobytes (linux/sleeper.py) that does nothing else. It is made with the
-first lease and ended with the last, and with it all bridges. Nothing is forwarded in there: networks do not reach each other, and
-the way outside is each container's own (usermode.py). Who it is stands in `state`/networks/holder: pid, start time, boot.
+A namespace lasts as long as somebody is in it: a process of some kilobytes (linux/sleeper.py) that does nothing else. It is
+made with the first lease and ended with the last, and with it all bridges. Nothing is forwarded in there: networks do not reach
+each other, and the way outside is each container's own (usermode.py).
+Who it is stands in `state`/networks/holder: pid, start time, boot.
 """
 
 from __future__ import annotations
@@ -122,10 +123,12 @@ def _write(path: str, text: str) -> None:
 
 
 def _start(word: str) -> tuple[int, int, int]:
-    """Start the process in new namespaces, with `word` for its argument, as the child of a child that ends at once. Raises OSError.
+    """Start the process in new namespaces, with `word` for its argument, as the child of a child that ends at once.
+    Raises OSError.
 
-    Return the pipe by which it is let go on, the one from which come a line with its pid and start time and then the errno of what
-    has failed, if anything has, and the child. So whoever becomes a parent of orphans here reaps it, and nobody it is a burden to.
+    Return the pipe by which it is let go on, the one from which come a line with its pid and start time and then the errno of
+    what has failed, if anything has, and the child. So whoever becomes a parent of orphans here reaps it,
+    and nobody it is a burden to.
     """
     program = stub.sealed(sleeper.build({}))
     go, let_go = os.pipe()

@@ -1,4 +1,6 @@
-"""Who a container's cgroup belongs to (config-linux.md, Cgroup ownership): a container may run its own on v2, where it can see it."""
+"""Who a container's cgroup belongs to (config-linux.md, Cgroup ownership):
+a container may run its own on v2, where it can see it.
+"""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ _SAFE = const.MOUNT_ATTR_NOSUID | const.MOUNT_ATTR_NODEV | const.MOUNT_ATTR_NOEX
 def mount_cgroup(root: int, one: Mount, directories: dict[str, str], own_namespace: bool, label: str = "") -> None:
     """Mount the cgroup hierarchies at `one.destination` below the descriptor `root`. Raises OSError.
 
-    Its options are those of every hierarchy; nosuid, nodev and noexec are there whatever is asked for, and data is for cgroup v2
-    alone. `directories` are the container's cgroup, by the controllers of each hierarchy, as the host sees them. In a cgroup
+    Its options are those of every hierarchy; nosuid, nodev and noexec are there whatever is asked for, and data is for cgroup
+    v2 alone. `directories` are the container's cgroup, by the controllers of each hierarchy, as the host sees them. In a cgroup
     namespace a bind of such a directory is the same as a new mount, and made in half of the time; without one it is the only
     way not to show the host's. Of a hierarchy that the container has no cgroup in it sees its caller's, read-only, or there is
     EPERM.
@@ -72,7 +72,9 @@ def _label(label: str) -> tuple[str, ...]:
 
 
 def _source(directories: dict[str, str], controllers: str, own_namespace: bool, flags: int) -> str:
-    """Return what to bind, "" for a new mount. A container without a cgroup of its own is in its caller's: it may look at that."""
+    """Return what to bind, "" for a new mount. A container without a cgroup of its own is in its caller's:
+    it may look at that.
+    """
     if controllers in directories or own_namespace:
         return directories.get(controllers, "")
     if not flags & const.MOUNT_ATTR_RDONLY:

@@ -1,7 +1,8 @@
 """checkpoint: the processes of a container written to files, and the container deleted, unless it is to go on.
 
-What criu leaves out, since it is the host's, is in criu_places.py. Where a dump fails the container runs on as it was: criu lets its
-processes go again. Memory alone is written by a pre-dump; a later dump that names it as its parent writes what has changed since.
+What criu leaves out, since it is the host's, is in criu_places.py. Where a dump fails the container runs on as it was: criu
+lets its processes go again. Memory alone is written by a pre-dump;
+a later dump that names it as its parent writes what has changed since.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class Images(Record):
 
 
 class Dump(Record):
-    """What else checkpoint is told. `parent` is relative to the images; `page_server` is address and port, "" and 0 for none."""
+    """What else checkpoint is told. `parent` is relative to the images;
+    `page_server` is address and port, "" and 0 for none.
+    """
 
     parent: str = ""
     leave_running: bool = False
@@ -71,7 +74,9 @@ class Dump(Record):
 
 
 def checkpoint(root: str, name: str, wanted: Images, dump: Dump) -> None:
-    """Write the container `name` to files. Raises NotFound, Conflict where it does not run, Unsupported, StorageError, RuntimeFailure."""
+    """Write the container `name` to files. Raises NotFound, Conflict where it does not run, Unsupported,
+    StorageError, RuntimeFailure.
+    """
     directory = place.directory_of(root, name)
     lock = place.lock(directory)
     try:
@@ -150,7 +155,9 @@ def _options(document: Spec, found: saved.State, wanted: Images, dump: Dump) -> 
 
 
 def _freezer(found: saved.State) -> str:
-    """Return the directory by which all processes are stopped at once, "" where there is none: criu stops one after the other then."""
+    """Return the directory by which all processes are stopped at once, "" where there is none:
+    criu stops one after the other then.
+    """
     for controllers, directory in cgroups.from_paths(found.cgroup).directories.items():
         if "freezer" in controllers.split(",") or controllers == "unified":
             return directory

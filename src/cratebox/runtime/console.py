@@ -53,7 +53,8 @@ def release_signals(before: Any) -> None:
 
 
 def stay(streams: Streams, terminal: int, before: Any) -> bool:
-    """Run `streams`, forwarding signals; with `terminal`, unless -1, in raw mode. True: the process has ended, False: it was left.
+    """Run `streams`, forwarding signals; with `terminal`, unless -1, in raw mode.
+    True: the process has ended, False: it was left.
 
     `before` is what `hold_signals` returned: signals are let in here. Our own terminal is restored whatever happens.
     """

@@ -77,7 +77,9 @@ def _below(held: int, writing: int, name: str, seen: dict[tuple[int, int], str],
 
 
 def file(held: int, writing: int, name: str, info: os.stat_result) -> None:
-    """Copy the file of descriptor `held`, which `info` is of, to `name` in the directory `writing`, where none is yet. Raises OSError."""
+    """Copy the file of descriptor `held`, which `info` is of, to `name` in the directory `writing`, where none is yet.
+    Raises OSError.
+    """
     reading = os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_CLOEXEC)
     made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=writing)
     try:
@@ -90,7 +92,9 @@ def file(held: int, writing: int, name: str, info: os.stat_result) -> None:
 
 
 def content(reading: int, made: int) -> None:
-    """Copy what one descriptor gives to another. Holes stay holes: some bytes of an image may be a file of terabytes. Raises OSError."""
+    """Copy what one descriptor gives to another. Holes stay holes: some bytes of an image may be a file of terabytes.
+    Raises OSError.
+    """
     about = os.fstat(reading)
     if about.st_blocks * _BLOCK < about.st_size:
         _pieces(reading, made, about.st_size)
@@ -143,7 +147,9 @@ def identity(fd: int, info: os.stat_result) -> None:
 
 
 def attributes(reading: int, made: int) -> None:
-    """Copy extended attributes. A tmpfs takes user.* since Linux 6.6, and trusted.* of root alone: those that it does not take stay behind. Raises OSError."""
+    """Copy extended attributes. A tmpfs takes user.* since Linux 6.6, and trusted.* of root alone:
+    those that it does not take stay behind. Raises OSError.
+    """
     for name in os.listxattr(reading):
         try:
             os.setxattr(made, name, os.getxattr(reading, name))

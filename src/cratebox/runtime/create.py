@@ -305,7 +305,8 @@ def _map_ids(pid: int, linux: Linux) -> None:
 
 
 def namespaces_of(created: Created) -> tuple[int, int]:
-    """Return descriptors of the user and the network namespace of a container whose wish has `tell_namespaces`; the caller's to close.
+    """Return descriptors of the user and the network namespace of a container whose wish has `tell_namespaces`;
+    the caller's to close.
 
     Without privilege its process cannot be looked into until it runs its program. Raises what kept it from getting there.
     """

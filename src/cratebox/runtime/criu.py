@@ -113,8 +113,9 @@ def is_usable(program: str) -> bool:
 class Session:
     """One criu that takes one request. It runs once `prepare`, in its own process, has done what it is to find.
 
-    `keep` are descriptors that it inherits under their numbers, beside the standard streams: those that a request names are looked
-    up in the process that made the socket, which therefore is criu's own. `forked` is called here meanwhile, with the pid. Raises RuntimeFailure, and what `forked` raises.
+    `keep` are descriptors that it inherits under their numbers, beside the standard streams: those that a request names are
+    looked up in the process that made the socket, which therefore is criu's own. `forked` is called here meanwhile, with the
+    pid. Raises RuntimeFailure, and what `forked` raises.
     """
 
     def __init__(

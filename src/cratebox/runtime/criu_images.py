@@ -1,7 +1,7 @@
 """The directory of criu's images: root's alone, and what criu itself does not look at.
 
-criu does as root what the images say: whoever can write them is root. What is in them is criu's to judge, save that it would wait for
-ever for pages that a file which was cut short has not.
+criu does as root what the images say: whoever can write them is root. What is in them is criu's to judge, save that it would
+wait for ever for pages that a file which was cut short has not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What criu is told and what it answers, as bytes: the few messages of its RPC that crate uses (criu's rpc.proto; protobuf's encoding).
+"""What criu is told and what it answers, as bytes: the few messages of its RPC that crate uses (criu's rpc.proto; protobuf's
+encoding).
 
 A message is a sequence of fields: a varint of (number << 3 | kind), then a varint (kind 0) or a length and that many bytes (kind 2).
 What criu says is as trusted as criu, yet nothing in it is believed beyond its form.
@@ -37,7 +38,9 @@ _WIDTHS = {1: 8, 5: 4}  # kinds of fixed length, which none of the fields that a
 
 
 class Answer(Record):
-    """A message of criu's. `pid` is that of a restored first process, `script` and `at` what a notification is about and its process."""
+    """A message of criu's. `pid` is that of a restored first process,
+    `script` and `at` what a notification is about and its process.
+    """
 
     kind: int = 0
     success: bool = False

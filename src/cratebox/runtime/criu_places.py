@@ -1,8 +1,8 @@
 """What of a container is not its own, so that criu leaves it out of the images and is told at a restore what to put there.
 
-Mounts have the name of their place in the spec, as runc calls them; standard streams are in descriptors.json among the images; namespaces
-that the container joined are those of the spec. Nothing that an image says decides what of the host is shown: only names come from there,
-and what they stand for is the spec's.
+Mounts have the name of their place in the spec, as runc calls them; standard streams are in descriptors.json among the images;
+namespaces that the container joined are those of the spec. Nothing that an image says decides what of the host is shown: only
+names come from there, and what they stand for is the spec's.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def mounts_at_dump(document: Spec, pid: int) -> list[str]:
 
 
 class Outside(Record):
-    """A mount of the host's, by the name that it has for criu, and what is set and cleared on it (MOUNT_ATTR_*), and below it."""
+    """A mount of the host's, by the name that it has for criu, and what is set and cleared on it (MOUNT_ATTR_*),
+    and below it.
+    """
 
     name: str
     source: str
@@ -82,8 +84,9 @@ def mounts_at_restore(document: Spec, cgroup: dict[str, str]) -> list[Outside]:
 
 
 def stage(directory: str, mounts: list[Outside]) -> None:
-    """Mount each of `mounts` at its number in `directory`, with its attributes: criu sets those of the images on some of its copies, and
-    leaves others as they are where it takes them from. In a mount namespace that ends with criu. Raises RuntimeFailure.
+    """Mount each of `mounts` at its number in `directory`, with its attributes: criu sets those of the images on some of its
+    copies, and leaves others as they are where it takes them from. In a mount namespace that ends with criu.
+    Raises RuntimeFailure.
     """
     os.close(put(mount.new_filesystem("tmpfs", ("mode=700",), _SAFE), directory))
     for number, one in enumerate(mounts):
@@ -126,7 +129,9 @@ def _binds(document: Spec) -> list[tuple[str, str]]:
 
 
 def _really(pid: int, name: str, places: set[str]) -> list[str]:
-    """Return where `name` is mounted in the container of process `pid`, whose symlinks may lead elsewhere; nothing where it is not."""
+    """Return where `name` is mounted in the container of process `pid`, whose symlinks may lead elsewhere;
+    nothing where it is not.
+    """
     try:
         root = os.open(f"/proc/{pid}/root", const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -164,7 +169,9 @@ def check_namespaces(document: Spec) -> None:
 
 
 def namespaces_at_dump(document: Spec) -> list[str]:
-    """Return what criu takes for the namespaces that the container joined, "net[INODE]:KEY". Raises InvalidValue where one is gone."""
+    """Return what criu takes for the namespaces that the container joined, "net[INODE]:KEY".
+    Raises InvalidValue where one is gone.
+    """
     found = []
     for one in document.linux.namespaces if document.linux else ():
         if one.path and one.type in _KEYS:
@@ -193,7 +200,8 @@ def joined_namespaces(document: Spec) -> list[dict[str, str]]:
 
 
 def streams_at_dump(pid: int) -> tuple[list[str], list[str]]:
-    """Return what the standard streams of process `pid` are, and which of them criu has to be told of: those of the host's files.
+    """Return what the standard streams of process `pid` are, and which of them criu has to be told of:
+    those of the host's files.
 
     The end of a pipe that is outside needs no telling: at a restore it is given by the pipe's name.
     """
@@ -228,7 +236,9 @@ def save_streams(images: int, names: list[str]) -> None:
 
 
 def inherited_streams(path: str) -> list[dict[str, str | int]]:
-    """Return what criu takes for the standard streams of the images at `path`: ours in place of those that were. Raises StorageError."""
+    """Return what criu takes for the standard streams of the images at `path`: ours in place of those that were.
+    Raises StorageError.
+    """
     try:
         names = jsontext.loads(read_regular(f"{path}/{DESCRIPTORS}", _MOST_OF_DESCRIPTORS))
     except FileNotFoundError:

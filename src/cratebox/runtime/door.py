@@ -1,8 +1,8 @@
 """How an ordinary user enters a container that was created and waits at its gate.
 
-Its first process is not dumpable until it executes its program, so that nobody in the container can look into it, and with that not
-even its owner can without privilege (ptrace(2), "Ptrace access mode checking"). So it hands its namespaces out by itself: it listens at
-ROOT/ID/door, in a directory that is its owner's alone, and sends whoever connects a descriptor of each.
+Its first process is not dumpable until it executes its program, so that nobody in the container can look into it, and with that
+not even its owner can without privilege (ptrace(2), "Ptrace access mode checking"). So it hands its namespaces out by itself:
+it listens at ROOT/ID/door, in a directory that is its owner's alone, and sends whoever connects a descriptor of each.
 
     exec.py                      init.py, at the gate
     -------                      --------------------
@@ -25,7 +25,8 @@ _WAITING = 16  # connections that are not accepted yet
 _MOST = 16  # descriptors in a message
 _MILLISECONDS = 10_000
 _ETIMEDOUT, _EPROTO = 110, 71
-# In the order in which they are joined: the first gives the rights over the others, and with the last the host's /proc is out of sight.
+# In the order in which they are joined: the first gives the rights over the others,
+# and with the last the host's /proc is out of sight.
 KINDS = {
     "user": const.CLONE_NEWUSER,
     "pid": const.CLONE_NEWPID,

@@ -126,7 +126,9 @@ def delete(root: str, name: str, *, force: bool = False) -> None:
 
 
 def _hooks(found: saved.State, directory: str, force: bool) -> spec.Hooks | None:
-    """Return the hooks of a container whose directory will be gone. Raises StorageError where they are damaged, unless `force`."""
+    """Return the hooks of a container whose directory will be gone.
+    Raises StorageError where they are damaged, unless `force`.
+    """
     if not found.hooked:
         return None
     try:

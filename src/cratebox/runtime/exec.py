@@ -38,8 +38,9 @@ _INHERITED = ("capabilities", "rlimits", "oom_score_adj", "apparmor_profile", "s
 
 
 class Settings(Record):
-    """What the caller of exec chooses beside the process. `cgroup` are paths below the container's cgroup, by controller, "" for all.
-    `reaper`: the process becomes the parent of all that it starts and that loses its own, so that they can be found below it.
+    """What the caller of exec chooses beside the process. `cgroup` are paths below the container's cgroup, by controller, ""
+    for all. `reaper`: the process becomes the parent of all that it starts and that loses its own,
+    so that they can be found below it.
     """
 
     pid_file: str | None = None
@@ -73,8 +74,8 @@ class Joined:
 
 
 class Target(Record):
-    """The container that is entered: its `state`, what its spec says of Linux, and the compiled filter of system calls; `directory`
-    is where its state is kept, for one that may not have been started.
+    """The container that is entered: its `state`, what its spec says of Linux, and the compiled filter of system calls;
+    `directory` is where its state is kept, for one that may not have been started.
     """
 
     state: saved.State
@@ -114,8 +115,8 @@ def execute(root: str, name: str, wanted: Process, **settings: Any) -> int:
 
 
 def begin(target: Target, wanted: Process, chosen: Settings, stdio: tuple[int, int, int] = (0, 1, 2)) -> Joined:
-    """Make the process `wanted`, which is checked, a child of ours, and let its program run; whoever calls closes what it returns,
-    and reaps. Signals are held by the caller. Raises as `execute`, and OSError.
+    """Make the process `wanted`, which is checked, a child of ours, and let its program run; whoever calls closes what it
+    returns, and reaps. Signals are held by the caller. Raises as `execute`, and OSError.
     """
     joined = _join(target, wanted, chosen, stdio)
     _let_go(joined, wanted, chosen)
@@ -267,7 +268,9 @@ def _cgroup(state: saved.State, below: dict[str, str]) -> cgroups.Cgroup:
 
 
 def _way_in(target: Target) -> tuple[int, tuple[tuple[int, int], ...]]:
-    """Return the flags of the namespaces to join, and descriptors and flags of each where the container's process had to be asked."""
+    """Return the flags of the namespaces to join, and descriptors and flags of each where the container's process had to be
+    asked.
+    """
     deadline = time.monotonic() + _SECONDS_TO_START
     while True:
         try:
@@ -289,7 +292,9 @@ def _way_in(target: Target) -> tuple[int, tuple[tuple[int, int], ...]]:
 
 
 def _ask(target: Target) -> tuple[tuple[int, int], ...] | None:
-    """Return descriptors and flags of the namespaces of a container that waits at its gate, ours left out; None where nobody answers."""
+    """Return descriptors and flags of the namespaces of a container that waits at its gate, ours left out;
+    None where nobody answers.
+    """
     if not target.directory:
         return None
     from cratebox.runtime import door
@@ -309,7 +314,9 @@ def _ask(target: Target) -> tuple[tuple[int, int], ...] | None:
 
 
 def _kinds(pid: int) -> int:
-    """Return the flags of the namespaces of process `pid` that are not ours: those that there are to join. Raises PermissionError."""
+    """Return the flags of the namespaces of process `pid` that are not ours: those that there are to join.
+    Raises PermissionError.
+    """
     flags = 0
     for name, flag in _KINDS.items():
         try:
@@ -324,8 +331,8 @@ def _kinds(pid: int) -> int:
 def _await_ready(joined: Joined, joiner: int) -> None:
     """Listen until the process waits at its gate. Raises what kept it from there. `joiner` is a pidfd.
 
-    Joiner and process speak through one socket: what the process says may come before what is said about it. Where the joiner is
-    killed before it has said that, nobody will: the process keeps the socket open, and ends when we close ours.
+    Joiner and process speak through one socket: what the process says may come before what is said about it. Where the joiner
+    is killed before it has said that, nobody will: the process keeps the socket open, and ends when we close ours.
     """
     ready, error = False, None
     while not joined.pid or not (ready or error):

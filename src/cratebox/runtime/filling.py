@@ -1,11 +1,11 @@
 """A volume that is empty begins with what the image has at its place.
 
-The image is hostile, and so may be who has the volume already: another container that runs, and renames, replaces and deletes in
-it while it is filled. So nothing of either is reached but below a descriptor, no symlink is followed, and of names that may have been
-exchanged no more is asked than that they are in the volume.
+The image is hostile, and so may be who has the volume already: another container that runs, and renames, replaces and deletes
+in it while it is filled. So nothing of either is reached but below a descriptor, no symlink is followed, and of names that may
+have been exchanged no more is asked than that they are in the volume.
 
-A file appears under its name whole: until then it has another, which no image needs (TEMPORARY). So what was filled by halves, by a
-process that was killed, is filled further by adding what is missing.
+A file appears under its name whole: until then it has another, which no image needs (TEMPORARY). So what was filled by halves,
+by a process that was killed, is filled further by adding what is missing.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _ENOENT, _EXDEV, _ELOOP, _ENOTDIR = 2, 18, 40, 20
 
 
 def fill(source: int, target: int, resume: bool) -> None:
-    """Copy the directory `source` into the directory `target`, as `copyup.copy_directory` does; nothing where that is not empty,
-    save to `resume` where somebody was killed. Raises OSError.
+    """Copy the directory `source` into the directory `target`, as `copyup.copy_directory` does; nothing where that is not
+    empty, save to `resume` where somebody was killed. Raises OSError.
     """
     writing = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target)
     try:

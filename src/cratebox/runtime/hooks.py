@@ -1,4 +1,5 @@
-"""Hooks: programs that a spec wants to be run along a container's life (config.md, POSIX-platform Hooks; runtime.md, Lifecycle).
+"""Hooks: programs that a spec wants to be run along a container's life (config.md, POSIX-platform Hooks; runtime.md,
+Lifecycle).
 
     prestart, createRuntime    on the host, once namespaces and mounts are there       a failure ends create
     createContainer            the host's program in the container's namespaces,       a failure ends create

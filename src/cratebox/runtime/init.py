@@ -119,11 +119,14 @@ def _enter_cgroup(order: RootOrder, linux: Linux) -> dict[str, str]:
 
 
 def _set_up_root(order: RootOrder, spec: Spec, who: Process, linux: Linux) -> tuple[int, int, dict[str, int]]:
-    """Mount all, then pivot; return the console's slave and the container's own /dev/null, or -1 for each, and what is shown at the door."""
+    """Mount all, then pivot; return the console's slave and the container's own /dev/null, or -1 for each,
+    and what is shown at the door.
+    """
     root = rootfs.mount_root(spec, order.bundle, order.overlay, order.root)
     null = devices.open_null()
     mounter = Mounter(root, spec, order.trees, order.given, order.binds)
-    # The cgroup is being made while we mount; only what shows cgroups has to wait for it, and what fills memory that counts there.
+    # The cgroup is being made while we mount; only what shows cgroups has to wait for it,
+    # and what fills memory that counts there.
     late = (n for n, one in enumerate(spec.mounts) if _needs_cgroup(one) or n in order.binds)
     first = next(late, len(spec.mounts))
     mounter.mount(0, first)

@@ -1,7 +1,8 @@
-"""The root directory of a container that runs, as a descriptor: that of its first process, which shows all that is mounted there.
+"""The root directory of a container that runs, as a descriptor: that of its first process,
+which shows all that is mounted there.
 
-The link /proc/PID/root is the kernel's own: nothing that the container makes leads it elsewhere. What is opened below it is opened
-with linux/beneath.py.
+The link /proc/PID/root is the kernel's own: nothing that the container makes leads it elsewhere. What is opened below it is
+opened with linux/beneath.py.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def is_inside(state: State) -> bool:
 
 
 def open_root(state: State) -> int:
-    """Return an O_PATH descriptor of the container's root. Raises Conflict where it has ended, or is not there yet, RuntimeFailure."""
+    """Return an O_PATH descriptor of the container's root. Raises Conflict where it has ended,
+    or is not there yet, RuntimeFailure.
+    """
     try:
         await_view(state)
         root = os.open(f"/proc/{state.pid}/root", const.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -61,7 +61,9 @@ class Joining(Record):
 
 
 def open_paths(linux: Linux) -> tuple[tuple[str, int], ...]:
-    """Open the namespaces to be joined, those that we are in already left out. Raises InvalidValue for what is none of its type."""
+    """Open the namespaces to be joined, those that we are in already left out.
+    Raises InvalidValue for what is none of its type.
+    """
     found: list[tuple[str, int]] = []
     try:
         for one in linux.namespaces:

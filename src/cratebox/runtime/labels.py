@@ -1,7 +1,7 @@
 """process.apparmorProfile and process.selinuxLabel (config.md, Process). Only specs that have one import this.
 
-The stub writes the label, last of all: see linux/stub.py. It does so through a procfs in which nothing can be mounted over the file
-(CVE-2019-16884, CVE-2025-52881), which the process opens while it still may.
+The stub writes the label, last of all: see linux/stub.py. It does so through a procfs in which nothing can be mounted over the
+file (CVE-2019-16884, CVE-2025-52881), which the process opens while it still may.
 """
 
 from __future__ import annotations

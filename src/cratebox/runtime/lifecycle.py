@@ -1,7 +1,7 @@
 """The verbs of an OCI runtime (runtime.md), each in a process of its own.
 
-Here are create, run and exec; the others are found in the module that has them when they are asked for: `state` and `kill` are asked
-often, and what makes containers, or ends them, is not for them.
+Here are create, run and exec; the others are found in the module that has them when they are asked for: `state` and `kill` are
+asked often, and what makes containers, or ends them, is not for them.
 """
 
 from __future__ import annotations

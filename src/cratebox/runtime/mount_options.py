@@ -79,7 +79,9 @@ def words_of_all(mounts: tuple[Mount, ...]) -> set[str]:
 
 
 def need_sources(spec: Spec, privileged: bool) -> bool:
-    """Tell whether a mount of `spec` needs something from outside of the container's namespaces (sources.py); rarely one does."""
+    """Tell whether a mount of `spec` needs something from outside of the container's namespaces (sources.py);
+    rarely one does.
+    """
     linux = spec.linux
     if linux and (linux.mount_label or (privileged and any(one.type == "user" for one in linux.namespaces))):
         return True

@@ -37,8 +37,8 @@ _EPERM, _ENOENT, _EACCES, _EXDEV, _ENODEV, _EINVAL, _ENOTDIR, _ELOOP = 1, 2, 13,
 class Mounter:
     """Mounts what `spec` lists, in its order, below the descriptor `root`.
 
-    `trees` are mounts that had to be opened before the fork, by their number in the list (sources.py), `given` those that are to be
-    attached as they are, `binds` what some bind mounts are beyond the spec.
+    `trees` are mounts that had to be opened before the fork, by their number in the list (sources.py), `given` those that are
+    to be attached as they are, `binds` what some bind mounts are beyond the spec.
     """
 
     def __init__(
@@ -163,7 +163,9 @@ class Mounter:
             os.close(tree)
 
     def _is_of_image(self, target: int) -> bool:
-        """Tell whether a directory is in the root's own file system: an image may wish for a volume at /sys, or in what the user mounts."""
+        """Tell whether a directory is in the root's own file system:
+        an image may wish for a volume at /sys, or in what the user mounts.
+        """
         return os.fstat(target).st_dev == os.fstat(self.root).st_dev
 
     def _tree(self, one: Mount, number: int) -> int:
@@ -211,7 +213,9 @@ class Mounter:
             self.places[inside + "/"] = os.dup(tree)
 
     def _change(self, one: Mount) -> None:
-        """Do `remount`: give other options to what is mounted at the place, to the mount alone or to its file system as well."""
+        """Do `remount`: give other options to what is mounted at the place,
+        to the mount alone or to its file system as well.
+        """
         options = split(one)
         path = place_of(one)
         tree = open_in_root(self.root, path)
@@ -249,7 +253,9 @@ def tree_of(one: Mount, bind: Bind | None) -> int:
 
 
 def open_subpath(base: int, path: str, one: Mount) -> int:
-    """Open `path` below the directory `base`; a symlink may lead anywhere in it, but not out of it. Raises OSError, RuntimeFailure."""
+    """Open `path` below the directory `base`; a symlink may lead anywhere in it, but not out of it.
+    Raises OSError, RuntimeFailure.
+    """
     try:
         return openat2(base, path, const.O_PATH, resolve=const.RESOLVE_BENEATH | const.RESOLVE_NO_MAGICLINKS)
     except OSError as error:
@@ -263,8 +269,8 @@ def open_subpath(base: int, path: str, one: Mount) -> int:
 
 
 def _staged(one: Mount, data: tuple[str, ...], target: int) -> int:
-    """Make a file system with options that fsconfig(2) has no room for, as an overlay's directories, by mount(2), which takes a page
-    of them. That wants a path: one in a tmpfs that is mounted at `target` meanwhile. Raises OSError.
+    """Make a file system with options that fsconfig(2) has no room for, as an overlay's directories, by mount(2), which takes a
+    page of them. That wants a path: one in a tmpfs that is mounted at `target` meanwhile. Raises OSError.
     """
     words = ",".join(word for word in data if word != "ro")  # the mount itself will be that
     stage = mount.new_filesystem("tmpfs", ("mode=700", "size=4k"))

@@ -1,4 +1,5 @@
-"""Interfaces of the machine that become the container's (config-linux.md, Network Devices). Only specs that have some import this.
+"""Interfaces of the machine that become the container's (config-linux.md, Network Devices).
+Only specs that have some import this.
 
 The parent moves them once the container's network namespace is there, and gives them their addresses again, which the kernel
 takes away on the move. When the namespace ends, the kernel gives physical ones back and deletes the others.
@@ -23,7 +24,8 @@ _KEPT = ~(netlink.IFA_F_PERMANENT | netlink.IFA_F_TENTATIVE | netlink.IFA_F_DADF
 def move(devices: dict[str, NetDevice], namespace: str) -> None:
     """Move `devices` into the network namespace of the file `namespace`, with the names they have there, and up.
 
-    Raises RuntimeFailure that names the device. Those that are not there, or whose name is taken, are found before any is moved.
+    Raises RuntimeFailure that names the device. Those that are not there, or whose name is taken,
+    are found before any is moved.
     """
     here = target = inside = None
     try:
@@ -83,7 +85,8 @@ def _move(here: _socket.socket, inside: _socket.socket, target: int, index: int,
 
 
 def _find(links: dict[str, int], name: str, before: set[int]) -> int:
-    """Return the number of what was moved, which may be another one there; for a pattern, the one that is new. Raises RuntimeFailure.
+    """Return the number of what was moved, which may be another one there; for a pattern, the one that is new.
+    Raises RuntimeFailure.
 
     In a namespace that is joined others may make and rename interfaces at the same time.
     """

@@ -22,8 +22,8 @@ def mount_overlay(overlay: Overlay, path: str) -> int:
 
 
 def mount_for_reading(directories: Sequence[str], path: str) -> None:
-    """Mount the `directories`, two at least and the lowest first, over each other at `path`, without a writable side. No device of
-    theirs is one there, and no set-user-ID bit counts. Raises OSError, OverlayRefused, RuntimeFailure.
+    """Mount the `directories`, two at least and the lowest first, over each other at `path`, without a writable side. No device
+    of theirs is one there, and no set-user-ID bit counts. Raises OSError, OverlayRefused, RuntimeFailure.
     """
     fds: list[int] = []
     try:

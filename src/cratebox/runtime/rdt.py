@@ -1,8 +1,8 @@
 """linux.intelRdt: classes of service of the processor's caches and memory bandwidth (config-linux.md, IntelRdt;
 Documentation/filesystems/resctrl.rst). Only specs that have it import this.
 
-A class of service is a directory of the resctrl file system, and a group to monitor one below mon_groups in it. What is made for a
-container is removed with it; a class that the spec names stays.
+A class of service is a directory of the resctrl file system, and a group to monitor one below mon_groups in it. What is made
+for a container is removed with it; a class that the spec names stays.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def join(wanted: IntelRdt, name: str, pid: int, mounted: str) -> tuple[str, ...]
 
 
 def change(wanted: IntelRdt, name: str, pid: int, mounted: str) -> tuple[str, ...]:
-    """Write the schemata of `wanted` to the class of service of the container `name`, whose process `pid` gets one if it has none.
+    """Write the schemata of `wanted` to the class of service of the container `name`,
+    whose process `pid` gets one if it has none.
 
     Return the directory that was made for it. Raises RuntimeFailure.
     """

@@ -12,8 +12,9 @@
              <------------------------------- post-restore, then the answer: it runs
     writes the state, hooks poststart
 
-Mounts that criu makes are in the namespaces of criu and of the container: none can be left behind. The spec of the bundle decides what
-of the host the container gets, its limits and its hooks; what its processes are, down to their capabilities, is what the images say.
+Mounts that criu makes are in the namespaces of criu and of the container: none can be left behind. The spec of the bundle
+decides what of the host the container gets, its limits and its hooks;
+what its processes are, down to their capabilities, is what the images say.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ _DONE = b"!"
 
 
 class Labels(Record):
-    """Other labels than those of the images: "apparmor:NAME" or "selinux:LABEL" for processes, an SELinux context for mounts."""
+    """Other labels than those of the images: "apparmor:NAME" or "selinux:LABEL" for processes,
+    an SELinux context for mounts.
+    """
 
     profile: str = ""
     mount_context: str = ""
@@ -258,7 +261,9 @@ def _begin(one: Restoring, program: str, driver: cgroups.Driver, paths: tuple[tu
 
 
 def _mount_root(one: Restoring) -> None:
-    """Mount the root on itself, since criu wants a mount, in a namespace that ends with criu; make the places of other mounts on it."""
+    """Mount the root on itself, since criu wants a mount, in a namespace that ends with criu;
+    make the places of other mounts on it.
+    """
     path = one.state.rootfs
     try:
         namespaces.unshare(const.CLONE_NEWNS)
@@ -282,7 +287,9 @@ def _mount_root(one: Restoring) -> None:
 
 
 def _open_again(fd: int) -> None:
-    """Have `fd` lead to the same directory in this mount namespace: criu mounts below it, which the kernel refuses in another one."""
+    """Have `fd` lead to the same directory in this mount namespace:
+    criu mounts below it, which the kernel refuses in another one.
+    """
     new = os.open(os.readlink(f"/proc/self/fd/{fd}"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     if not os.path.samestat(os.fstat(new), os.fstat(fd)):
         raise RuntimeFailure("the directory of criu's images was moved meanwhile")

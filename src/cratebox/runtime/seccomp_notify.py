@@ -1,6 +1,8 @@
-"""SCMP_ACT_NOTIFY: the descriptor that decides call by call goes to its listener (config-linux.md, The Container Process State).
+"""SCMP_ACT_NOTIFY: the descriptor that decides call by call goes to its listener (config-linux.md, The Container Process
+State).
 
-The filter is loaded by the container's process itself, which sends the descriptor to its parent, and the parent to the listener.
+The filter is loaded by the container's process itself, which sends the descriptor to its parent,
+and the parent to the listener.
 """
 
 from __future__ import annotations

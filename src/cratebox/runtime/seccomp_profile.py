@@ -1,8 +1,8 @@
 """Reading seccomp profiles: OCI runtime-spec's linux.seccomp (config-linux.md, Seccomp), and Docker's file format over it.
 
 Docker's format (`--security-opt seccomp=FILE`) adds conditions: a rule may be for some capabilities, architectures or
-kernels only (`includes`, `excludes`), and `archMap` lists the lesser architectures of each machine. Podman adds the errno's name beside
-its number. Whatever is not known is refused: what a security profile says must not be lost by a spelling mistake.
+kernels only (`includes`, `excludes`), and `archMap` lists the lesser architectures of each machine. Podman adds the errno's
+name beside its number. Whatever is not known is refused: what a security profile says must not be lost by a spelling mistake.
 """
 
 from __future__ import annotations

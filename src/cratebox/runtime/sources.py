@@ -29,7 +29,8 @@ _Maps = tuple[tuple[IDMapping, ...], tuple[IDMapping, ...]]
 def open_sources(spec: Spec, binds: Mapping[int, Bind] | None = None) -> dict[int, int]:
     """Return a descriptor of each bind mount that init could not make, by its number in the spec; nothing is mounted yet.
 
-    `binds` is what some of them are beyond the spec. Raises RuntimeFailure, Unsupported, InvalidValue; nothing is left open then.
+    `binds` is what some of them are beyond the spec. Raises RuntimeFailure, Unsupported, InvalidValue;
+    nothing is left open then.
     """
     linux, binds = spec.linux, binds or {}
     assert linux

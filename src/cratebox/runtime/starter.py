@@ -19,8 +19,8 @@ _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tri
 def starter(*, rootless: bool = False, uid: int = 0, gid: int = 0) -> dict[str, Any]:
     """Return a parsed config.json (config.md, config-linux.md); `rootless`: for the ordinary user `uid` and `gid`.
 
-    That one has no more than one ID to give and no network to make: the container is in a user namespace, its terminals belong to
-    no group, it stays on the host's network and sees the host's sysfs, which a new one would need a network namespace for.
+    That one has no more than one ID to give and no network to make: the container is in a user namespace, its terminals belong
+    to no group, it stays on the host's network and sees the host's sysfs, which a new one would need a network namespace for.
     """
     return {
         "ociVersion": VERSION,

@@ -128,8 +128,8 @@ def load(directory: str) -> State:
 
 
 def restore(directory: str, fd: int) -> State | None:
-    """Write state.json again as the descriptor `fd` of it has it, and return it; None where that cannot be: it was deleted while somebody
-    had it open.
+    """Write state.json again as the descriptor `fd` of it has it, and return it; None where that cannot be: it was deleted
+    while somebody had it open.
     """
     try:
         state = document.decode(State, jsontext.loads(os.pread(fd, _LONGEST_STATE, 0)), "the state")
@@ -247,7 +247,9 @@ def _is_directory(path: str) -> bool:
 
 
 def _delete_directory(path: str) -> None:
-    """Delete what somebody has made there, which no other user can change meanwhile. What is mounted there stays, and is an error."""
+    """Delete what somebody has made there, which no other user can change meanwhile.
+    What is mounted there stays, and is an error.
+    """
     from cratebox.linux import beneath, const
 
     try:

@@ -20,7 +20,8 @@ _CHUNK = 65536
 
 
 class Streams:
-    """`outputs` are pairs of what is read and our descriptor that it goes to; `target`, or -1, is what our standard input goes to.
+    """`outputs` are pairs of what is read and our descriptor that it goes to;
+    `target`, or -1, is what our standard input goes to.
 
     Both are closed at their end, save for `master`, the terminal, if there is one: it may be both. `keys`, typed on a terminal,
     leave the process to itself, and so do as many SIGINT or SIGTERM as `patience` says (0: none).
@@ -142,7 +143,8 @@ class Streams:
         if not data:
             self._end_source(source)
         elif self._sinks[source] >= 0 and not self._is_written(self._sinks[source], data):
-            # Nobody reads our output. Who writes to a pipe hears of that; a terminal that nobody empties would hold its process up.
+            # Nobody reads our output. Who writes to a pipe hears of that;
+            # a terminal that nobody empties would hold its process up.
             if source == self._master:
                 self._sinks[source] = -1
             else:

@@ -1,4 +1,6 @@
-"""Kernel parameters of the container's namespaces (config-linux.md, Sysctl; sysctl(8)). Only specs that have some import this."""
+"""Kernel parameters of the container's namespaces (config-linux.md, Sysctl; sysctl(8)).
+Only specs that have some import this.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def _parts(name: str) -> list[str]:
 
 
 def namespace_of(parameter: str) -> str | None:
-    """Return the kind of namespace that a parameter belongs to, if it is one of those that the kernel keeps apart. Raises InvalidValue."""
+    """Return the kind of namespace that a parameter belongs to, if it is one of those that the kernel keeps apart.
+    Raises InvalidValue.
+    """
     name = ".".join(_parts(parameter))
     if name.startswith("net."):
         return "network"
@@ -52,7 +56,9 @@ def namespace_of(parameter: str) -> str | None:
 
 
 def check_joined(wanted: dict[str, str], namespaces: tuple[Namespace, ...]) -> None:
-    """Refuse parameters of a namespace that is joined and is the runtime's own: they would be the machine's. Raises InvalidValue."""
+    """Refuse parameters of a namespace that is joined and is the runtime's own: they would be the machine's.
+    Raises InvalidValue.
+    """
     kinds = {namespace_of(name): name for name in wanted}
     for one in namespaces:
         if one.path and one.type in kinds and _is_ours(one.path, one.type):
@@ -88,8 +94,9 @@ def _check_left(proc: int, callers: dict[str, tuple[int, int]]) -> None:
 def apply(wanted: dict[str, str], callers: dict[str, tuple[int, int]]) -> None:
     """Write the parameters, in this process's namespaces. Raises RuntimeFailure that names the parameter.
 
-    None of them may be one of `callers`, the runtime's own: what was found at the path of a namespace when it was looked at need not
-    be what was joined. Through a procfs that nobody can have mounted anything on: a write of ours must not end elsewhere (CVE-2025-52881).
+    None of them may be one of `callers`, the runtime's own: what was found at the path of a namespace when it was looked at
+    need not be what was joined. Through a procfs that nobody can have mounted anything on:
+    a write of ours must not end elsewhere (CVE-2025-52881).
     """
     proc = beneath.trusted_procfs()
     try:

@@ -49,7 +49,9 @@ def open_target(root: int, path: str, directory: bool) -> tuple[int, str, bool]:
 
 
 def check_place(inside: str, path: str, verb: str) -> None:
-    """Raise RuntimeFailure where `path` of the spec leads to /proc, /sys or /dev without naming it; `inside` is where it leads."""
+    """Raise RuntimeFailure where `path` of the spec leads to /proc, /sys or /dev without naming it;
+    `inside` is where it leads.
+    """
     place, named = inside.split("/")[1:2], os.path.normpath(path).split("/")[1:2]
     if place != named and place in (["proc"], ["sys"], ["dev"]):
         raise RuntimeFailure(

@@ -29,9 +29,9 @@ class Overlay(Record):
 
 
 class Bind(Record):
-    """What a bind mount is beyond what a spec can say. `subpath`: not its source is meant but this path below it, out of which no
-    symlink leads. `fill`: a directory that is empty begins with what the root has at the place; `resume`: it is filled by halves, and
-    what is missing is to be added.
+    """What a bind mount is beyond what a spec can say. `subpath`: not its source is meant but this path below it, out of which
+    no symlink leads. `fill`: a directory that is empty begins with what the root has at the place; `resume`: it is filled by
+    halves, and what is missing is to be added.
     """
 
     subpath: str = ""

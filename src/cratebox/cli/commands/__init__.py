@@ -26,7 +26,9 @@ or docker-archive:FILE"""
 
 
 def open_engine(words: Words, access: Access | None = None) -> Engine:
-    """Return the engine whose state lives where --root and --state say; `access` as registry_flags.access. Raises StorageError."""
+    """Return the engine whose state lives where --root and --state say; `access` as registry_flags.access.
+    Raises StorageError.
+    """
     from cratebox import paths
     from cratebox.engine.engine import Engine
 
@@ -66,7 +68,8 @@ def for_each(words: Words, act: Callable[[str], Iterable[str]]) -> int:
 
 
 def documents(words: Words, look: Callable[[str], dict[str, Any]]) -> int:
-    """Print what `look` returns for each argument, as --format asks; what is not there does not keep the others from being shown.
+    """Print what `look` returns for each argument, as --format asks;
+    what is not there does not keep the others from being shown.
 
     Return 0, or 1 where one was not there (as Docker does). Raises InvalidValue, Unsupported for a template.
     """

@@ -21,8 +21,9 @@ COMMAND = Command(
     ),
     least=1,
     most=1,
-    description="""Ask the registry for the artifacts whose subject an image (or another artifact) is: signatures, lists of parts, reports. A registry
-without that question is asked for the index that clients keep in its place. SIZE is that of the artifact's manifest, in bytes.""",
+    description="""Ask the registry for the artifacts whose subject an image (or another artifact) is: signatures, lists of
+parts, reports. A registry without that question is asked for the index that clients keep in its place. SIZE is that of the
+artifact's manifest, in bytes.""",
     examples=(("crate artifact ls registry.lan:5000/app:1.0", "all of them"),),
     exit_codes=(("0", "done"), ("125", "there is no such image, or the registry did not answer")),
 )

@@ -20,8 +20,9 @@ COMMAND = Command(
     ),
     least=1,
     most=1,
-    description="""Write the files of an artifact into a directory, under the names that they have in it: all of them or none, each checked against its
-digest. A name that leads out of the directory is refused, and without --dotfiles one that begins with a dot.""",
+    description="""Write the files of an artifact into a directory, under the names that they have in it: all of them or none,
+each checked against its digest. A name that leads out of the directory is refused, and without --dotfiles one that begins with
+a dot.""",
     examples=(("crate artifact pull -o reports registry.lan:5000/reports:1", "into a directory of their own"),),
     exit_codes=(("0", "the files are there"), ("125", "they are not; nothing was written")),
 )

@@ -23,8 +23,9 @@ COMMAND = Command(
     least=2,
     most=None,
     completes="file",
-    description="""Send files to a registry, which keeps them by their names. Each may have a media type after a colon. With --subject and without a tag
-the artifact is found by what it speaks of (`crate artifact ls`) and by its digest; else :latest is meant.""",
+    description="""Send files to a registry, which keeps them by their names. Each may have a media type after a colon. With
+--subject and without a tag the artifact is found by what it speaks of (`crate artifact ls`) and by its digest; else :latest is
+meant.""",
     examples=(
         ("crate artifact push registry.lan:5000/reports:1 report.json:application/json", "one file"),
         (

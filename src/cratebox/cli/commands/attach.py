@@ -22,9 +22,9 @@ COMMAND = Command(
     least=1,
     most=1,
     completes="container",
-    description="""Show what a running container says from now on, pass on to it what is typed, and signals, and end with its exit
-code. What it said before is in `crate logs`. Standard input is passed on where the container was made with -i. Any number of people
-can be attached to one container; of one with a terminal they share the screen.""",
+    description="""Show what a running container says from now on, pass on to it what is typed, and signals, and end with its
+exit code. What it said before is in `crate logs`. Standard input is passed on where the container was made with -i. Any number
+of people can be attached to one container; of one with a terminal they share the screen.""",
     examples=(
         ("crate attach web", "see what it says; ctrl-c ends it"),
         ("crate attach --sig-proxy=false web", "ctrl-c ends attach alone"),

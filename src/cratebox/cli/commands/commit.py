@@ -20,9 +20,9 @@ COMMAND = Command(
     least=1,
     most=2,
     completes="container",
-    description="""Make an image of what a container, running or not, has become: the layers of its image and one with its changes,
-which crate diff lists. What is mounted in it is not part of that. It is run as the container was, save for what -c changes:
-CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR.""",
+    description="""Make an image of what a container, running or not, has become: the layers of its image and one with its
+changes, which crate diff lists. What is mounted in it is not part of that. It is run as the container was, save for what -c
+changes: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR.""",
     examples=(
         ("crate commit web site:2", "an image that runs as the container does"),
         ("crate commit -c 'ENV DEBUG=1' -c 'USER www' web", "changed, and without a name"),

@@ -25,9 +25,10 @@ COMMAND = Command(
     ),
     least=2,
     most=2,
-    description="""Copy a file or a directory with all that is in it, from a container, running or not, or into it. Paths of the container begin
-at its root. A DESTINATION that is a directory gets SOURCE by its name, or, where SOURCE ends with /., what is in it; one that is not
-there is made, in a directory that is. Without -a what comes here is yours, and what goes into the container is its root's.
+    description="""Copy a file or a directory with all that is in it, from a container, running or not, or into it. Paths of the
+container begin at its root. A DESTINATION that is a directory gets SOURCE by its name, or, where SOURCE ends with /., what is
+in it; one that is not there is made, in a directory that is. Without -a what comes here is yours, and what goes into the
+container is its root's.
 
 With - a tar archive is read from standard input, or written to standard output. A path of this machine with a colon in it is
 written with a slash before that: ./file:name.""",

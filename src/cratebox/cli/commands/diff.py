@@ -20,8 +20,8 @@ COMMAND = Command(
     least=1,
     most=1,
     completes="container",
-    description="""List the files and directories that a container has added (A), changed (C) or deleted (D) since it was made from
-its image, a directory before what is in it. What is mounted in it, volumes among it, is not looked at.""",
+    description="""List the files and directories that a container has added (A), changed (C) or deleted (D) since it was made
+from its image, a directory before what is in it. What is mounted in it, volumes among it, is not looked at.""",
     examples=(("crate diff web", "one line for each"),),
     exit_codes=(("0", "it was shown"), ("125", "there is no such container, or it keeps its changes in memory (rootfs:)")),
 )

@@ -28,9 +28,9 @@ COMMAND = Command(
     most=None,
     stops=True,
     completes="container",
-    description="""Run COMMAND in a container that runs, with the container's variables, directory and user where nothing else is said, and
-end with its exit code. Signals are passed on, so that ctrl-c ends the command and not just what shows it; three of them let go of
-one that does not listen. Where crate itself is killed, the command goes on.""",
+    description="""Run COMMAND in a container that runs, with the container's variables, directory and user where nothing else
+is said, and end with its exit code. Signals are passed on, so that ctrl-c ends the command and not just what shows it; three of
+them let go of one that does not listen. Where crate itself is killed, the command goes on.""",
     examples=(
         ("crate exec -it web sh", "a shell"),
         ("crate exec -u nobody -e LANG=C web env", "as somebody else, with another variable"),

@@ -16,8 +16,9 @@ COMMAND = Command(
     least=1,
     most=1,
     completes="container",
-    description="""Write all files of a container, running or not, as a tar archive: those of its image and its own changes, without what
-is mounted in it (/proc, /sys, /dev and volumes are empty). Owners are the numbers that the container sees, also without root.""",
+    description="""Write all files of a container, running or not, as a tar archive: those of its image and its own changes,
+without what is mounted in it (/proc, /sys, /dev and volumes are empty). Owners are the numbers that the container sees, also
+without root.""",
     examples=(("crate export web -o web.tar", "into a file"), ("crate export web | tar -t", "what is in it")),
     exit_codes=(("0", "it was written"), ("125", "it was not, or the archive would go to a terminal")),
 )

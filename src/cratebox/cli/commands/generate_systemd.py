@@ -31,9 +31,10 @@ COMMAND = Command(
     completes="container",
     later=("new", "after", "requires", "wants", "container-prefix", "separator", "no-header", "format", "template", "e/env",
            "restart-sec", "start-timeout"),
-    description="""Print a unit that starts a container, stops it, and lets systemd start it again. systemd stays the only one that does:
-a container with a restart policy of its own is refused. Put the file into /etc/systemd/system, or as an ordinary user into
-~/.config/systemd/user, and `systemctl enable` it (`systemctl --user`; `loginctl enable-linger` where it is to run without a login).
+    description="""Print a unit that starts a container, stops it, and lets systemd start it again. systemd stays the only one
+that does: a container with a restart policy of its own is refused. Put the file into /etc/systemd/system, or as an ordinary
+user into ~/.config/systemd/user, and `systemctl enable` it (`systemctl --user`; `loginctl enable-linger` where it is to run
+without a login).
 
 Where crate's own restart policies are to be kept after a boot, one unit does for all containers: --system-start.""",
     examples=(

@@ -12,8 +12,8 @@ COMMAND = Command(
     least=1,
     most=1,
     completes="container",
-    description="""Run the container's health command (--health-cmd, or the image's HEALTHCHECK) once, out of turn. The result counts as
-that of any other run: `crate inspect` shows it below State.Health.""",
+    description="""Run the container's health command (--health-cmd, or the image's HEALTHCHECK) once, out of turn. The result
+counts as that of any other run: `crate inspect` shows it below State.Health.""",
     examples=(("crate healthcheck run web && echo well", "ask it"),),
     exit_codes=(
         ("0", "the command succeeded"),

@@ -28,9 +28,9 @@ COMMAND = Command(
     least=1,
     most=1,
     completes="image",
-    description="""Show the steps that an image's config tells of, the last one first: when, by which command, and how large the files
-are that it has left. A step that changed no file has 0B. Layers of which no step tells come first, with nothing but their size. Only
-the last step has an ID, the image's: what was there in between is no image.""",
+    description="""Show the steps that an image's config tells of, the last one first: when, by which command, and how large the
+files are that it has left. A step that changed no file has 0B. Layers of which no step tells come first, with nothing but their
+size. Only the last step has an ID, the image's: what was there in between is no image.""",
     examples=(
         ("crate history alpine", "a line for each step"),
         ("crate history --no-trunc --format '{{.CreatedBy}}' alpine", "the whole commands"),

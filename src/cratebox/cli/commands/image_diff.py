@@ -13,9 +13,9 @@ COMMAND = Command(
     least=1,
     most=2,
     completes="image",
-    description="""List the files and directories that IMAGE has and BASE has not (A), has otherwise (C) or lacks (D), a directory before what
-is in it. Without BASE, IMAGE is compared with what lies below its uppermost layer. Files are compared by their kind, owner, mode,
-size, time and capabilities, not by their content.""",
+    description="""List the files and directories that IMAGE has and BASE has not (A), has otherwise (C) or lacks (D), a
+directory before what is in it. Without BASE, IMAGE is compared with what lies below its uppermost layer. Files are compared by
+their kind, owner, mode, size, time and capabilities, not by their content.""",
     examples=(
         ("crate image diff mine alpine", "what mine has changed of alpine"),
         ("crate image diff mine", "what its last layer has changed"),

@@ -22,9 +22,9 @@ COMMAND = Command(
     least=0,
     most=None,
     completes="image",
-    description="""Mount each IMAGE read-only and print the directory where its files are (with several, a name before each). One that is mounted
-already is counted once more; it stays until it was unmounted as often (crate image unmount), and cannot be removed meanwhile. Without
-IMAGE list what is mounted. Only root can mount.""",
+    description="""Mount each IMAGE read-only and print the directory where its files are (with several, a name before each).
+One that is mounted already is counted once more; it stays until it was unmounted as often (crate image unmount), and cannot be
+removed meanwhile. Without IMAGE list what is mounted. Only root can mount.""",
     examples=(
         ("ls $(crate image mount alpine)/etc", "look into an image without running anything"),
         ("crate image mount", "what is mounted, and where"),

@@ -15,8 +15,8 @@ COMMAND = Command(
         pruning.FILTER,
         pruning.FORCE,
     ),
-    description="""Remove the images whose name went to a newer one, or with -a all that no container is made of, and what is in the store
-of unfinished pulls, after asking. While another command pulls or makes an image, all are left alone.""",
+    description="""Remove the images whose name went to a newer one, or with -a all that no container is made of, and what is in
+the store of unfinished pulls, after asking. While another command pulls or makes an image, all are left alone.""",
     examples=(("crate image prune -af", "all that no container is made of, without asking"),),
     exit_codes=(("0", "done, or not wanted"), ("125", "the store is damaged: crate system check")),
 )

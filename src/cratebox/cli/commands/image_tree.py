@@ -21,9 +21,9 @@ COMMAND = Command(
     least=1,
     most=1,
     completes="image",
-    description="""Show the layers of an image, the lowest first: the digest and the size of each, the images whose uppermost layer it is, and the
-other images that have it too. What images share is on the disk once. With --whatrequires show the images that have all of its layers
-and more, each below the one that it is built upon.""",
+    description="""Show the layers of an image, the lowest first: the digest and the size of each, the images whose uppermost
+layer it is, and the other images that have it too. What images share is on the disk once. With --whatrequires show the images
+that have all of its layers and more, each below the one that it is built upon.""",
     examples=(
         ("crate image tree debian:12", "its layers"),
         ("crate image tree --whatrequires debian:12", "what was built upon it"),

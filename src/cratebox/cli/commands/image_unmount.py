@@ -16,8 +16,8 @@ COMMAND = Command(
     least=0,
     most=None,
     completes="image",
-    description="""Take back one `crate image mount` of each IMAGE and print its ID; with the last one it is unmounted. One that a program has open
-stays, which is an error.""",
+    description="""Take back one `crate image mount` of each IMAGE and print its ID; with the last one it is unmounted. One that
+a program has open stays, which is an error.""",
     examples=(("crate image unmount --all --force", "whoever has mounted them"),),
     exit_codes=(("0", "done"), ("1", "one is not mounted, or somebody is in it; the others are done")),
 )

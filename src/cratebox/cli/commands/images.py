@@ -44,8 +44,9 @@ COMMAND = Command(
     later=("tree",),
     description="""List the images in the store, the newest first, a line for each of their names. REPOSITORY may be a pattern.
 
-Filters: dangling (true: without a name), label (KEY or KEY=VALUE), before and since (made before or after an image), until (made before a time,
-or longer ago than 24h), reference (a name or a pattern). Values of reference are alternatives; keys must all hold.""",
+Filters: dangling (true: without a name), label (KEY or KEY=VALUE), before and since (made before or after an image), until
+(made before a time, or longer ago than 24h), reference (a name or a pattern). Values of reference are alternatives; keys must
+all hold.""",
     examples=(
         ("crate images alpine", "those of one name"),
         ("crate images --format '{{.ID}} {{.Size}}'", "as a script wants it"),

@@ -23,9 +23,9 @@ COMMAND = Command(
     ),
     least=1,
     most=2,
-    description="""Make an image of one layer of FILE, or of what comes on standard input: a root file system as a tar, plain or compressed with
-gzip, zstd, xz or bzip2, as crate export and the makers of distributions write it. An archive that crate save or docker save has
-written is for crate load.""",
+    description="""Make an image of one layer of FILE, or of what comes on standard input: a root file system as a tar, plain or
+compressed with gzip, zstd, xz or bzip2, as crate export and the makers of distributions write it. An archive that crate save or
+docker save has written is for crate load.""",
     examples=(
         ("crate import rootfs.tar.xz mine:1", "from a file"),
         ("crate export web | crate import -c 'CMD [\"httpd\"]' - site", "a container's files as an image of one layer"),

@@ -21,7 +21,8 @@ COMMAND = Command(
     summary="Show what crate found on this machine",
     flags=(FORMAT,),
     description="""Show how many containers and images there are, where state lives, what the kernel offers, how cgroups and
-networks are done, which settings of registries and which policy for images were found, and what is missing here with what mends it. With --format Docker's names of fields, as `docker info` has them.""",
+networks are done, which settings of registries and which policy for images were found, and what is missing here with what mends
+it. With --format Docker's names of fields, as `docker info` has them.""",
     examples=(
         ("crate info -f json", "for a program, or for a bug report"),
         ("crate info -f '{{.CgroupVersion}} {{.MemoryLimit}}'", "whether memory can be limited"),

@@ -29,8 +29,9 @@ COMMAND = Command(
     most=None,
     completes="object",
     description="""Print what is known as a JSON array, with Docker's names of fields. A name is looked for among the containers
-first, then among the images, the networks, the volumes, the secrets (of which all is told but what is in them). With --format a line for each, from a template of Go: fields, range, if, with, variables, pipes,
-index, len, eq, printf and the like, and Docker's json, join, split, title, lower, upper, pad and truncate.""",
+first, then among the images, the networks, the volumes, the secrets (of which all is told but what is in them). With --format a
+line for each, from a template of Go: fields, range, if, with, variables, pipes, index, len, eq, printf and the like, and
+Docker's json, join, split, title, lower, upper, pad and truncate.""",
     examples=(
         ("crate inspect -f '{{.State.ExitCode}}' web", "one field"),
         ("crate inspect -f '{{json .Config.Env}}' alpine", "a part, as JSON"),

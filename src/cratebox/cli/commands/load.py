@@ -19,10 +19,10 @@ COMMAND = Command(
         Flag("platform", metavar="OS/ARCH[/VARIANT]", help="which ones of multi-platform images"),
         Flag("quiet", "q", help="draw no progress"),
     ),
-    description="""Take all images of an archive: what crate save, docker save, podman save, skopeo, BuildKit and ctr images export write, as
-docker-archive or OCI layout, as a tar (plain, or compressed with gzip, zstd, xz or bzip2) or as a directory. Each gets the names that the
-archive has for it; an image that had one of them keeps none. Everything is checked against its digests first: an archive
-that lies about one of its images gives none.""",
+    description="""Take all images of an archive: what crate save, docker save, podman save, skopeo, BuildKit and ctr images
+export write, as docker-archive or OCI layout, as a tar (plain, or compressed with gzip, zstd, xz or bzip2) or as a directory.
+Each gets the names that the archive has for it; an image that had one of them keeps none. Everything is checked against its
+digests first: an archive that lies about one of its images gives none.""",
     examples=(
         ("crate load -i alpine.tar", "from a file"),
         ("ssh host docker save alpine | crate load", "from another machine"),

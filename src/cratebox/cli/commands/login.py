@@ -32,9 +32,9 @@ COMMAND = Command(
     ),
     least=0,
     most=1,
-    description="""Ask REGISTRY (Docker Hub without one) whether it lets this user in, and keep the credential for pulls and pushes. A place in a
-registry (quay.io/team) has a credential of its own. What is not given is asked for; with a credential that is kept already, that one
-is tried first.
+    description="""Ask REGISTRY (Docker Hub without one) whether it lets this user in, and keep the credential for pulls and
+pushes. A place in a registry (quay.io/team) has a credential of its own. What is not given is asked for; with a credential that
+is kept already, that one is tried first.
 
 It is kept where other tools find it too: in the first of these files that has something for the registry, else in the last; or
 by the helper that the file names for it (credHelpers, credsStore). $REGISTRY_AUTH_FILE, where it is set, is the only one:

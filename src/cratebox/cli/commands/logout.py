@@ -14,8 +14,8 @@ COMMAND = Command(
     flags=(Flag("all", "a", help="forget who we are to all registries"), AUTHFILE.replace(help="look in this file alone")),
     least=0,
     most=1,
-    description="""Delete the credential of REGISTRY (Docker Hub without one) wherever a pull would look for it: in the files of docker login and podman
-login too, and from their helpers. The registry is not asked.""",
+    description="""Delete the credential of REGISTRY (Docker Hub without one) wherever a pull would look for it: in the files of
+docker login and podman login too, and from their helpers. The registry is not asked.""",
     examples=(("crate logout registry.lan:5000", "forget it"), ("crate logout --all", "and those of all others")),
     exit_codes=(("0", "no credential of it is kept"), ("125", "one could not be deleted")),
 )

@@ -34,11 +34,11 @@ COMMAND = Command(
     description="""Print what a container wrote to its standard output and its standard error, each to the one of this command,
 byte by byte as it was written: it may hold escape sequences, so look at strangers' output through `cat -v`.
 
-TIME is as 2026-01-31T12:00:00Z, or less of it in local time, or seconds since 1970, or a time ago, as 90s or 1h30m. Of the last N
-lines those are shown that are of the time asked for.
+TIME is as 2026-01-31T12:00:00Z, or less of it in local time, or seconds since 1970, or a time ago, as 90s or 1h30m. Of the last
+N lines those are shown that are of the time asked for.
 
-Of several containers the lines are in the order of their times, or with -f as they come, and the ID of its container stands before
-each; -n counts for each of them.""",
+Of several containers the lines are in the order of their times, or with -f as they come, and the ID of its container stands
+before each; -n counts for each of them.""",
     examples=(
         ("crate logs -f --tail 10 web", "the last lines, and those to come"),
         ("crate logs -t --since 10m web", "the last ten minutes, with times"),

@@ -16,9 +16,10 @@ COMMAND = Command(
     most=None,
     completes="image",
     later=("artifact",),
-    description="""Add each IMAGE to a list and print the list's new digest. An IMAGE that is in the store is taken from there, another one is fetched from
-its registry, packed as it is: it can be pushed with the list, and is not unpacked. Of an image for several platforms that one is taken
-which --os, --arch and --variant name, or this machine's. What is in the list already is replaced.""",
+    description="""Add each IMAGE to a list and print the list's new digest. An IMAGE that is in the store is taken from there,
+another one is fetched from its registry, packed as it is: it can be pushed with the list, and is not unpacked. Of an image for
+several platforms that one is taken which --os, --arch and --variant name, or this machine's. What is in the list already is
+replaced.""",
     examples=(
         ("crate manifest add app:1 registry.example/app:1-arm64", "one from a registry"),
         ("crate manifest add --all app:1 debian:12", "all platforms of another list"),

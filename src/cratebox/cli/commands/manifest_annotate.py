@@ -16,8 +16,8 @@ COMMAND = Command(
     most=2,
     completes="image",
     later=("subject",),
-    description="""Change what a list says of one of its manifests, and print the list's new digest. The manifest is named by its digest or a
-beginning of it, or by the name of an image of the store. With --index the annotations are the list's own.""",
+    description="""Change what a list says of one of its manifests, and print the list's new digest. The manifest is named by
+its digest or a beginning of it, or by the name of an image of the store. With --index the annotations are the list's own.""",
     examples=(
         ("crate manifest annotate --arch arm --variant v7 app:1 sha256:0b5c", "it is for other processors than it says"),
         ("crate manifest annotate --index --annotation vendor=me app:1", "of the list"),

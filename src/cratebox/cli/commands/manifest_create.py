@@ -21,8 +21,8 @@ COMMAND = Command(
     least=1,
     most=None,
     completes="image",
-    description=f"""Make a list of the images that follow and print its digest. Each is one of the store, or is fetched from its registry
-(crate manifest add). {manifest_flags.LISTED}""",
+    description=f"""Make a list of the images that follow and print its digest. Each is one of the store, or is fetched from its
+registry (crate manifest add). {manifest_flags.LISTED}""",
     examples=(
         ("crate manifest create app:1 app:1-amd64 app:1-arm64", "then: crate manifest push app:1 registry.example/app:1"),
     ),

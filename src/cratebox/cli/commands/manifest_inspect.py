@@ -21,8 +21,8 @@ COMMAND = Command(
     least=1,
     most=1,
     completes="image",
-    description="""Print the document of a list of this store; where there is none of that name, the manifest or the index that its registry has for
-it, without fetching anything else.""",
+    description="""Print the document of a list of this store; where there is none of that name, the manifest or the index that
+its registry has for it, without fetching anything else.""",
     examples=(("crate manifest inspect alpine", "which platforms there are"),),
     exit_codes=(("0", "it was shown"), ("125", "there is none, here or in the registry")),
 )

@@ -22,8 +22,8 @@ COMMAND = Command(
     most=2,
     completes="image",
     later=("format", "digestfile", "remove-signatures", "sign-by"),
-    description="""Push the images of a list, what the registry has not of them, then the list itself under its name, and print its digest.
-DESTINATION is another name for it, as REGISTRY/NAME:TAG or docker://REGISTRY/NAME:TAG.""",
+    description="""Push the images of a list, what the registry has not of them, then the list itself under its name, and print
+its digest. DESTINATION is another name for it, as REGISTRY/NAME:TAG or docker://REGISTRY/NAME:TAG.""",
     examples=(("crate manifest push app:1 registry.example/app:1", "under another name"),),
     exit_codes=(("0", "the registry has it"), ("125", "it has not")),
 )

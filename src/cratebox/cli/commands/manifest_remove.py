@@ -13,8 +13,8 @@ COMMAND = Command(
     least=2,
     most=2,
     completes="image",
-    description="""Take a manifest out of a list and print the list's new digest. The manifest is named by its digest or a beginning of it, or
-by the name of an image of the store, which stays there.""",
+    description="""Take a manifest out of a list and print the list's new digest. The manifest is named by its digest or a
+beginning of it, or by the name of an image of the store, which stays there.""",
     examples=(("crate manifest remove app:1 sha256:0b5c", "one less"),),
     exit_codes=(("0", "it is out"), ("125", "there is no such list, or nothing of that name in it")),
 )

@@ -11,8 +11,8 @@ COMMAND = Command(
     summary="Remove lists of manifests",
     least=1,
     most=None,
-    description="""Remove each list from the store. Images that it was made of stay; what was fetched for it alone goes with the next `crate
-image prune`.""",
+    description="""Remove each list from the store. Images that it was made of stay; what was fetched for it alone goes with the
+next `crate image prune`.""",
     examples=(("crate manifest rm app:1", "remove one"),),
     exit_codes=(("0", "all are gone"), ("1", "one is not there; the others are gone")),
 )

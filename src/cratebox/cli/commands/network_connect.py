@@ -23,8 +23,8 @@ COMMAND = Command(
     most=2,
     completes="network",
     later=("link", "link-local-ip"),
-    description="""Put a container on one network more, at once where it runs, and each time that it is started. It needs a network namespace of its
-own: one that was made with --network host, none or container:NAME cannot be put on others.""",
+    description="""Put a container on one network more, at once where it runs, and each time that it is started. It needs a
+network namespace of its own: one that was made with --network host, none or container:NAME cannot be put on others.""",
     examples=(("crate network connect --alias db backend web", "web is found there as db, too"),),
     exit_codes=(("0", "done"), ("125", "it is not on that network: standard error says why")),
 )

@@ -23,11 +23,11 @@ COMMAND = Command(
         Flag("no-trunc", help="do not shorten IDs"),
         Flag("quiet", "q", help="print IDs alone"),
     ),
-    description="""List the networks by name. `bridge` is the default one; `host` and `none` stand for this machine's own network, and for no
-network at all.
+    description="""List the networks by name. `bridge` is the default one; `host` and `none` stand for this machine's own
+network, and for no network at all.
 
-Filters: id, name (a part of it), label (KEY or KEY=VALUE), driver, scope, type (custom or builtin), dangling (whether no container
-that runs is on it).""",
+Filters: id, name (a part of it), label (KEY or KEY=VALUE), driver, scope, type (custom or builtin), dangling (whether no
+container that runs is on it).""",
     examples=(("crate network ls --filter type=custom -q", "those that somebody has made"),),
     exit_codes=(("0", "done"), ("125", "a filter is wrong")),
 )

@@ -14,8 +14,8 @@ COMMAND = Command(
     least=1,
     most=None,
     completes="network",
-    description="""Delete networks and print the name of each. One that containers which run are on stays, and is told. Containers that do not run
-are left as they are: they start again when there is a network of that name.""",
+    description="""Delete networks and print the name of each. One that containers which run are on stays, and is told.
+Containers that do not run are left as they are: they start again when there is a network of that name.""",
     exit_codes=(("0", "all were deleted"), ("1", "one could not be deleted; the others were")),
 )
 

@@ -17,8 +17,8 @@ COMMAND = Command(
     least=1,
     most=2,
     completes="container",
-    description="""List the ports of a container that are published on this machine, or say where one of them is. Of a container that does not
-run none is.""",
+    description="""List the ports of a container that are published on this machine, or say where one of them is. Of a container
+that does not run none is.""",
     examples=(("crate port web 80", "prints 0.0.0.0:8080 and [::]:8080"),),
     exit_codes=(("0", "they are listed"), ("125", "the port is not published")),
 )

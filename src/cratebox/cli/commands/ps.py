@@ -49,9 +49,10 @@ COMMAND = Command(
     ),
     description="""List the containers that run, or with -a all of them, the newest first.
 
-Filters: id (its beginning), name (a part, or a regular expression), label (KEY or KEY=VALUE), status (created, restarting, running,
-paused, exited, dead), exited (a code), ancestor (an image), before and since (a container), health (starting, healthy, unhealthy,
-none), network, publish and expose (a port of the container, or a range), volume (a source or a target), is-task. Values of one key are alternatives, save of label; keys must all hold.""",
+Filters: id (its beginning), name (a part, or a regular expression), label (KEY or KEY=VALUE), status (created, restarting,
+running, paused, exited, dead), exited (a code), ancestor (an image), before and since (a container), health (starting, healthy,
+unhealthy, none), network, publish and expose (a port of the container, or a range), volume (a source or a target), is-task.
+Values of one key are alternatives, save of label; keys must all hold.""",
     examples=(
         ("crate ps -a", "all"),
         ("crate ps -a --filter status=exited --filter label=ci", "what has ended, of those with the label"),

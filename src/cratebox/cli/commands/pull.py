@@ -28,8 +28,8 @@ COMMAND = Command(
     completes="image",
     later=("disable-content-trust",),
     description=f"""Fetch what is not there yet of an image, check it against its digests, and keep it. Layers come side by
-side; a pull that was cut off goes on where it stopped. Without a tag, :latest is meant. An image from a file gets the names that the
-file has for it, as `docker save` writes them; where one is run from a file, it gets none.
+side; a pull that was cut off goes on where it stopped. Without a tag, :latest is meant. An image from a file gets the names
+that the file has for it, as `docker save` writes them; where one is run from a file, it gets none.
 
 {STORED}.""",
     examples=(

@@ -34,10 +34,11 @@ COMMAND = Command(
     most=2,
     completes="image",
     later=("disable-content-trust", "force-compression", "compression-level"),
-    description="""Send an image to the registry of its name, or to DESTINATION: another name, with a tag or with the digest of the image. The
-bytes are those that lie in the store, so that a digest stays what it was. Layers that have come as plain tars, as an archive of docker
-save or podman save has them, are packed with gzip on their way: the image's ID stays, the digest in the registry is another one. What the registry has is not sent: neither what is in the
-repository already, nor what one beside it has that the store knows of. What was cut off goes on where the registry allows that.
+    description="""Send an image to the registry of its name, or to DESTINATION: another name, with a tag or with the digest of
+the image. The bytes are those that lie in the store, so that a digest stays what it was. Layers that have come as plain tars,
+as an archive of docker save or podman save has them, are packed with gzip on their way: the image's ID stays, the digest in the
+registry is another one. What the registry has is not sent: neither what is in the repository already, nor what one beside it
+has that the store knows of. What was cut off goes on where the registry allows that.
 
 Log in with `crate login`; credentials of docker login and podman login are found as well.""",
     examples=(

@@ -13,8 +13,8 @@ COMMAND = Command(
     flags=STOP_FLAGS,
     most=None,
     completes="container",
-    description="""Stop each container as `crate stop` does, and start it as `crate start` does. One that does not run is started.
-Print what was typed for each that runs again.""",
+    description="""Stop each container as `crate stop` does, and start it as `crate start` does. One that does not run is
+started. Print what was typed for each that runs again.""",
     examples=(("crate restart -t 2 web", "it has two seconds to end"),),
     exit_codes=(("0", "all run again"), ("1", "one could not be stopped or started; the others were")),
 )

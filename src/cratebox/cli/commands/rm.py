@@ -19,8 +19,8 @@ COMMAND = Command(
     most=None,
     completes="container",
     later=("l/link",),
-    description="""Remove containers with all that they wrote. One that runs is refused, save with -f. Volumes stay; those without a name go
-with -v, or where the container was made with --rm, unless another container has them.""",
+    description="""Remove containers with all that they wrote. One that runs is refused, save with -f. Volumes stay; those
+without a name go with -v, or where the container was made with --rm, unless another container has them.""",
     examples=(("crate rm -f $(crate ps -aq)", "remove them all"),),
     exit_codes=(
         ("0", "all are gone; with -f also where one was not there"),

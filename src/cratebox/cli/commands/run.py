@@ -27,8 +27,8 @@ COMMAND = Command(
     later=LATER_FLAGS,
     more=MORE_FLAGS,
     description=f"""Run a command in a new container, fetching the image where it is missing, and end with its exit code.
-COMMAND stands in place of the image's CMD; flags after IMAGE belong to it. Without a network flag the container is on the network
-`bridge`, or on the one that CRATE_NETWORK or the settings name.
+COMMAND stands in place of the image's CMD; flags after IMAGE belong to it. Without a network flag the container is on the
+network `bridge`, or on the one that CRATE_NETWORK or the settings name.
 
 {IMAGES}""",
     examples=(

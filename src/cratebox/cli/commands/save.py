@@ -26,10 +26,11 @@ COMMAND = Command(
     least=1,
     most=None,
     completes="image",
-    description="""Write one or more images, with the names by which they are given, as a tar archive. A name without a tag means all tags of its
-repository; an image that is given by its ID has no name in the archive. Layers that images share are there once. The default form is
-an OCI layout and a docker-archive in one, as Docker writes it; oci-archive leaves out what is Docker's. Layers stay compressed, so the
-archive need not be compressed again, and it is a tar whatever it is called. The same images give the same bytes.""",
+    description="""Write one or more images, with the names by which they are given, as a tar archive. A name without a tag
+means all tags of its repository; an image that is given by its ID has no name in the archive. Layers that images share are
+there once. The default form is an OCI layout and a docker-archive in one, as Docker writes it; oci-archive leaves out what is
+Docker's. Layers stay compressed, so the archive need not be compressed again, and it is a tar whatever it is called. The same
+images give the same bytes.""",
     examples=(
         ("crate save -o alpine.tar alpine:3.20", "into a file"),
         ("crate save alpine:3.20 debian:12 | ssh host crate load", "two images to another machine"),

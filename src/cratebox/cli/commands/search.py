@@ -31,9 +31,9 @@ COMMAND = Command(
     least=1,
     most=1,
     later=("compatible",),
-    description="""Ask Docker Hub, or REGISTRY, which repositories it has for TERM. A registry that has no search is asked for all of its names, of
-which those are shown that have TERM in them. The filters are applied to the results: stars (at least so many), is-official,
-is-automated.""",
+    description="""Ask Docker Hub, or REGISTRY, which repositories it has for TERM. A registry that has no search is asked for
+all of its names, of which those are shown that have TERM in them. The filters are applied to the results: stars (at least so
+many), is-official, is-automated.""",
     examples=(
         ("crate search --filter is-official=true python", "of Docker Hub"),
         ("crate search registry.example:5000/app", "of another registry"),

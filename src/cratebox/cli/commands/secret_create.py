@@ -26,8 +26,8 @@ COMMAND = Command(
     most=2,
     completes="file",
     later=("d/driver", "driver-opts", "template-driver"),
-    description="""Keep what is in FILE, or comes on standard input, by that name, and print its ID. It lies in your store, readable by
-you alone, and is told by no command; `crate run --secret NAME` gives it to a container.""",
+    description="""Keep what is in FILE, or comes on standard input, by that name, and print its ID. It lies in your store,
+readable by you alone, and is told by no command; `crate run --secret NAME` gives it to a container.""",
     examples=(
         ("printf %s s3cret | crate secret create password -", "without an end of line"),
         ("crate run --rm --secret password alpine cat /run/secrets/password", "in a container"),

@@ -23,8 +23,8 @@ COMMAND = Command(
     most=None,
     stops=True,
     completes="container",
-    description="""Start containers by their name, their ID or a beginning of it that no other has. They run on by themselves, and what
-was typed for each is printed, also for one that runs already.
+    description="""Start containers by their name, their ID or a beginning of it that no other has. They run on by themselves,
+and what was typed for each is printed, also for one that runs already.
 
 Words that follow the first container are containers as well where the first of them is the name of one, its ID, or 12 digits of
 that; otherwise, and after --, they are a command, which stands in place of the image's CMD for this start and the restarts that

@@ -38,9 +38,9 @@ COMMAND = Command(
     least=0,
     most=None,
     completes="container",
-    description="""Show, once a second, what the running containers use, or those that are named: processor time in percent of one
-processor, memory without what the kernel can drop at once, what came and went by the network and by disks, and the number of
-processes and threads. A container that shares the network of this machine (--network host) has no traffic of its own.
+    description="""Show, once a second, what the running containers use, or those that are named: processor time in percent of
+one processor, memory without what the kernel can drop at once, what came and went by the network and by disks, and the number
+of processes and threads. A container that shares the network of this machine (--network host) has no traffic of its own.
 
 Everything but the network is counted by a container's cgroup. Without one, as without root where systemd delegates none, -- is
 shown.""",

@@ -40,6 +40,8 @@ def main(words: Words) -> int:
 
 
 def how_to_stop(words: Words) -> tuple[float | None, int | None]:
-    """Return the seconds of --timeout and the number of --signal, None where they are not given. Raises UsageError, InvalidValue."""
+    """Return the seconds of --timeout and the number of --signal, None where they are not given.
+    Raises UsageError, InvalidValue.
+    """
     timeout, signal = words.number("timeout", -1), words.text("signal")
     return None if timeout is None else float(timeout), None if signal is None else parse_signal(signal)

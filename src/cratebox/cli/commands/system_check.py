@@ -21,9 +21,9 @@ COMMAND = Command(
         Flag("force", "f", help="with --repair: remove the containers that cannot be repaired"),
         Flag("quick", "q", help="do not read all layers: sizes and records alone"),
     ),
-    description="""Look at the records of all containers and at the store: the index, the digest of each blob, each unpacked layer beside its
-archive, file by file. Each damage has one line, with what helps. Other commands may go on meanwhile. A layer is unpacked once
-more, beside, to be compared, which takes its space on the disk for a moment; --quick does without.""",
+    description="""Look at the records of all containers and at the store: the index, the digest of each blob, each unpacked
+layer beside its archive, file by file. Each damage has one line, with what helps. Other commands may go on meanwhile. A layer
+is unpacked once more, beside, to be compared, which takes its space on the disk for a moment; --quick does without.""",
     examples=(
         ("crate system check -q", "a quick look"),
         ("crate system check --repair", "repair what can be, and tell the rest"),

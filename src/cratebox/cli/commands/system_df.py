@@ -27,11 +27,11 @@ COMMAND = Command(
         Flag("verbose", "v", help="each image, container and volume"),
         Flag("format", metavar="FORMAT", help="table, json, TEMPLATE or 'table TEMPLATE', as '{{.Type}}: {{.Size}}'"),
     ),
-    description="""Show how much images, containers and logs need, and how much of that goes with what nobody uses (crate system prune).
-Sizes are those of the files, as Docker counts them; layers that images share count once. Image Blobs are the layers as they
-were pulled, compressed, which crate keeps beside the unpacked ones. Of a volume only what
-is in crate's own store counts. There is no build cache yet. On Disk is what all of it takes there, as du(1) counts: whole blocks, and
-directories.""",
+    description="""Show how much images, containers and logs need, and how much of that goes with what nobody uses (crate system
+prune). Sizes are those of the files, as Docker counts them; layers that images share count once. Image Blobs are the layers as
+they were pulled, compressed, which crate keeps beside the unpacked ones. Of a volume only what
+is in crate's own store counts. There is no build cache yet. On Disk is what all of it takes there, as du(1) counts: whole
+blocks, and directories.""",
     examples=(("crate system df -v", "what each one needs"),),
     exit_codes=(("0", "it was shown"), ("125", "the store cannot be read: crate system check")),
 )

@@ -16,9 +16,9 @@ COMMAND = Command(
         pruning.FORCE,
         Flag("volumes", help="also volumes without a name that no container has"),
     ),
-    description="""Remove stopped containers, networks that no container is made for, images without a name, mounts of images (crate image mount) that nobody is in, and what commands that were killed
-have left behind: containers half made or half removed, cgroups, names, state, unfinished downloads. It asks first. What another
-command uses stays.""",
+    description="""Remove stopped containers, networks that no container is made for, images without a name, mounts of images
+(crate image mount) that nobody is in, and what commands that were killed have left behind: containers half made or half
+removed, cgroups, names, state, unfinished downloads. It asks first. What another command uses stays.""",
     examples=(
         ("crate system prune", "what is certainly not needed"),
         ("crate system prune -af --filter until=240h", "all that is older than ten days"),

@@ -18,9 +18,10 @@ COMMAND = Command(
     name="system start",
     arguments="",
     summary="Start the containers that their restart policies bring back after a boot",
-    description="""There is no daemon that would do it: run this once after each boot. It starts containers whose last run was ended by
-the machine, as their policy says: `always` all of them, `unless-stopped` those that were not stopped by the user, `on-failure` those
-that were running or had failed; and it removes what --rm was to remove. What runs already is left alone, so it may be run again.
+    description="""There is no daemon that would do it: run this once after each boot. It starts containers whose last run was
+ended by the machine, as their policy says: `always` all of them, `unless-stopped` those that were not stopped by the user,
+`on-failure` those that were running or had failed; and it removes what --rm was to remove. What runs already is left alone, so
+it may be run again.
 
 `crate generate systemd --system-start` prints a unit for systemd that does this at each boot.""",
     examples=(("crate system start", "after a boot"),),

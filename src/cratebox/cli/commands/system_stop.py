@@ -15,8 +15,8 @@ COMMAND = Command(
             "timeout", "t", "SECONDS", "how long to wait before killing; -1 waits for ever (each container's own)", alias="time"
         ),
     ),
-    description="""Stop every container as `crate stop` does, save that it does not count as stopped by the user: after the next boot,
-`crate system start` brings back what its restart policy says.""",
+    description="""Stop every container as `crate stop` does, save that it does not count as stopped by the user: after the next
+boot, `crate system start` brings back what its restart policy says.""",
     examples=(("crate system stop", "before a shutdown"),),
     exit_codes=(("0", "all have stopped"), ("1", "one could not be stopped; the others were")),
 )

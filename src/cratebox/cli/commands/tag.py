@@ -12,8 +12,8 @@ COMMAND = Command(
     least=2,
     most=2,
     completes="image",
-    description="""The image keeps the names that it has. Where another image has the new one, that image keeps what names it has beside, or none.
-Without a tag, :latest is meant. A name says where the image goes to when it is pushed.""",
+    description="""The image keeps the names that it has. Where another image has the new one, that image keeps what names it
+has beside, or none. Without a tag, :latest is meant. A name says where the image goes to when it is pushed.""",
     examples=(
         ("crate tag alpine registry.lan:5000/base", "then: crate push registry.lan:5000/base"),
         ("crate tag 1b2c3d app:1.0", "by the beginning of its ID"),

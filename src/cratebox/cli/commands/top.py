@@ -16,8 +16,8 @@ COMMAND = Command(
     most=None,
     stops=True,
     completes="container",
-    description="""List the processes of a container that runs, as this machine sees them: the pids and users are the machine's. With
-PS-OPTIONs, as -o pid,args, this machine's ps prints them; among its columns there must be PID, and before it none whose
+    description="""List the processes of a container that runs, as this machine sees them: the pids and users are the machine's.
+With PS-OPTIONs, as -o pid,args, this machine's ps prints them; among its columns there must be PID, and before it none whose
 values a process chooses.""",
     examples=(("crate top web", "what runs in it"), ("crate top web -o pid,rss,args", "with columns of ps")),
     exit_codes=(("0", "they are listed"), ("125", "they could not be listed")),

@@ -16,8 +16,9 @@ COMMAND = Command(
     most=None,
     completes="container",
     later=("cpu-rt-period", "cpu-rt-runtime"),
-    description="""Change limits of containers, running or not, and print what was typed for each. What no flag names stays as it is; -1 takes
-a limit of memory, of processes or --cpu-quota away. A restart policy counts when the container ends the next time. In a container that runs all of the limits are set, or none is.""",
+    description="""Change limits of containers, running or not, and print what was typed for each. What no flag names stays as
+it is; -1 takes a limit of memory, of processes or --cpu-quota away. A restart policy counts when the container ends the next
+time. In a container that runs all of the limits are set, or none is.""",
     examples=(
         ("crate update -m 512m web", "half a gigabyte, and as much swap"),
         ("crate update --restart unless-stopped web", "bring it back from now on"),

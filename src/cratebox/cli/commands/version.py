@@ -15,8 +15,8 @@ COMMAND = Command(
     arguments="",
     summary="Show the versions of crate, Python and the kernel",
     flags=(FORMAT,),
-    description="""Show the versions of crate and of what it stands on. There is no daemon, so that .Client and .Server, which scripts
-ask docker for, are the same.""",
+    description="""Show the versions of crate and of what it stands on. There is no daemon, so that .Client and .Server, which
+scripts ask docker for, are the same.""",
     examples=(("crate version -f '{{.Server.Version}}'", "crate's own"),),
     exit_codes=(("0", "always"),),
 )

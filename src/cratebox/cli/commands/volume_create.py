@@ -23,8 +23,8 @@ COMMAND = Command(
     most=1,
     later=("availability", "group", "limit-bytes", "required-bytes", "scope", "secret", "sharing", "topology-preferred",
            "topology-required", "type", "uid", "gid"),
-    description="""Make a volume and print its name; without NAME it gets one. One that is there already is left as it is, and it is an error
-to ask for other labels or options than it has. Options are those of Docker's local driver:
+    description="""Make a volume and print its name; without NAME it gets one. One that is there already is left as it is, and
+it is an error to ask for other labels or options than it has. Options are those of Docker's local driver:
 
   --opt type=none --opt o=bind --opt device=/srv/data    a directory of this machine
   --opt type=tmpfs --opt o=size=64m                      memory, for as long as a container that has it runs

@@ -16,8 +16,8 @@ COMMAND = Command(
     least=1,
     most=1,
     completes="volume",
-    description="""Write all files of a volume as a tar archive. Owners are the numbers that containers see, also without root. A container that
-writes meanwhile should be paused.""",
+    description="""Write all files of a volume as a tar archive. Owners are the numbers that containers see, also without root.
+A container that writes meanwhile should be paused.""",
     examples=(("crate volume export data -o data.tar", "into a file"), ("crate volume export data | tar -t", "what is in it")),
     exit_codes=(("0", "it was written"), ("125", "it was not, or the archive would go to a terminal")),
 )

@@ -17,8 +17,8 @@ COMMAND = Command(
     least=2,
     most=2,
     completes="volume",
-    description="""Unpack the tar archive FILE, or what comes on standard input, compressed or not, into a volume that is there. Files of the same
-names are replaced, others stay. Nothing in the archive leads out of the volume.""",
+    description="""Unpack the tar archive FILE, or what comes on standard input, compressed or not, into a volume that is there.
+Files of the same names are replaced, others stay. Nothing in the archive leads out of the volume.""",
     examples=(
         ("crate volume import data data.tar", "from a file"),
         ("crate volume export a | crate volume import b -", "a copy"),

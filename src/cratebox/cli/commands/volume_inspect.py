@@ -13,8 +13,8 @@ COMMAND = Command(
     least=1,
     most=None,
     completes="volume",
-    description="""Print a JSON document of each volume, with Docker's names of fields. Mountpoint is where its files are on this machine, save of
-one whose Options say that they are elsewhere.""",
+    description="""Print a JSON document of each volume, with Docker's names of fields. Mountpoint is where its files are on
+this machine, save of one whose Options say that they are elsewhere.""",
     examples=(("crate volume inspect -f '{{.Mountpoint}}' data", "one field"),),
     exit_codes=(("0", "all were found"), ("1", "one was not; the others are shown")),
 )

@@ -11,8 +11,8 @@ COMMAND = Command(
     arguments="",
     summary="Delete volumes that no container has",
     flags=(Flag("all", "a", help="also those that were given a name"), pruning.FILTER, pruning.FORCE),
-    description="""Delete the volumes that no container has, running or not: those that were made without a name, or with -a all. It asks
-first.""",
+    description="""Delete the volumes that no container has, running or not: those that were made without a name, or with -a
+all. It asks first.""",
     examples=(("crate volume prune -af --filter label!=keep", "all but some"),),
     exit_codes=(("0", "done, or not wanted"), ("1", "something could not be removed; the rest was")),
 )

@@ -19,9 +19,9 @@ COMMAND = Command(
     least=1,
     most=None,
     completes="container",
-    description="""Wait for all containers at once and print the exit code of each, in the order they were named: at once where it does
-not run. A run that a restart policy follows up ends as well. With --condition, wait until one of the conditions holds, and print -1 where that is
-not the end of the container.""",
+    description="""Wait for all containers at once and print the exit code of each, in the order they were named: at once where
+it does not run. A run that a restart policy follows up ends as well. With --condition, wait until one of the conditions holds,
+and print -1 where that is not the end of the container.""",
     examples=(
         ("crate wait web", "wait, and print how it ended"),
         ("crate wait --condition healthy web", "wait until its health command says so"),

@@ -43,7 +43,9 @@ def fill_in(words: Words, who: Caller) -> None:
 
 
 def absolute(path: str, what: str) -> str:
-    """Return the absolute path of what the flag `what` was given. Raises InvalidValue where it is relative to a directory that is gone."""
+    """Return the absolute path of what the flag `what` was given.
+    Raises InvalidValue where it is relative to a directory that is gone.
+    """
     try:
         return path if path.startswith("/") else os.path.abspath(path)
     except FileNotFoundError:
@@ -58,7 +60,9 @@ def _cgroup_manager(words: Words) -> str:
 
 
 def _trusted(root: str) -> str:
-    """What lies in a directory of somebody else's would be done with our rights: its processes signalled, its cgroups removed."""
+    """What lies in a directory of somebody else's would be done with our rights:
+    its processes signalled, its cgroups removed.
+    """
     from cratebox.paths import private_directory
 
     if os.path.lexists(root):

@@ -39,7 +39,9 @@ def bundle_of(words: Words) -> str:
 
 
 def settings(words: Words, who: Caller) -> dict[str, Any]:
-    """Return the settings of create and run; those that were not given are left out, so that their defaults stand in one place."""
+    """Return the settings of create and run; those that were not given are left out,
+    so that their defaults stand in one place.
+    """
     found: dict[str, Any] = {
         "pid_file": words.text("pid-file"),
         "console_socket": words.text("console-socket"),

@@ -1,9 +1,9 @@
 """Go's text/template, as far as --format uses it: `{{.Name}}`, `{{range .Mounts}}{{.Source}} {{end}}`, `{{json .Config}}`.
 
-A template goes one way: `tokens` cuts its text, `parser` makes a tree of `nodes`, `evaluation` walks it with the data, and calls
-what is in `functions` (Go's own and Docker's: json, join, split, title, lower, upper, pad, truncate). What Go has besides (define,
-template, block, html, js, urlquery, call) is refused by name. Errors are worded as Go words them: scripts look for them.
-(https://pkg.go.dev/text/template, docker/cli templates/templates.go)
+A template goes one way: `tokens` cuts its text, `parser` makes a tree of `nodes`, `evaluation` walks it with the data, and
+calls what is in `functions` (Go's own and Docker's: json, join, split, title, lower, upper, pad, truncate). What Go has besides
+(define, template, block, html, js, urlquery, call) is refused by name. Errors are worded as Go words them: scripts look for
+them. (https://pkg.go.dev/text/template, docker/cli templates/templates.go)
 """
 
 from __future__ import annotations
