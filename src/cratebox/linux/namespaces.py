@@ -8,6 +8,18 @@ import struct
 from cratebox.linux import const
 from cratebox.linux._libc import after_fork_child, after_fork_parent, before_fork, checked, failure, pinned, syscall
 
+# By their names in /proc/PID/ns, in the order in which they are joined one by one: the first gives the rights over the others, and
+# with the last the host's /proc is out of sight.
+KINDS = {
+    "user": const.CLONE_NEWUSER,
+    "pid": const.CLONE_NEWPID,
+    "net": const.CLONE_NEWNET,
+    "ipc": const.CLONE_NEWIPC,
+    "uts": const.CLONE_NEWUTS,
+    "cgroup": const.CLONE_NEWCGROUP,
+    "time": const.CLONE_NEWTIME,
+    "mnt": const.CLONE_NEWNS,
+}
 _SIGCHLD = 17
 
 

@@ -19,24 +19,13 @@ import os
 import select
 
 from cratebox.linux import const, fdpass
+from cratebox.linux.namespaces import KINDS
 
 NAME = "door"
 _WAITING = 16  # connections that are not accepted yet
 _MOST = 16  # descriptors in a message
 _MILLISECONDS = 10_000
 _ETIMEDOUT, _EPROTO = 110, 71
-# In the order in which they are joined: the first gives the rights over the others,
-# and with the last the host's /proc is out of sight.
-KINDS = {
-    "user": const.CLONE_NEWUSER,
-    "pid": const.CLONE_NEWPID,
-    "net": const.CLONE_NEWNET,
-    "ipc": const.CLONE_NEWIPC,
-    "uts": const.CLONE_NEWUTS,
-    "cgroup": const.CLONE_NEWCGROUP,
-    "time": const.CLONE_NEWTIME,
-    "mnt": const.CLONE_NEWNS,
-}
 
 
 def make(directory: str) -> int:

@@ -8,7 +8,7 @@ import time
 
 from cratebox.cgroup import base as cgroups
 from cratebox.errors import Conflict, CrateError, InvalidValue, RuntimeFailure
-from cratebox.linux import caps, const, fdpass, namespaces, process, stub
+from cratebox.linux import caps, fdpass, namespaces, process, stub
 from cratebox.record import Record
 from cratebox.runtime import console, enter, place, program, seccomp, sync, validate, values, warnings
 from cratebox.runtime import state as saved
@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_KINDS = {
-    "user": const.CLONE_NEWUSER,
-    "mnt": const.CLONE_NEWNS,
-    "pid": const.CLONE_NEWPID,
-    "net": const.CLONE_NEWNET,
-    "ipc": const.CLONE_NEWIPC,
-    "uts": const.CLONE_NEWUTS,
-    "cgroup": const.CLONE_NEWCGROUP,
-    "time": const.CLONE_NEWTIME,
-}
 _SECONDS_TO_START = 10.0  # from the gate to the program, on a machine that is busy
 # What a process document that says nothing about it takes from the container's own process.
 _INHERITED = ("capabilities", "rlimits", "oom_score_adj", "apparmor_profile", "selinux_label", "scheduler", "io_priority",
@@ -304,7 +294,7 @@ def _ask(target: Target) -> tuple[tuple[int, int], ...] | None:
     except OSError:
         return None
     paths = []
-    for kind, flag in door.KINDS.items():
+    for kind, flag in namespaces.KINDS.items():
         fd = found.get(kind, -1)
         if fd >= 0 and os.path.samestat(os.fstat(fd), os.stat(f"/proc/self/ns/{kind}")):
             os.close(fd)
@@ -318,7 +308,7 @@ def _kinds(pid: int) -> int:
     Raises PermissionError.
     """
     flags = 0
-    for name, flag in _KINDS.items():
+    for name, flag in namespaces.KINDS.items():
         try:
             theirs = os.readlink(f"/proc/{pid}/ns/{name}")
         except FileNotFoundError:
