@@ -56,6 +56,8 @@ def _join(order: EnterOrder) -> None:
     try:
         for fd, kinds in order.paths or ((order.target, order.kinds),):
             namespaces.setns(fd, kinds)
+            if kinds & const.CLONE_NEWUSER:
+                process.set_dumpable(False)  # the rights there may have changed it back
     except OSError as error:
         if error.errno == _ESRCH:
             raise RuntimeFailure(_ENDED) from None
