@@ -180,7 +180,11 @@ def _fork(
     """Clone the joiner; return its pid and a pidfd of it."""
     state, profile = target.state, target.filter
     leader = _open(state)
-    kinds, paths = _way_in(target)
+    try:
+        kinds, paths = _way_in(target)
+    except BaseException:
+        os.close(leader)
+        raise
     group = _cgroup(state, chosen.cgroup)
     label = program.labelling(wanted)
     stub_fd = stub.sealed(stub.build(theirs.fileno(), *program.late_filter(wanted, profile), label=label))
@@ -269,7 +273,7 @@ def _way_in(target: Target) -> tuple[int, tuple[tuple[int, int], ...]]:
             paths = _ask(target)
         if paths is not None:
             return sum(kind for _fd, kind in paths), paths
-        if not os.path.lexists(f"{target.directory}/door") or time.monotonic() > deadline:
+        if not (target.directory and os.path.lexists(f"{target.directory}/door")) or time.monotonic() > deadline:
             break
         time.sleep(0.005)  # it is between the gate and its program
     try:
