@@ -67,9 +67,11 @@ def test_what_a_list_says_of_an_image_can_be_changed(local) -> None:
     local.ok("manifest", "create", "--annotation", "list=mine", "mine")
     local.ok("manifest", "add", "--annotation", "a=b", "--os-version", "10", "mine", "here")
     digest = str(entries(local, "mine")[0]["digest"])
-    local.ok("manifest", "annotate", "--arch", "arm", "--variant", "v7", "--os-features", "x,y", "mine", digest[7:15])
+    flags = "--arch arm --variant v7 --os-features x,y --features sse4".split()
+    local.ok("manifest", "annotate", *flags, "mine", digest[7:15])
     (found,) = entries(local, "mine")
-    platform = {"architecture": "arm", "os": "linux", "variant": "v7", "os.version": "10", "os.features": ["x", "y"]}
+    platform = {"architecture": "arm", "os": "linux", "variant": "v7", "os.version": "10"}
+    platform |= {"os.features": ["x", "y"], "features": ["sse4"]}
     assert (found["platform"], found["annotations"]) == (platform, {"a": "b"})
     local.ok("manifest", "annotate", "--index", "--annotation", "more=this", "mine")
     assert local.json("manifest", "inspect", "mine")["annotations"] == {"list": "mine", "more": "this"}
