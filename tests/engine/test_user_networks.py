@@ -234,7 +234,6 @@ def test_what_a_killed_container_and_supervisor_leave_is_gone_after_the_next_com
     supervisor = int(Path(f"/proc/{init}/stat").read_text().rpartition(")")[2].split()[1])
     guardian = int(Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[1])
     kill_at_once(guardian, supervisor, init)
-    until(lambda: not any(Path(f"/proc/{one}/ns/net").exists() for one in (guardian, supervisor, init)))
     assert out_box.run("--network", "bridge", "-p", f"{port}:80", "@", "echo", "free") == "free"
     until(lambda: not Path(f"/proc/{way}/ns/net").exists())
 

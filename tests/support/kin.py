@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from pathlib import Path
 
@@ -43,10 +44,16 @@ def kill(box, reference: str, name: str, until) -> None:  # type: ignore[no-unty
 
 
 def kill_at_once(*pids: int) -> None:
-    """Kill processes each of which would replace another that ends: none has the time for it."""
+    """Kill processes each of which would replace another that ends: none has the time for it. Wait until all have let go of what they
+    had, their locks last.
+    """
+    ends = [os.pidfd_open(pid) for pid in pids]
     for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in pids:
-            os.kill(pid, number)
+        for end in ends:
+            signal.pidfd_send_signal(end, number)
+    for end in ends:
+        select.select([end], [], [], 60)
+        os.close(end)
 
 
 def exit_of(box, reference: str) -> tuple[str, int]:  # type: ignore[no-untyped-def]
