@@ -67,7 +67,7 @@ def test_what_a_list_says_of_an_image_can_be_changed(local) -> None:
     local.ok("manifest", "create", "--annotation", "list=mine", "mine")
     local.ok("manifest", "add", "--annotation", "a=b", "--os-version", "10", "mine", "here")
     digest = str(entries(local, "mine")[0]["digest"])
-    flags = "--arch arm --variant v7 --os-features x,y --features sse4".split()
+    flags = ["--arch", "arm", "--variant", "v7", "--os-features", "x,y", "--features", "sse4"]
     local.ok("manifest", "annotate", *flags, "mine", digest[7:15])
     (found,) = entries(local, "mine")
     platform = {"architecture": "arm", "os": "linux", "variant": "v7", "os.version": "10"}
