@@ -44,8 +44,9 @@ def kill(box, reference: str, name: str, until) -> None:  # type: ignore[no-unty
 
 
 def kill_at_once(*pids: int) -> None:
-    """Kill processes each of which would replace another that ends: none has the time for it. Wait until all have let go of what
-    they had, their locks last.
+    """Kill processes each of which would replace another that ends: none has the time for it.
+
+    Wait until all have let go of what they had, their locks last.
     """
     ends = [os.pidfd_open(pid) for pid in pids]
     for number in (signal.SIGSTOP, signal.SIGKILL):
