@@ -233,13 +233,16 @@ class Run:
         """Hold the file of its state, written again where somebody has deleted it (a logout takes $XDG_RUNTIME_DIR away)."""
         if self._state is None or self.vigil.pidfd < 0:
             return
+        from cratebox.linux.regular import open_regular
+
         path = self.watch.state_directory + "/state.json"
         try:
             if self.state_fd < 0 or not os.path.exists(path):
                 if not os.path.exists(path):
                     runtime_state.save(private_directory(self.watch.state_directory), self._state)
+                held = open_regular(path)
                 streams.close(self.state_fd)
-                self.state_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                self.state_fd = held
         except (OSError, StorageError):
             pass  # a full disk: its supervisor knows it as long as it is there
 

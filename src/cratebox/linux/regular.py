@@ -8,6 +8,15 @@ import stat
 _EFBIG, _EINVAL = 27, 22
 
 
+def open_regular(path: str) -> int:
+    """Return a descriptor to read a regular file by. Raises OSError, also for a symlink and whatever else is no regular file."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(_EINVAL, "not a regular file", path)
+    return fd
+
+
 def read_regular(path: str, most: int, *, pipe: bool = False) -> bytes:
     """Return the content of a regular file of at most `most` bytes; `pipe`: one whose writer is there already will do as well.
 
