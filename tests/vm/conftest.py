@@ -20,7 +20,7 @@ from support.emulator import Part, Results
 HAS_ALL = Path("/run/systemd/system").is_dir() and Path("/sys/fs/cgroup/cgroup.controllers").exists()
 INSIDE = ("inside", "scopes", "callers", "daemons", "fresh", "units")
 collect_ignore = [] if HAS_ALL else [f"test_{name}.py" for name in INSIDE]
-SECONDS = 1620  # for all in the machine, from power-on to power-off; a third of it where the host is not busy
+SECONDS = 2700  # for all in the machine, from power-on to power-off; a third of it where the host is not busy
 
 
 @pytest.fixture(scope="session")

@@ -4,18 +4,14 @@
       └── supervisor
             └── the container's first process
 
-Where the supervisor is killed, the container's process becomes a child of the guardian, which executes the interpreter: with
-the same pid, still the parent, and with what it has in custody. takeover.py goes on from there. Where the guardian is killed,
+Where the supervisor is killed, the container's process becomes a child of the guardian, which executes the interpreter: with the
+same pid, still the parent, and with what it has in custody. takeover.py goes on from there. Where the guardian is killed,
 the supervisor divides again: it becomes the guardian, and its child goes on as the supervisor.
-
-A container without networks whose start is attended has none for its first tenth of a second, since most of those are over by
-then, and the client tells its user where the supervisor was killed. The supervisor divides behind that (life.py).
 """
 
 from __future__ import annotations
 
 import os
-import time
 
 from cratebox import third_party
 from cratebox.linux import guard, process, stub
@@ -82,30 +78,29 @@ def divide(ward: Ward, custody: Custody) -> int:
     """Go on in a child, with this process as its guardian. Return, there, the descriptor for `settle`; -1, in this process,
     where that cannot be.
 
-    It guards from the fork on; but until it is told to settle it does not take the time to become small, and where its child
-    ends before that, as it is meant to, it never does.
+    It guards from the fork on; but until it is told to settle, or its child has ended, it does not take the time to become small.
     """
     try:
+        program = stub.sealed(guard.build(custody.kept.fileno()))
         process.set_subreaper(True)
         idle, busy = os.pipe()
         child = os.fork()
     except OSError:
         return -1
     if child == 0:
+        os.close(program)
         os.close(idle)
         return busy
     try:
-        kept = tuple(fd for fd in (*custody.descriptors, *ward.descriptors) if fd >= 0)
-        _let_go(kept, idle)
-        if os.read(idle, 1) or not _has_ended_well(child):
-            _guard(child, kept, ward, custody)
-        os._exit(0)
+        os.close(busy)
+        os.read(idle, 1)
+        _guard(program, child, ward, custody)
     finally:
         os._exit(126)
 
 
 def settle(busy: int) -> None:
-    """Let the guardian become what it is, once its child is going to stay."""
+    """Let the guardian become what it is, in a moment when this process only waits: on a start both would want a processor."""
     if busy >= 0:
         try:
             os.write(busy, b"S")
@@ -114,34 +109,14 @@ def settle(busy: int) -> None:
         os.close(busy)
 
 
-def _let_go(kept: tuple[int, ...], idle: int) -> None:
-    """What is not kept is the child's alone: whoever is at the other end of a pipe, or of the dialogue, waits for its end."""
+def _guard(program: int, child: int, ward: Ward, custody: Custody) -> NoReturn:
+    kept = tuple(fd for fd in (*custody.descriptors, *ward.descriptors) if fd >= 0)
     let_go_of_standard_streams(kept)
-    process.close_from(3, (idle, *kept))
-    os.chdir("/")
-
-
-def _has_ended_well(child: int) -> bool:
-    """Wait until that child has ended, and tell whether it was by itself.
-    It is not reaped: the program that guards asks again.
-    """
-    ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-    return ended is not None and ended.si_code == os.CLD_EXITED
-
-
-def _guard(child: int, kept: tuple[int, ...], ward: Ward, custody: Custody) -> NoReturn:
+    process.close_from(3, (program, *kept))
     for fd in kept:
         os.set_inheritable(fd, True)
-    guard.execute(_program(custody), child, successor(ward, custody), environment())
-
-
-def _program(custody: Custody) -> int:
-    """Return a descriptor of the program that guards. Where the machine has no file or memory left it has to wait for some."""
-    while True:
-        try:
-            return stub.sealed(guard.build(custody.kept.fileno()))
-        except OSError:
-            time.sleep(1)
+    os.chdir("/")
+    guard.execute(program, child, successor(ward, custody), environment())
 
 
 def let_go_of_standard_streams(ours: Sequence[int]) -> None:

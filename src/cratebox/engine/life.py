@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cratebox.engine.sleeping import Drowsiness, Sleep
     from cratebox.runtime.state import State
 
-_SECONDS_TO_OPEN, _SECONDS_TO_SETTLE = 0.01, 0.1  # what a container that ends before that does without
+_SECONDS_TO_SETTLE = 0.01
 
 
 def parts_of(watch: Watch) -> tuple[Part, ...]:
@@ -63,7 +63,6 @@ class Life:
         self._run: Run | None = None
         self._guardian: GuardianWatch | None = None
         self._door = door_of(slept, self.loop)
-        self._opening: Timer | None = None
         self._settling: Timer | None = None
         self._wakes = slept.wakes - slept.is_over if slept else 0
         self._drowsiness: Drowsiness | None = None
@@ -144,7 +143,7 @@ class Life:
         if not self.watch.remove:
             self.before = exits.begin(self.watch.directory)  # first: whatever fails, it is known that it has run before
         run = self._new_run()
-        run.begin(self._entrust)
+        run.begin(self._let_guard, self._entrust)
         self._tell("start")
         self._tell_volumes("mount")
         self._welcome(run)
@@ -156,17 +155,16 @@ class Life:
         for client in self.clients[:]:
             client.join(run)
         self._hear_reports()
-        self._opening = self.loop.after(_SECONDS_TO_OPEN, self._open_door)
         self._settling = self.loop.after(_SECONDS_TO_SETTLE, self._settle)
 
     def _settle(self) -> None:
-        """Do what only a container that stays needs."""
+        """Do what a container that ends at once does without."""
         from cratebox.engine.sleeping import Drowsiness
 
-        self._let_guard()
         self._watched_guardian()
         if self._run:
             self._run.keep_state()
+        self._open_door()
         self._look_after_networks()
         self._drowsiness = Drowsiness(self.loop, self._wakes, self._fall_asleep)
 
@@ -201,7 +199,6 @@ class Life:
 
     def _leave(self) -> None:
         self._run = None
-        self.loop.cancel(self._opening)
         self.loop.cancel(self._settling)
         self.loop.cancel(self._drowsiness.timer if self._drowsiness else None)
         self._close_door()
@@ -313,7 +310,6 @@ class Life:
 
     def _rest(self, seconds: float) -> bool:
         """Wait for the next run; return whether it is still wanted."""
-        self._let_guard()
         over: list[bool] = []
         timer = self.loop.after(seconds, lambda: over.append(True))
         for part in self.parts:

@@ -59,13 +59,13 @@ class Run:
 
     # Beginning
 
-    def begin(self, before: Callable[[], None]) -> None:
-        """Create and start the container; call `before` when all is ready.
+    def begin(self, meanwhile: Callable[[], None], before: Callable[[], None]) -> None:
+        """Create and start the container; call `meanwhile` while it sets itself up, `before` when all is ready.
 
         Raises what kept it from running; nothing of it is left then.
         """
         try:
-            created = self._create(before)
+            created = self._create(meanwhile, before)
         except BaseException:
             self.disconnect()
             self._remove_cgroup()
@@ -85,7 +85,7 @@ class Run:
         self.pump.recover()
         self.vigil.resume(state.pid, state.started, pidfd)
 
-    def _create(self, before: Callable[[], None]) -> runtime.Created:
+    def _create(self, meanwhile: Callable[[], None], before: Callable[[], None]) -> runtime.Created:
         wish, volumes = self._with_cgroup(self.watch.wish), self._volumes()
         if self._shown_namespaces:
             wish = wish.replace(tell_namespaces=True)
@@ -109,6 +109,7 @@ class Run:
                 from cratebox.engine import pidfile
 
                 pidfile.write(self.watch.pidfile, created.pid)
+            meanwhile()
             self._connect(created)
             log = self._log()
             runtime.await_ready(created)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 def fork(watch: Watch, sock: _socket.socket, client_sock: _socket.socket) -> int:
-    """Fork the supervisor; return the pid of what is, or will be, its guardian. `sock` is the supervisor's end of the dialogue,
-    the other one the client's.
+    """Fork the supervisor and its guardian; return the guardian's pid. `sock` is the supervisor's end of the dialogue, the other
+    one the client's.
     """
     pid = os.fork()
     if pid == 0:
@@ -69,12 +69,12 @@ def _serve(watch: Watch, sock: _socket.socket) -> NoReturn:
         wish = watch.wish
         os.setsid()
         kept = custody.new()
+        busy = guardian.divide(guardian.ward_of(watch), kept)
         given = (*wish.stdio, *wish.held, *wish.trees.values(), *watch.ports)
-        ours = (sock.fileno(), watch.lock, watch.stdin, *watch.output, *watch.holds, *given, *kept.descriptors)
+        ours = (sock.fileno(), watch.lock, watch.stdin, *watch.output, *watch.holds, *given, *kept.descriptors, busy)
         output = _output(watch.attached)
         guardian.let_go_of_standard_streams(ours)
         _close_others((*ours, *output.values()))
-        busy = -1 if _guarded_later(watch) else guardian.divide(guardian.ward_of(watch), kept)
         client = Client(sock, output, watch.attached)
         life = Life(watch, kept, [client], busy=busy)
         _leave_caller()
@@ -87,13 +87,6 @@ def _serve(watch: Watch, sock: _socket.socket) -> NoReturn:
             pass
     finally:
         os._exit(code)
-
-
-def _guarded_later(watch: Watch) -> bool:
-    """Tell whether a container has no guardian until it stays (see guardian.py): not one that has programs of its own on the
-    machine for its networks, which would outlive it, or whose runs have a policy.
-    """
-    return watch.attached and watch.network is None and not watch.accompanied
 
 
 def _output(attached: bool) -> dict[str, int]:
@@ -119,9 +112,7 @@ def _close_others(ours: tuple[int, ...]) -> None:
 
 
 def keep(life: Life, go_on: Callable[[], None]) -> int:
-    """Call `go_on`, which lives that life. Where a start fails, write down why, and tell who waits for it.
-    Return an exit code.
-    """
+    """Call `go_on`, which lives that life. Where a start fails, write down why, and tell who waits for it. Return an exit code."""
     try:
         go_on()
     except (CrateError, OSError, MemoryError) as failed:
