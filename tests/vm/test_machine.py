@@ -7,7 +7,7 @@ from chosen import CHOSEN, EXPECTED_SKIPS
 
 from support.emulator import Results
 
-pytestmark = [pytest.mark.xdist_group("machine"), pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.xdist_group("machine"), pytest.mark.timeout(3600)]
 CASES = [(person, file) for person, files in CHOSEN.items() for file in files]
 
 
