@@ -181,14 +181,14 @@ _START_FAILS = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from cratebox.errors import RuntimeFailure
-from cratebox.runtime import lifecycle
+from cratebox.runtime import ending, lifecycle, starting
 def broken(*_args, **_named):
     raise RuntimeFailure("cannot start")
-deleted = lifecycle.delete
+deleted = ending.delete
 def delete(*args, **named):
     deleted(*args, **named)
     raise RuntimeFailure("cannot delete")
-lifecycle.start, lifecycle.delete = broken, delete
+starting.start, ending.delete = broken, delete
 try:
     lifecycle.run(*sys.argv[2:])
 except RuntimeFailure as error:
@@ -204,9 +204,9 @@ def test_a_delete_that_fails_does_not_hide_why_the_start_did(root_oci):
 
 def test_no_descriptor_is_left_where_the_gate_is_gone(root_oci):
     program = (
-        "import os, sys; sys.path.insert(0, sys.argv[1]); from cratebox.runtime import lifecycle, state\n"
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from cratebox.runtime import starting, state\n"
         "found = state.load(sys.argv[2]); os.unlink(sys.argv[2] + '/gate'); before = os.listdir('/proc/self/fd')\n"
-        "try: lifecycle._open_gate(sys.argv[2], found)\n"
+        "try: starting._open_gate(sys.argv[2], found)\n"
         "except FileNotFoundError: print(len(os.listdir('/proc/self/fd')) - len(before))"
     )
     name = root_oci.create(root_oci.bundle("/bin/true"))
