@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import time
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,41 @@ def test_a_device_of_cdi_brings_nodes_mounts_variables_and_hooks(root_box, cdi, 
     assert "the library" in said
     assert {"OF_ALL=yes", "THING=one"} <= set(said.split())
     assert (tmp_path / "hook").read_text() == "ran\n"
+
+
+@pytest.mark.parametrize(
+    ("verb", "status"),
+    [
+        ("pause", "paused"),
+        ("kill", "exited"),
+        ("stop", "exited"),
+        ("rm -f", ""),
+        ("update --memory 64m", "running"),
+        ("start", "running"),
+    ],
+)
+def test_who_comes_while_a_container_is_made_waits_until_its_program_runs(
+    root_box, cdi, tmp_path: Path, until, verb: str, status: str
+) -> None:
+    """Each is as if it had come after the start, which succeeds."""
+    reached, go_on = tmp_path / "reached", tmp_path / "go-on"
+    script = f"touch {reached}; until [ -e {go_on} ]; do sleep 0.02; done"
+    hook = {"hookName": "createRuntime", "path": "/bin/sh", "args": ["sh", "-c", script]}
+    crate = cdi(thing_json=spec(tmp_path, hooks=[hook]))
+    crate.ok("create", "--name", "web", "--device", "vendor.com/thing=one", root_box.image, "sleep", "1000")
+    starting = crate.start("start", "web")
+    try:
+        until(reached.exists)
+        other = crate.start(*verb.split(), "web")
+        time.sleep(0.5)
+        assert (starting.poll(), other.poll()) == (None, None)
+        go_on.touch()
+        assert starting.wait(60) == 0, starting.communicate()
+        assert other.wait(60) == 0, other.communicate()
+        assert (root_box.status("web") if status else root_box.crate.ok("ps", "-aq")) == status
+    finally:
+        go_on.touch()
+        crate("rm", "-f", "web")
 
 
 def test_devices_of_cdi_are_found_by_name(root_box, cdi, tmp_path: Path) -> None:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import subprocess
+
 import pytest
+
+from cratebox.cgroup import base
+from cratebox.errors import Conflict
+from cratebox.linux import process
+from cratebox.runtime import control
+from cratebox.runtime import state as saved
 
 TICKS = ("sh", "-c", "trap 'echo told; exit 5' TERM; echo ready; while :; do sleep 0.05; echo x >> /ticks; done")
 
@@ -112,3 +123,53 @@ def test_a_container_that_cannot_be_paused_is_named_with_what_it_takes(user_box)
     if done.returncode == 0:
         pytest.skip("this user's containers have cgroups")
     assert "web: cannot pause this container: it has no cgroup of its own\n  hint: " in done.stderr
+
+
+def test_a_container_that_ends_in_the_moment_of_its_pause_keeps_nobody(root_box, monkeypatch) -> None:
+    """What was on its way into its cgroup, as an `exec`, is let go on; the pause says that it does not run."""
+    identity = root_box.detached("--name", "web", "@", "sleep", "1000")
+    running = str(root_box.crate.state / "containers")
+    found = saved.load(f"{running}/{identity}")
+    group, pidfd = base.from_paths(found.cgroup), os.pidfd_open(found.pid)
+    late = subprocess.Popen(["sleep", "1000"])
+    try:
+        group.add(late.pid)
+        freeze = type(group).freeze
+
+        def meanwhile(self: base.Cgroup) -> None:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            ended = select.poll()
+            ended.register(pidfd, select.POLLIN)
+            assert ended.poll(10000)
+            freeze(self)
+
+        monkeypatch.setattr(type(group), "freeze", meanwhile)
+        with pytest.raises(Conflict, match="not running"):
+            control.pause(running, identity)
+        assert not group.is_frozen()
+    finally:
+        late.kill()
+        late.wait()
+        os.close(pidfd)
+
+
+def test_the_end_of_a_paused_container_lets_go_on_what_is_on_its_way_in(root_box, until) -> None:
+    identity = root_box.detached("--name", "web", "@", "sleep", "1000")
+    found = saved.load(str(root_box.crate.state / "containers" / identity))
+    group = base.from_paths(found.cgroup)
+    supervisor = process.parent(found.pid)
+    late = subprocess.Popen(["sleep", "0.1"])
+    try:
+        group.add(late.pid)
+        os.kill(supervisor, signal.SIGSTOP)  # it is to find both at once
+        os.kill(found.pid, signal.SIGKILL)
+        until(lambda: process.start_time(found.pid) == 0)
+        group.freeze()
+        os.kill(supervisor, signal.SIGCONT)
+        assert late.wait(20) == 0
+        until(lambda: root_box.status("web") == "exited")
+    finally:
+        if group.is_frozen():
+            group.thaw()
+        late.kill()
+        late.wait()

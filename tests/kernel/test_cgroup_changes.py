@@ -13,7 +13,8 @@ import uuid
 import pytest
 
 from cratebox import jsontext
-from cratebox.cgroup import base, detect, model, tree
+from cratebox.cgroup import base, detect, limits, model, tree
+from cratebox.cgroup.resources import Write
 from cratebox.errors import InvalidValue, NotFound, RuntimeFailure, Unsupported
 
 DRIVER = detect.driver("", rootless=False)
@@ -458,3 +459,23 @@ def test_a_manager_of_cgroups_is_chosen_by_name():
 def test_systemd_is_not_looked_for_where_it_is_not_init():
     with pytest.raises(Unsupported, match="systemd does not run this machine"):
         detect.driver("systemd", rootless=False)
+
+
+def test_a_cgroup_that_is_removed_between_two_limits_is_told_as_gone(create, monkeypatch):
+    """The kernel says ENODEV to who has the file open already, ENOENT to who opens it now."""
+    one = create()
+    directory = one.find("pids") if V1 else one.directory
+    ask = Write("pids", "pids.max", "50", "pids.limit")
+    limits.change({"pids": directory}, [ask])
+    whole = tree.write
+
+    def write(*words):
+        one.remove()
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(tree, "write", write)
+    with pytest.raises(NotFound, match=r"pids\.limit.*is gone"):
+        limits.change({"pids": directory}, [ask])
+    monkeypatch.setattr(tree, "write", whole)
+    with pytest.raises(NotFound, match=r"is gone"):
+        limits.apply({"pids": directory}, [ask])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from cratebox.cgroup import tree
-from cratebox.errors import CrateError, RuntimeFailure, Unsupported
+from cratebox.errors import CrateError, NotFound, RuntimeFailure, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ def apply(directories: dict[str, str], writes: list[Write]) -> None:
 
     Limits hold each other (memory within memory and swap, quota within its period and burst within it), and which has to move
     first depends on where they are. So what is refused is tried again once the others have moved. Raises Unsupported for what
-    the machine lacks, RuntimeFailure for what the kernel refuses.
+    the machine lacks, RuntimeFailure for what the kernel refuses, NotFound where the cgroup is gone.
     """
     pending = writes
     while pending:
@@ -34,6 +36,8 @@ def apply(directories: dict[str, str], writes: list[Write]) -> None:
             try:
                 _write(directories, one)
             except OSError as error:
+                if error.errno == _ENODEV:
+                    _check_there(directories[one.controller], one)
                 if error.errno not in {_EINVAL, _EBUSY, _ERANGE}:
                     raise _failed(one, error) from None
                 refused.append((one, error))
@@ -84,10 +88,17 @@ def _write(directories: dict[str, str], one: Write) -> None:
     try:
         tree.write(directory, one.file, one.value)
     except FileNotFoundError:
+        _check_there(directory, one)
         if one.otherwise:
             _write(directories, one.otherwise)
         elif not one.optional:
             raise Unsupported(f"cannot set {one.name}: this kernel has no {one.file}") from None
+
+
+def _check_there(directory: str, one: Write) -> None:
+    """A cgroup without the file lacks the feature; one that is gone was its last process's, and that has ended."""
+    if not os.path.isdir(directory):
+        raise NotFound(f"cannot set {one.name}: the cgroup {directory} is gone")
 
 
 def _failed(one: Write, error: OSError) -> RuntimeFailure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from cratebox.engine import events, leftovers, lost, records, stopping
 from cratebox.engine.config import ContainerConfig
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from cratebox.engine.images import Images
 
 
+_SECONDS_OF_OTHERS = 10.0  # who start it, or remove it, at the same time
+
+
 def remove(paths: Paths, images: Images, reference: str, force: bool, volumes: bool = False) -> None:
     """Delete a container and all that is its own; `force` kills it first. With `volumes`, and where it was made with --rm, its
     volumes without a name go too, save those that another container has. Raises Conflict where it runs, NotFound.
@@ -28,20 +32,9 @@ def remove(paths: Paths, images: Images, reference: str, force: bool, volumes: b
         if not force:
             raise
         container = Container(id=identity, name="", created=0.0, image="", image_id="", config=ContainerConfig(image=""))
-    if force:
-        _kill_for_removal(paths, container)
-    try:
-        lock = records.try_lock(records.directory(paths, identity))
-    except NotFound:
-        if force:
-            return  # its supervisor was faster (--rm)
-        raise
-    except StorageError as error:
-        raise StorageError(error.message, "its processes have ended, but nothing is removed") if force else error from None
-    if lock is None or (not force and records.running_state(paths, identity)):
-        if lock is not None:
-            os.close(lock)
-        raise _in_use(paths, container)
+    lock = _lock_for_removal(paths, container, force)
+    if lock is None:
+        return
     try:
         _remove_cgroup_left(paths, images, identity)
         gone = _volumes(paths, container, volumes)
@@ -49,6 +42,31 @@ def remove(paths: Paths, images: Images, reference: str, force: bool, volumes: b
     finally:
         os.close(lock)
     leftovers.sweep(paths, images)
+
+
+def _lock_for_removal(paths: Paths, container: Container, force: bool) -> int | None:
+    """Return the lock of a container that does not run, held; with `force` it is killed, as often as somebody starts it again.
+    None where its supervisor was faster (--rm), or another `rm -f`.
+    """
+    where, deadline = records.directory(paths, container.id), time.monotonic() + _SECONDS_OF_OTHERS
+    while True:
+        if force:
+            _kill_for_removal(paths, container)
+        try:
+            lock = records.try_lock(where)
+        except NotFound:
+            if force:
+                return None
+            raise
+        except StorageError as error:
+            raise StorageError(error.message, "its processes have ended, but nothing is removed") if force else error from None
+        if lock is not None and (force or not records.running_state(paths, container.id)):
+            return lock
+        if lock is not None:
+            os.close(lock)
+        if not force or time.monotonic() > deadline:
+            raise _in_use(paths, container)
+        time.sleep(stopping.PAUSE)
 
 
 def _volumes(paths: Paths, container: Container, wanted: bool) -> tuple[str, ...]:
@@ -86,11 +104,8 @@ def _remove_cgroup_left(paths: Paths, images: Images, identity: str) -> None:
 
 
 def _kill_for_removal(paths: Paths, container: Container) -> None:
-    where = records.directory(paths, container.id)
     stopping.mark(paths, container)
     try:
-        if records.is_locked(where) and records.running_state(paths, container.id) is None:
-            _kill_lost(paths, container)  # the state of its process is gone, or not there yet
         stopping.end(paths, container, stopping.SIGKILL, stopping.SECONDS_TO_DIE)
     except StorageError:  # the state of its process is damaged
         _kill_lost(paths, container)

@@ -100,10 +100,12 @@ class Run:
                 volumes.abandon()
             raise
         self.cgroup = created.cgroup
+        begins = -1
         try:
             for fd in (*wish.stdio, *wish.held):
                 if fd >= 0:
                     os.close(fd)
+            begins = self._hold_state()
             self._save_state(created)  # while it mounts
             if self.watch.pidfile:
                 from cratebox.engine import pidfile
@@ -124,6 +126,9 @@ class Run:
             if volumes:
                 volumes.abandon()
             raise
+        finally:
+            if begins >= 0:
+                runtime_state.let_go(begins)
         return created
 
     @property
@@ -209,6 +214,14 @@ class Run:
         except StorageError as error:
             logs.tell_trouble(self.watch.state_directory + "/log-error", error.message)
             return None
+
+    def _hold_state(self) -> int:
+        """Hold the lock of its state, which others find from now on: nobody signals, freezes or limits what is half made.
+        They wait, and come as if they had come later.
+        """
+        while (lock := runtime_state.hold(private_directory(self.watch.state_directory))) < 0:
+            pass  # deleted in between
+        return lock
 
     def _save_state(self, created: runtime.Created) -> None:
         saved = runtime_state.State(
@@ -320,9 +333,19 @@ class Run:
         try:
             self._end_others()
             if self.cgroup:
+                _thaw(self.cgroup)
                 self.cgroup.remove()
         except (CrateError, OSError):
             pass
+
+
+def _thaw(cgroup: Cgroup) -> None:
+    """Where it was paused in the moment in which it ended, an `exec` that was on its way in would stay there for ever."""
+    try:
+        if cgroup.is_frozen():
+            cgroup.thaw()
+    except CrateError:
+        pass  # one above it is frozen, or it is gone
 
 
 def _make_cgroup(driver: Driver, spec: Spec) -> Cgroup:

@@ -11,6 +11,7 @@ import time
 
 from cratebox.engine import name_links, records, stopped
 from cratebox.errors import Conflict
+from cratebox.runtime.state import is_held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def lock_of(paths: Paths, container: Container, again: bool) -> int | None:
         if lock is not None and not runs:
             stopped.unmark(where)
             return lock
+        if runs and is_held(f"{paths.running}/{container.id}"):
+            runs = None  # whoever starts it has not said yet that it could be
         if lock is not None:  # its supervisor and guardian were killed, and it runs on
             os.close(lock)
         status = records.status(paths, container)

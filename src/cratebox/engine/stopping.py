@@ -13,6 +13,7 @@ from cratebox.engine.records import Container
 from cratebox.errors import Conflict, CrateError, InvalidValue, NotFound, RuntimeFailure, StorageError
 from cratebox.linux import process
 from cratebox.paths import Paths
+from cratebox.runtime.state import is_held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ SECONDS_TO_DIE = 10.0
 _SECONDS_TO_FINISH = 30.0  # one that slept has to become an interpreter first, which on a busy machine takes its time
 PAUSE = 0.005  # seconds
 _SECONDS_TO_ANSWER = 0.3  # of a supervisor that has something to do
+_SECONDS_UNSEEN = 2.0  # of a process that is being made, before its state is written
 _LONGEST_POLL = 2_000_000  # seconds: poll(2) counts milliseconds in an int
 
 
@@ -149,19 +151,26 @@ def _tell(paths: Paths, container: Container, action: str, **more: str) -> None:
 
 
 def process_of(paths: Paths, container: Container) -> Witness | None:
-    """Return who holds the container's process, None where it has none. One that is about to start is waited for."""
-    where, begun = records.directory(paths, container.id), time.monotonic()
-    rouser = Rouser(where)
+    """Return who holds the container's process, None where it has none. One that is about to start is waited for, until its
+    program runs.
+    """
+    where, state_directory = records.directory(paths, container.id), f"{paths.running}/{container.id}"
+    begun, rouser = time.monotonic(), Rouser(where)
+    end, unseen = begun + SECONDS_TO_DIE, begun + _SECONDS_UNSEEN
     while True:
+        now = time.monotonic()
+        late = now > end
         found = witness.of(paths, container.id)
         if found is not None:
-            return found
-        if not records.is_locked(where) or time.monotonic() > begun + SECONDS_TO_DIE or _waits(paths, container):
+            if late or not is_held(state_directory):
+                return found
+            found.close()
+        elif late or not records.is_locked(where) or _waits(paths, container):
             return None
-        if rouser.look():
+        if rouser.look() and (now > unseen or not os.path.isdir(state_directory)):
             from cratebox.engine import lost
 
-            found = lost.of_supervisor(where, f"{paths.running}/{container.id}")
+            found = lost.of_supervisor(where, state_directory)
             if found is not None:
                 return found
         time.sleep(PAUSE)
@@ -244,12 +253,23 @@ def ended(pidfd: int, timeout: float) -> bool:
     return bool(poll.poll(timeout * 1000 if 0 <= timeout <= _LONGEST_POLL else None))
 
 
+def _runs(paths: Paths, container: Container) -> bool:
+    try:
+        return records.running_state(paths, container.id) is not None
+    except StorageError:
+        return False  # of the run that is over, and damaged
+
+
 def wait_for_supervisor(paths: Paths, container: Container) -> None:
-    """Wait until nobody holds the container's lock: what its supervisor had to write down is written. Raises Conflict."""
+    """Wait until nobody holds the container's lock: what its supervisor had to write down is written. Return at once where
+    somebody has started it again meanwhile. Raises Conflict.
+    """
     end, rouser = time.monotonic() + _SECONDS_TO_FINISH, Rouser(records.directory(paths, container.id))
     try:
         while records.is_locked(records.directory(paths, container.id)):
             rouser.look()
+            if _runs(paths, container):
+                return
             if time.monotonic() > end:
                 raise Conflict(
                     f"{container.name} has ended, but its supervisor is still busy", "its output may be held up somewhere"

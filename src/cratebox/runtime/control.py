@@ -34,8 +34,11 @@ def pause(root: str, name: str) -> None:
     directory = place.directory_of(root, name)
     lock = place.lock(directory)
     try:
-        group = _alive(directory, "created", "running")[1]
+        found, group = _alive(directory, "created", "running")
         group.freeze()
+        if pidfds.start_time(found.pid) != found.started:  # it ended meanwhile: what is still on its way in must not stay there
+            group.thaw()
+            raise Conflict("container not running")
     finally:
         os.close(lock)
 

@@ -120,8 +120,12 @@ def _running(directory: str, chosen: Settings) -> saved.State:
         if not chosen.ignore_paused:
             raise Conflict("cannot exec in a paused container (use --ignore-paused to override)")
     elif now not in {"created", "running"}:
-        raise Conflict("cannot exec in a stopped container: container not running")
+        raise _stopped()
     return state
+
+
+def _stopped() -> Conflict:
+    return Conflict("cannot exec in a stopped container: container not running")
 
 
 def _completed(wanted: Process, document: Spec, chosen: Settings) -> Process:
@@ -189,7 +193,7 @@ def _fork(
     label = program.labelling(wanted)
     stub_fd = stub.sealed(stub.build(theirs.fileno(), *program.late_filter(wanted, profile), label=label))
     try:
-        group.join_fds()  # opened here: behind the user namespace they could not be
+        _open_cgroup(group, state)  # opened here: behind the user namespace they could not be
         order = enter.EnterOrder(
             program=program.ProgramOrder(
                 process=wanted,
@@ -223,6 +227,15 @@ def _fork(
     return pid, pidfd
 
 
+def _open_cgroup(group: cgroups.Cgroup, state: saved.State) -> None:
+    try:
+        group.join_fds()
+    except FileNotFoundError:
+        if process.start_time(state.pid) != state.started:
+            raise _stopped() from None  # it has ended meanwhile, and its cgroup with it
+        raise
+
+
 def _reaping(tune: Callable[[], None] | None) -> Callable[[], None]:
     """Return what makes the process a reaper, which survives execve(2), and does `tune`. PR_SET_CHILD_SUBREAPER, prctl(2)."""
 
@@ -253,7 +266,7 @@ def _open(state: saved.State) -> int:
     try:
         return process.open_pidfd(state.pid, state.started)
     except ProcessLookupError:
-        raise Conflict("cannot exec in a stopped container: container not running") from None
+        raise _stopped() from None
 
 
 def _cgroup(state: saved.State, below: dict[str, str]) -> cgroups.Cgroup:

@@ -7,7 +7,8 @@
     report          a FIFO: what keeps its program from running is written there
     door            a socket: an ordinary user's exec asks there for the way in, see door.py
 
-Whoever changes a container holds a flock on its directory, so that verbs which meet behave as if one came after the other.
+Whoever changes a container holds a flock on its directory (state.hold), so that verbs which meet behave as if one came after
+the other.
 """
 
 from __future__ import annotations
@@ -52,29 +53,9 @@ def directory_of(root: str, name: str) -> str:
     return f"{root}/{name}"
 
 
-def _try_lock(directory: str) -> int:
-    """Wait for the lock of a container and return its descriptor; -1 where the directory was deleted while we waited."""
-    import fcntl  # not for those who take none
-
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return -1
-    except OSError as error:
-        raise StorageError(f"cannot use {directory}: {error.strerror}") from None
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    try:
-        if os.path.samestat(os.stat(directory), os.fstat(fd)):
-            return fd
-    except FileNotFoundError:
-        pass
-    os.close(fd)
-    return -1
-
-
 def lock(directory: str) -> int:
     """Wait for the lock of a container that is there; return its descriptor. Raises NotFound."""
-    while (fd := _try_lock(directory)) < 0:
+    while (fd := saved.hold(directory)) < 0:
         if not os.path.isdir(directory):
             raise NotFound("container does not exist")
     return fd
@@ -99,7 +80,7 @@ def claim(root: str, name: str) -> tuple[str, int]:
             pass
         except OSError as error:
             raise StorageError(f"cannot make {directory}: {error.strerror}") from None
-        fd = _try_lock(directory)
+        fd = saved.hold(directory)
         if fd < 0:
             continue  # deleted in between
         try:

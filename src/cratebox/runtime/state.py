@@ -185,7 +185,7 @@ def _read(path: str, kind: type[_R]) -> _R:
 def status(state: State, directory: str) -> str:
     """Return "creating", "created", "running", "paused" or "stopped", as the kernel and the gate tell (runtime.md, State)."""
     if not state.pid:
-        return "creating" if _is_locked(directory) else "stopped"  # whoever was creating it has died
+        return "creating" if is_held(directory) else "stopped"  # whoever was creating it has died
     if not state.started or state.boot_id != pidfds.boot_id() or pidfds.start_time(state.pid) != state.started:
         return "stopped"
     if is_frozen(state):
@@ -207,7 +207,41 @@ def _waits_at_gate(directory: str) -> bool:
     return True
 
 
-def _is_locked(directory: str) -> bool:
+def hold(directory: str) -> int:
+    """Wait for the lock of a container and return its descriptor; -1 where the directory was deleted while we waited.
+
+    Whoever makes or changes a container has it. Raises StorageError.
+    """
+    import fcntl  # not for those who take none
+
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+    except OSError as error:
+        raise StorageError(f"cannot use {directory}: {error.strerror}") from None
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    try:
+        if os.path.samestat(os.stat(directory), os.fstat(fd)):
+            return fd
+    except FileNotFoundError:
+        pass
+    os.close(fd)
+    return -1
+
+
+def let_go(fd: int) -> None:
+    """Free the lock `fd` and close it, also where a process that was forked meanwhile has a duplicate of it."""
+    import fcntl
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        os.close(fd)
+
+
+def is_held(directory: str) -> bool:
+    """Tell whether somebody has the lock of the container of that directory; it is not taken for the question."""
     import fcntl
 
     try:
