@@ -119,6 +119,7 @@ def _order(paths: Paths, container: Container, state: State, wanted: Wanted) -> 
     where = records.directory(paths, container.id)
     spec = record_file.read(where + "/config.json", Spec)
     if spec is None or spec.process is None:
+        records.load(paths, container.id)  # NotFound, where it was removed meanwhile
         raise StorageError(f"damaged: {where}/config.json is gone", f"crate restart {container.name} writes it anew")
     if not all(wanted.command[:1]):
         raise InvalidValue("the command is empty", "write one after the container")
