@@ -75,11 +75,11 @@ def kill_with_workers(pid: int) -> None:
     held = [os.pidfd_open(worker) for worker in workers(pid)]
     for worker in held:
         signal.pidfd_send_signal(worker, signal.SIGKILL)
+    for worker in held:
+        select.select([worker], [], [])  # until it has ended, and with it its locks: who waits for the pull's finds it dead
+        os.close(worker)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    for worker in held:
-        select.select([worker], [], [])  # until it has ended, and with it its locks
-        os.close(worker)
 
 
 def workers(pid: int) -> list[int]:
