@@ -15,7 +15,7 @@ from fake_registry import FakeRegistry
 from pulls import fetch as pull
 from pulls import new_store
 
-from cratebox.errors import CrateError, NotAllowed
+from cratebox.errors import CrateError, NotAllowed, RegistryError
 from cratebox.image import greeting, reference, short
 from cratebox.image.origin import parse_url
 from cratebox.image.registries_conf import Mirror, Namespace
@@ -56,6 +56,22 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 # Where it does
+
+
+@pytest.mark.parametrize("bearer", [None, "own"])
+def test_a_refused_password_is_not_sent_again(server: FakeRegistry, home: Path, tmp_path: Path, bearer: str | None) -> None:
+    """Some registries lock an account after a few of them. The words are those of the long way."""
+    store = new_store(tmp_path)
+    pull(store, str(named(server)))
+    server.login, server.bearer = "name:other", bearer
+    login(home, server)
+    with pytest.raises(RegistryError) as long:
+        ask_long(server)
+    server.seen.clear()
+    with pytest.raises(RegistryError) as short_:
+        pull(store, str(named(server)))
+    assert (short_.value.message, short_.value.hint) == (long.value.message, long.value.hint)
+    assert [seen.headers.get("authorization") for seen in server.seen].count(fake.basic(SECRET)) == 1
 
 
 def test_it_tells_the_digest(server: FakeRegistry) -> None:

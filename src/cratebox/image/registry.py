@@ -91,14 +91,17 @@ class Registry:
         reply = self.send("GET", f"{self._connect().url}/v2/", {})
         if reply.status == 401:
             reply.drain()
-            raise RegistryError(
-                f"{reply.described}: {reply.status}: the user name or password for {self.reference.registry} was refused",
-                self._authorizer.hint,
-            )
+            raise self._wrong_password(reply)
         if reply.status != 200:
             raise self.refusal(reply, "an answer")
         reply.drain()
         return self._authorizer.header(self._connect()) is not None
+
+    def _wrong_password(self, reply: Reply) -> RegistryError:
+        return RegistryError(
+            f"{reply.described}: {reply.status}: the user name or password for {self.reference.registry} was refused",
+            self._authorizer.hint,
+        )
 
     def head(self) -> str | None:
         """Return the digest that the name stands for, without fetching (registries count that), None where it is not told.
@@ -107,6 +110,8 @@ class Registry:
         """
         reply = self.request("HEAD", self._manifest_path(), {"Accept": _ACCEPT})
         reply.close()
+        if reply.status == 401 and (self._authorizer.header(self._connect()) or "").startswith("Basic "):
+            raise self._wrong_password(reply)  # which is not sent a second time: some lock accounts after a few
         if reply.status != 200:
             return None  # a HEAD has no body that would tell why: the GET that follows does
         announced = reply.header("Docker-Content-Digest")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 
-from cratebox.errors import CrateError
+from cratebox.errors import CrateError, RegistryError
 from cratebox.image import asking, endpoints
 from cratebox.image.asking import Reply
 from cratebox.image.greeting import connect
@@ -40,7 +40,8 @@ class Unusual(Exception):
 def head(reference: Reference, settings: Settings) -> str | None:
     """Return the digest that `reference` stands for in its registry, None where that must be asked in the long way.
 
-    Raises NotAllowed where the name is blocked.
+    Raises NotAllowed where the name is blocked, RegistryError where a password was refused: it is not sent again, since some
+    lock accounts after a few.
     """
     ways = endpoints.to_read(reference, settings)
     if len(ways) != 1:
@@ -48,7 +49,9 @@ def head(reference: Reference, settings: Settings) -> str | None:
     asker = _Asker(reference=ways[0].reference, settings=ways[0].settings)
     try:
         return Registry(asker.reference, asker.settings, asker=asker).head()
-    except (Unusual, CrateError, OSError, ValueError):
+    except (Unusual, CrateError, OSError, ValueError) as error:
+        if isinstance(error, RegistryError) and asker.refused:
+            raise
         return None  # fetch.py finds the same, and the words for it
     finally:
         asker.close()
@@ -60,6 +63,7 @@ class _Asker:
     def __init__(self, reference: Reference, settings: Settings) -> None:
         self.reference, self.settings = reference, settings
         self.own: tuple[Origin, ...] = ()
+        self.refused = False  # a password was sent, and did not do
         self._free: dict[Origin, _Connection] = {}  # where a HEAD was answered: the next request goes there
 
     def reopen(self, _say: Callable[[str], None]) -> None:
@@ -98,6 +102,8 @@ class _Asker:
         if response.status in asking.RETRIED or response.status in asking.REDIRECTS:
             connection.close()
             raise Unusual
+        if response.status in (401, 403) and (authorization or "").startswith("Basic "):
+            self.refused = True
         response.released = lambda: self._release(origin, connection)
         return Reply(response, method, url, foreign)
 
