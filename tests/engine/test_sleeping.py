@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.kin import GO, both, ends, exit_of, go, kill, kin
+from support.kin import EATS, GO, both, ends, exit_of, go, kill, kin
 
 
 def pss(pid: int) -> int:
@@ -105,7 +105,7 @@ def test_one_with_a_longest_time_wakes_for_it(box, until, asleep) -> None:
 def test_one_with_a_limit_of_memory_wakes_when_that_runs_out(root_box, until) -> None:
     root_box.detached("--name", "web", "--memory", "32m", "--memory-swap", "32m", "@", "sleep", "1000")
     until(lambda: sleeps(root_box, "web"))
-    assert root_box.crate("exec", "web", "sh", "-c", "x=$(head -c 100000000 /dev/zero | tr '\\0' a)").returncode == 137
+    assert root_box.crate("exec", "web", "sh", "-c", EATS).returncode == 137
     until(lambda: root_box.crate.json("inspect", "web")[0]["State"]["OOMKilled"])
     until(lambda: sleeps(root_box, "web"), 100)  # it waits longer each time it is woken, and memory may run out twice
     root_box.crate.ok("rm", "-f", "web")

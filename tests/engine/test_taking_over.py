@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from support.kin import GO, both, go, kill, kin
+from support.kin import EATS, GO, both, go, kill, kin
 
 LIMITS = ("--memory", "32m", "--memory-swap", "32m")
 WAIT = "while :; do sleep 0.05; done"
-EATS = "x=$(head -c 100000000 /dev/zero | tr '\\0' a)"
 
 
 def state(box) -> dict[str, object]:  # type: ignore[no-untyped-def]
