@@ -268,7 +268,7 @@ def test_no_right_to_push_is_said(store: Store, writable: WritableRegistry) -> N
 def test_a_wrong_password_is_said_and_stays_unsaid(store: Store, writable: WritableRegistry, home: Path) -> None:
     writable.login = "name:another"
     login(home, writable)
-    with pytest.raises(RegistryError, match="password .* was refused") as caught:
+    with pytest.raises(RegistryError, match=r"password .* was refused") as caught:
         send(store, writable)
     assert "docker/config.json" in str(caught.value.hint)
     assert "s3cr3t" not in f"{caught.value}{caught.value.hint}"
