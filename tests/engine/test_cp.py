@@ -21,7 +21,7 @@ def web(request, box) -> str:
     )
     box.detached("--name", "web", "@", "sh", "-c", script + "; exec sleep 1000")
     for _ in range(200):
-        if box.crate("exec", "web", "test", "-O", "/data/sub", "-a", "!", "-O", "/data/f").returncode == 0:
+        if box.crate("exec", "web", "test", "-e", "/data/f", "-a", "!", "-O", "/data/f").returncode == 0:
             break
     if request.param == "stopped":
         box.crate.ok("kill", "web")

@@ -21,6 +21,7 @@ from inside import IS_ROOT
 from cratebox.errors import CrateError, NotFound, RegistryError, StorageError, Unsupported, Untrusted
 from cratebox.image import platform as platforms
 from cratebox.image import transport
+from cratebox.image.blobs import Blobs
 from cratebox.image.pull import bring, worker_count
 from cratebox.image.settings import Settings
 from cratebox.image.store import Store, StoredImage
@@ -81,6 +82,10 @@ def litter(store: Store) -> list[str]:
     return blobs + [path.name for path in root.glob("layers/*")] + [path.name for path in root.glob("layers/.new-*")]
 
 
+def unnamed(store: Store) -> list[str]:
+    return os.listdir(store.directory + "/blobs/.partial")
+
+
 # What comes
 
 
@@ -119,6 +124,45 @@ def test_an_image_comes_over_tls_with_a_token(secure: FakeRegistry, store: Store
     name = secure.put("a/c:t", THREE)
     assert fetch(store, name, settings=trusting).id == THREE.id
     assert len(secure.asked("/token")) == 1
+
+
+WIDE = Image((*(Tree().file(f"file-{number}", b"%d" % number).layer() for number in range(70)), BIG))
+
+
+def test_small_layers_get_their_names_together(server: FakeRegistry, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each when it is on the disk, and none has a name before: a crash leaves whole downloads that are no blobs yet."""
+    name, together, before = server.put("a/b:t", WIDE), Blobs.commit_together, []
+
+    def looked_at(self: Blobs, descriptors: Any) -> None:
+        found = list(descriptors)
+        before.extend((self.has(each.digest), os.path.getsize(self.partial(each.digest)) == each.size) for each in found)
+        together(self, found)
+
+    monkeypatch.setattr(Blobs, "commit_together", looked_at)
+    assert fetch(store, name).id == WIDE.id
+    assert before == [(False, True)] * 70
+    assert unnamed(store) == []
+    assert all(store.has_blob(layer.digest) for layer in WIDE.layers)
+
+
+def test_what_waited_for_its_name_when_a_pull_ended_is_not_fetched_again(
+    server: FakeRegistry, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_self: Blobs, _descriptors: Any) -> None:
+        raise StorageError("the power went")
+
+    name = server.put("a/b:t", WIDE)
+    with monkeypatch.context() as patch:
+        patch.setattr(Blobs, "commit_together", ended)
+        with pytest.raises(StorageError, match="the power went"):
+            fetch(store, name)
+    assert store.images() == []
+    damaged = Path(Blobs(store.directory).partial(WIDE.layers[3].digest))
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    server.seen.clear()
+    assert fetch(store, name).id == WIDE.id
+    assert [layer.digest for layer in WIDE.layers if server.asked(layer.digest)] == [WIDE.layers[3].digest]
+    assert unnamed(store) == []
 
 
 def test_a_layer_that_stands_twice_is_fetched_once(server: FakeRegistry, store: Store) -> None:
@@ -405,20 +449,22 @@ def wait_until(true: Callable[[], bool]) -> None:
 # Side by side
 
 
-def test_several_pulls_of_one_image_make_one_download(server: FakeRegistry, store: Store, tmp_path: Path) -> None:
-    name = server.put("a/c:t", THREE)
+@pytest.mark.parametrize("image", [THREE, WIDE])
+def test_several_pulls_of_one_image_make_one_download(server: FakeRegistry, store: Store, tmp_path: Path, image: Image) -> None:
+    name = server.put("a/c:t", image)
     children = []
     for _ in range(6):
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                code = 0 if fetch(new_store(tmp_path / "store"), name).id == THREE.id else 2
+                code = 0 if fetch(new_store(tmp_path / "store"), name).id == image.id else 2
             finally:
                 os._exit(code)
         children.append(pid)
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0] * 6
-    assert [len(server.asked(layer.digest)) for layer in THREE.layers] == [1, 1, 1]
+    assert {len(server.asked(layer.digest)) for layer in image.layers} == {1}
+    assert unnamed(store) == []
 
 
 def test_a_pull_may_run_beside_threads(server: FakeRegistry, store: Store) -> None:
@@ -471,7 +517,7 @@ def test_a_full_disk_is_a_clear_error(server: FakeRegistry, store: Store, monkey
 
 
 def test_a_worker_that_is_killed_is_an_error(server: FakeRegistry, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Store, "ingest", lambda *_arguments: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(Store, "ingest", lambda *_arguments, **_settings: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(CrateError, match="was ended by signal 9"):
         fetch(store, server.put("a/c:t", THREE))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from cratebox.errors import Conflict, NotFound, Untrusted
-from cratebox.image import archive_images, decompress, workers
+from cratebox.image import archive_images, blobs, decompress, workers
 from cratebox.image import digest as digests
 from cratebox.image import manifest as manifests
 from cratebox.image import platform as platforms
@@ -22,7 +22,7 @@ from cratebox.text import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from cratebox.image.platform import Platform
@@ -129,7 +129,7 @@ class _Layers:
     def __init__(self, store: Store, progress: Progress) -> None:
         self._store, self._progress = store, progress
         self._diff_ids: dict[str, str] = {}
-        self._jobs: dict[str, workers.Job] = {}
+        self._missing: dict[str, tuple[Descriptor, Span, str]] = {}
 
     def add(self, image: Found) -> Descriptor:
         """Note what is not there yet of an image; return what refers to it. Raises Untrusted where its documents contradict
@@ -152,18 +152,24 @@ class _Layers:
         if self._store.is_unpacked(layer.digest, diff_id):
             self._progress.done(layer.digest, "already exists")
         else:
-            self._jobs[layer.digest] = workers.Job(key=layer.digest, work=_job(self._store, layer, span, diff_id))
+            self._missing[layer.digest] = layer, span, diff_id
 
     def take(self) -> None:
         """Bring what is missing. Raises Untrusted, StorageError."""
-        if not self._jobs:
+        if not self._missing:
             return
         # Imported before the forks, which would each do it again.
         import cratebox.image.intake
         import cratebox.image.layer  # noqa: F401  for the workers
 
         decompress.prepare()
-        workers.run(list(self._jobs.values()), len(os.sched_getaffinity(0)), self._heard)
+        small = blobs.small_ones([layer for layer, _, _ in self._missing.values()])
+        jobs = [
+            workers.Job(key=layer.digest, work=_job(self._store, layer, span, diff_id, named_later=layer.digest in small))
+            for layer, span, diff_id in self._missing.values()
+        ]
+        workers.run(jobs, len(os.sched_getaffinity(0)), self._heard)
+        self._store.name_blobs(small.values())
 
     def _heard(self, digest: str, message: list[Any]) -> None:
         match message:
@@ -173,9 +179,12 @@ class _Layers:
                 self._progress.done(digest, "done")
 
 
-def _job(store: Store, layer: Descriptor, span: Span, diff_id: str) -> Callable[[workers.Report], None]:
+def _job(store: Store, layer: Descriptor, span: Span, diff_id: str, *, named_later: bool) -> Callable[[workers.Report], None]:
     def work(report: workers.Report) -> None:
-        store.ingest(layer, diff_id, lambda offset: counted(span.chunks(offset), lambda count: report(["advance", count])))
+        def open_from(offset: int) -> Iterator[bytes]:
+            return counted(span.chunks(offset), lambda count: report(["advance", count]))
+
+        store.ingest(layer, diff_id, open_from, named_later=named_later)
         report(["done"])
 
     return work

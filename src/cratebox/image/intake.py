@@ -22,7 +22,9 @@ class Intake:
         self._blobs, self._layers = blobs, layers
         self._userxattr, self._owners = userxattr, owners
 
-    def ingest(self, descriptor: Descriptor, diff_id: str, open_from: Callable[[int], Iterable[bytes]]) -> None:
+    def ingest(
+        self, descriptor: Descriptor, diff_id: str, open_from: Callable[[int], Iterable[bytes]], *, named_later: bool = False
+    ) -> None:
         """Make blob and tree be there. See Store.ingest."""
         with self._blobs.writer(descriptor) as writer:
             if writer.done:
@@ -31,17 +33,25 @@ class Intake:
                 return
             resumed = writer.offset > 0
             try:
-                self._download(writer, descriptor, diff_id, open_from)
+                if writer.offset == descriptor.size and self._is_of(diff_id, descriptor.digest):
+                    _finish(writer, named_later)  # somebody has unpacked it, and not yet given it its name
+                else:
+                    self._download(writer, descriptor, diff_id, open_from, named_later)
             except Untrusted:
                 if not resumed or writer.offset < descriptor.size:
                     raise
             else:
                 return
         # The part from an earlier attempt was bad: once more, from the start.
-        self.ingest(descriptor, diff_id, open_from)
+        self.ingest(descriptor, diff_id, open_from, named_later=named_later)
 
     def _download(
-        self, writer: BlobWriter, descriptor: Descriptor, diff_id: str, open_from: Callable[[int], Iterable[bytes]]
+        self,
+        writer: BlobWriter,
+        descriptor: Descriptor,
+        diff_id: str,
+        open_from: Callable[[int], Iterable[bytes]],
+        named_later: bool,
     ) -> None:
         arriving = _Arriving(writer, open_from)
         chunks = iter(arriving)
@@ -57,7 +67,7 @@ class Intake:
                 writer.verify()
                 writer.discard()
                 raise
-            writer.commit()
+            _finish(writer, named_later)
             pending.publish(descriptor.digest)
 
     def unpack_blob(self, descriptor: Descriptor, diff_id: str, *, replace: bool = False) -> None:
@@ -96,6 +106,13 @@ class Intake:
         except StorageError:
             return False  # damaged: it is made again
         return record is not None and blob in (diff_id, record.blob)
+
+
+def _finish(writer: BlobWriter, named_later: bool) -> None:
+    if named_later:
+        writer.leave()
+    else:
+        writer.commit()
 
 
 class _Arriving:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from cratebox.errors import NotFound, StorageError, Unsupported, Untrusted
-from cratebox.image import decompress, endpoints
+from cratebox.image import blobs, decompress, endpoints
 from cratebox.image import manifest as manifests
 from cratebox.image import platform as platforms
 from cratebox.image.manifest import CONFIG_TYPES, MAX_DOCUMENT, Descriptor, ImageConfig, Index, Manifest
@@ -264,14 +264,19 @@ class _Pull:
         from cratebox.image import workers
 
         decompress.prepare()
-        jobs = [workers.Job(key=each.digest, work=self._job(each, diff_ids[each.digest])) for each in missing]
+        small = blobs.small_ones(missing)
+        jobs = [
+            workers.Job(key=each.digest, work=self._job(each, diff_ids[each.digest], named_later=each.digest in small))
+            for each in missing
+        ]
         workers.run(jobs, worker_count(), self._heard)
+        self._store.name_blobs(small.values())
 
-    def _job(self, layer: Descriptor, diff_id: str) -> Any:
+    def _job(self, layer: Descriptor, diff_id: str, *, named_later: bool) -> Any:
         def work(report: workers.Report) -> None:
             self.registry.reopen(lambda text: report(["message", text]))
             try:
-                self._store.ingest(layer, diff_id, lambda offset: self._bytes(layer, offset, report))
+                self._store.ingest(layer, diff_id, lambda offset: self._bytes(layer, offset, report), named_later=named_later)
             except Untrusted as error:
                 raise self.registry.blamed(error) from None
             report(["done"])

@@ -137,15 +137,23 @@ class Store(Catalog):
         self.prepare()
         self._blobs.put(descriptor, data)
 
-    def ingest(self, descriptor: Descriptor, diff_id: str, open_from: Callable[[int], Iterable[bytes]]) -> None:
+    def ingest(
+        self, descriptor: Descriptor, diff_id: str, open_from: Callable[[int], Iterable[bytes]], *, named_later: bool = False
+    ) -> None:
         """Make a layer's blob and its unpacked tree be there, reading each byte once.
+
+        `named_later`: the blob gets its name by `name_blobs`, which the caller does once for many small ones.
 
         `open_from(offset)` returns the compressed bytes from there to the end, in chunks of any size (64 kB to 1 MB are
         best). Raises Untrusted (wrong size, digest, diff ID, hostile tar: nothing is kept), StorageError (disk full, ...)
         and what `open_from` raises; then what was downloaded is kept for the next attempt.
         """
         self.prepare()
-        across.run(self.run_inside, lambda: self._intake().ingest(descriptor, diff_id, open_from))
+        across.run(self.run_inside, lambda: self._intake().ingest(descriptor, diff_id, open_from, named_later=named_later))
+
+    def name_blobs(self, descriptors: Iterable[Descriptor]) -> None:
+        """Put blobs on the disk that were left whole, and give them their names. Raises Untrusted, StorageError."""
+        self._blobs.commit_together(descriptors)
 
     def unpack_blob(self, descriptor: Descriptor, diff_id: str) -> None:
         """Unpack a layer whose blob is there, where it is not unpacked yet. Raises NotFound, Untrusted, StorageError."""
