@@ -240,3 +240,25 @@ def test_offsets_without_a_new_time_namespace_are_refused(oci):
     bundle.linux["timeOffsets"] = {"boottime": {"secs": 1}}
     told = oci.fails("create", "--bundle", bundle.write().directory, oci.name(), stdin=subprocess.DEVNULL)
     assert "timeOffsets without a time namespace" in told
+
+
+def test_a_pid_namespace_whose_first_process_has_ended_is_told(root_oci):
+    with subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sleep", "900"]) as holder:
+        namespace = os.open(f"/proc/{holder.pid}/ns/pid_for_children", os.O_RDONLY) if _has_child(holder.pid) else -1
+        holder.kill()
+    try:
+        bundle = root_oci.bundle("/bin/true")
+        namespaces(bundle, pid=f"/proc/{os.getpid()}/fd/{namespace}")
+        assert "cannot join the pid namespace: its first process has ended" in root_oci.fails(
+            "run", "--bundle", bundle.write().directory, root_oci.name()
+        )
+    finally:
+        os.close(namespace)
+
+
+def _has_child(pid: int) -> bool:
+    deadline = time.monotonic() + 30
+    while not Path(f"/proc/{pid}/task/{pid}/children").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return True

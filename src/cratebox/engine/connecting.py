@@ -9,15 +9,11 @@ What cannot be done is undone in the record. One that is just being started wait
 
 from __future__ import annotations
 
-import os
-import time
-
-from cratebox.engine import connections, control, hostfiles, preparation, records
+from cratebox.engine import connections, control, hostfiles, preparation, records, stopping
 from cratebox.engine.config import NetworkWish, is_on_networks
 from cratebox.engine.edit import edit
 from cratebox.engine.network_words import check
 from cratebox.errors import Conflict, CrateError, NotFound
-from cratebox.linux import process
 from cratebox.network import endpoints
 from cratebox.network.inside import Target
 
@@ -28,8 +24,6 @@ if TYPE_CHECKING:
     from cratebox.engine.records import Container
     from cratebox.network.model import Network, Reservation
     from cratebox.paths import Paths
-
-_SECONDS_TO_START, _PAUSE = 10.0, 0.01
 
 
 def connect(paths: Paths, rootless: bool, network: Network, reference: str, wish: NetworkWish | None) -> None:
@@ -136,37 +130,24 @@ def _is_on(now: Reservation | None, network: Network) -> bool:
 
 def _done_to(paths: Paths, rootless: bool, container: Container, act: Callable[[Target], None]) -> bool:
     """Call `act` with the first process of the container, and bring its files of names up to date; return whether it runs."""
-    found = _process(paths, container)
+    found = stopping.process_of(paths, container)
     if found is None:
         return False
-    pid, pidfd = found
     try:
         before = connections.known(paths, rootless, container)
-        with Target(pid, pidfd) as target:
-            act(target)
+        try:
+            with Target(found.state.pid, found.pidfd) as target:
+                act(target)
+        except CrateError:
+            if stopping.ended(found.pidfd, 0):
+                return False  # meanwhile: its networks are gone with it
+            raise
         _rewrite(paths, rootless, container, before, connections.known(paths, rootless, container))
         if rootless:
             control.tell_changed(f"{paths.running}/{container.id}")  # it looks after other processes now
     finally:
-        os.close(pidfd)
+        found.close()
     return True
-
-
-def _process(paths: Paths, container: Container) -> tuple[int, int] | None:
-    """Return the first process of a container that runs, held by the pidfd; None where it does not run, and is not about to."""
-    where, deadline = records.directory(paths, container.id), time.monotonic() + _SECONDS_TO_START
-    while True:
-        state = records.running_state(paths, container.id)
-        if state is not None:
-            try:
-                return state.pid, process.open_pidfd(state.pid, state.started)
-            except ProcessLookupError:
-                return None
-        if not records.is_locked(where) or time.monotonic() > deadline:
-            return None
-        if records.status(paths, container).status == "restarting":
-            return None
-        time.sleep(_PAUSE)
 
 
 def _rewrite(paths: Paths, rootless: bool, container: Container, before: Reservation, after: Reservation) -> None:

@@ -45,7 +45,7 @@ KINDS = {
     "user": (const.CLONE_NEWUSER, "user"),
 }
 _NS_GET_NSTYPE = 0xB703
-_EPERM = 1
+_EPERM, _ENOMEM = 1, 12
 
 
 class Joining(Record):
@@ -161,7 +161,12 @@ def _join(order: Joining, sock: _socket.socket, cgroup_fd: int, become: Callable
         process.set_dumpable(True)  # else the file is the machine's root's; no PID namespace has us in it yet but our own
         _set_clocks(order.linux)
     process.set_dumpable(False)
-    pid, pidfd = namespaces.clone(order.flags | const.CLONE_PARENT, cgroup_fd)
+    try:
+        pid, pidfd = namespaces.clone(order.flags | const.CLONE_PARENT, cgroup_fd)
+    except OSError as error:
+        if error.errno == _ENOMEM and any(kind == "pid" for kind, _fd in order.paths):  # fork(2)
+            raise RuntimeFailure("cannot join the pid namespace: its first process has ended") from None
+        raise RuntimeFailure(f"cannot make the container's first process: {error.strerror}") from None
     if pid == 0:
         sock.close()
         if order.flags & const.CLONE_NEWUSER and not order.hidden:
