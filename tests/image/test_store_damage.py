@@ -13,6 +13,8 @@ from craft import CraftedImage, archive, crafted, describe, digest, entry, feed,
 from inside import IS_ROOT, USER, run_as_user
 
 from cratebox.errors import RegistryError, StorageError
+from cratebox.image import verifying
+from cratebox.image.manifest import Descriptor
 from cratebox.image.store import Store
 
 CONTENTS = {"empty": b"", "text": b"no json", "list": b"[]", "wrong": b'{"manifests":[{"digest":"../x"}]}'}
@@ -171,3 +173,18 @@ def test_a_hook_that_dies_is_an_error(tmp_path: Path) -> None:
     image = crafted("x")
     with pytest.raises(StorageError, match="without an answer"):
         store.ingest(describe(image.layer_type, image.blobs[0]), image.diff_ids[0], feed(image.blobs[0]))
+
+
+def test_an_image_that_is_removed_while_it_is_checked_is_not_called_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(store, crafted("x"))
+    looked_at = verifying.Verifier._image
+
+    def meanwhile(self: verifying.Verifier, entries: list[Descriptor]) -> Iterator[verifying.Damage]:
+        store.remove("alpine")
+        yield from looked_at(self, entries)
+
+    verifier = verifying.Verifier(store, set(), (), lambda *_what: None, quick=False)
+    monkeypatch.setattr(verifying.Verifier, "_image", meanwhile)
+    assert list(verifier.damages()) == []

@@ -89,7 +89,10 @@ class Verifier:
             )
             return
         for digest in dict.fromkeys(entry.digest for entry in entries):
-            yield from self._image([entry for entry in entries if entry.digest == digest])
+            for damage in self._image([entry for entry in entries if entry.digest == digest]):
+                if digest not in {entry.digest for entry in index.read(self._directory)}:
+                    break  # the image was removed while it was looked at
+                yield damage
 
     # The frame
 
