@@ -13,6 +13,7 @@ How a pull uses it (pull.py), every step safe to be killed at:
         # for each layer, side by side, each in a process of its own:
         if not store.has_layer(diff_id) or not store.has_blob(layer.digest):
             store.ingest(layer, diff_id, open_from)        # open_from(offset) -> the compressed bytes from there, in chunks
+        store.name_blobs(small)                            # those that were ingested with named_later, all at once
         store.tag(str(reference), manifest_descriptor, source_digest)     # last
 
 `ingest` waits for whoever downloads the same blob, resumes what was begun, hashes while it writes, and unpacks the same
