@@ -32,6 +32,14 @@ _DRIVERS = ("cratebox.cgroup.v1", "cratebox.cgroup.v2")
 _DRIVER = _DRIVERS[os.path.exists("/sys/fs/cgroup/cgroup.controllers")]
 _LIMITS = ("cratebox.cgroup.files_v1", "cratebox.cgroup.files_v2", "cratebox.cgroup.limits")
 _ASKING = ("cratebox.cli.oci.main", "cratebox.runtime.lifecycle", "cratebox.paths", _DRIVER)
+_CONTAINERS = (
+    "cratebox.cli.main",
+    "cratebox.engine.engine",
+    "cratebox.engine.containers",
+    "cratebox.engine.images",
+    "cratebox.cli.render",
+)
+_WATCHED = ("cratebox.engine.watching", _DRIVER)
 # What verbs always import; what these import comes along. It is loaded at once.
 ROOTS = {
     "crate": {
@@ -42,6 +50,21 @@ ROOTS = {
             "cratebox.image.locks", *_CGROUPS,
         ),
         "exec": ("cratebox.cli.main", "cratebox.cli.commands.exec", "cratebox.engine.engine", "cratebox.engine.execution"),
+        "pull": (
+            "cratebox.cli.main", "cratebox.cli.commands.pull", "cratebox.engine.engine", "cratebox.engine.images", "cratebox.engine.pushing",
+            "cratebox.linux.memory", "cratebox.third_party", "cratebox.image.pull", "cratebox.image.store", "cratebox.image.short",
+            "cratebox.image.token", "cratebox.cli.progress", "cratebox.image.settling",
+        ),
+        "images": ("cratebox.cli.main", "cratebox.cli.commands.images", "cratebox.engine.engine", "cratebox.engine.images", "cratebox.image.store"),
+        "ps": (*_CONTAINERS, "cratebox.cli.commands.ps", "cratebox.engine.listing", "cratebox.engine.logs", *_WATCHED),
+        "logs": (*_CONTAINERS, "cratebox.cli.commands.logs", "cratebox.engine.log_reading"),
+        "inspect": (
+            *_CONTAINERS, "cratebox.cli.commands.inspect", "cratebox.engine.inspect", "cratebox.engine.logs", "cratebox.image.store", *_WATCHED,
+        ),
+        "kill": (*_CONTAINERS, "cratebox.cli.commands.kill", "cratebox.engine.stopping", _DRIVER),
+        "stop": (*_CONTAINERS, "cratebox.cli.commands.stop", "cratebox.engine.stopping", *_WATCHED),
+        "wait": (*_CONTAINERS, "cratebox.cli.commands.wait", "cratebox.engine.waiting"),
+        "rm": (*_CONTAINERS, "cratebox.cli.commands.rm", "cratebox.engine.ending", "cratebox.image.tree"),
     },
     "crate-oci": {
         "run create": (

@@ -6,8 +6,8 @@ import pytest
 
 from cratebox.engine import health, healthcheck
 from cratebox.engine.config import ContainerConfig, HealthCheck
+from cratebox.engine.image_defaults import ImageDefaults
 from cratebox.engine.records import Container
-from cratebox.engine.specgen import ImageDefaults
 from cratebox.engine.watching import Health, Probe
 from cratebox.errors import InvalidValue
 

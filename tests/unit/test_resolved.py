@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cratebox.engine import resolved
-from cratebox.engine.specgen import ImageDefaults
+from cratebox.engine.image_defaults import ImageDefaults
 from cratebox.linux.process import boot_id
 from cratebox.paths import Paths
 

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from cratebox.engine.importing import Wish as ImportWish
     from cratebox.engine.pruning import Filters, Pruned
     from cratebox.image.archive import Loaded
+    from cratebox.image.collector import Removed
     from cratebox.image.login import Saved
     from cratebox.image.progress import Progress
     from cratebox.image.push import Pushed
     from cratebox.image.reference import Reference
     from cratebox.image.search import Found
-    from cratebox.image.store import Removed, StoredImage
+    from cratebox.image.store import StoredImage
 
 
 class Images(Provisions):

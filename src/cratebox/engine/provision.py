@@ -9,7 +9,7 @@ import os
 
 from cratebox.engine import resolved
 from cratebox.engine.idmaps import Identity
-from cratebox.engine.specgen import ImageDefaults
+from cratebox.engine.image_defaults import ImageDefaults
 from cratebox.errors import Conflict, InvalidValue, NotFound, StorageError, Unsupported
 from cratebox.linux.process import boot_id
 from cratebox.paths import Paths, private_directory
@@ -203,6 +203,9 @@ class Provisions:
         self.tell_notice(progress)
         private_directory(self.paths.root)
         from cratebox.engine.pushing import speaking
+        from cratebox.linux import memory
+
+        memory.keep_freed()
 
         return speaking(self.paths, self.access)
 

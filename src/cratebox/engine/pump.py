@@ -71,6 +71,7 @@ class Pump:
         self._make_holds = holds
         self._holds: Holds | None = None  # made when there is something to hold
         self._unheld = False
+        self._much = False  # there is so much output that its memory is worth keeping
         for stream in streams:
             self._watch(stream)
 
@@ -107,6 +108,11 @@ class Pump:
             data = b""
         if stream.left is not None:
             stream.left -= len(data)
+        if len(data) == _READ and not self._much:
+            from cratebox.linux import memory  # where little is said, it is not needed
+
+            self._much = True
+            memory.keep_freed()
         if data:
             self._keep(stream, data)
             if stream.sinks:

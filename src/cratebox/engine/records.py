@@ -31,8 +31,8 @@ from cratebox import record_file
 from cratebox.cgroup import base as cgroups
 from cratebox.engine.config import ContainerConfig
 from cratebox.engine.exits import LOST, Exit
+from cratebox.engine.image_defaults import ImageDefaults
 from cratebox.engine.name_links import holder_of
-from cratebox.engine.specgen import ImageDefaults
 from cratebox.errors import InvalidValue, NotFound, StorageError
 from cratebox.linux import lock, process
 from cratebox.paths import Paths

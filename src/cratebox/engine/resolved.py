@@ -12,7 +12,7 @@ import os
 
 from cratebox import jsontext
 from cratebox.engine.config import HealthCheck
-from cratebox.engine.specgen import ImageDefaults
+from cratebox.engine.image_defaults import ImageDefaults
 from cratebox.errors import StorageError
 from cratebox.linux.process import boot_id
 from cratebox.paths import Paths, private_directory

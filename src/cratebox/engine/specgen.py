@@ -8,7 +8,7 @@ from __future__ import annotations
 from cratebox.cgroup.model import DeviceRule, Resources
 from cratebox.engine import spec_mounts
 from cratebox.engine.accounts import Account
-from cratebox.engine.config import ContainerConfig, HealthCheck, shares
+from cratebox.engine.config import ContainerConfig, shares
 from cratebox.engine.hostfiles import full_name
 from cratebox.errors import InvalidValue
 from cratebox.linux import caps
@@ -31,6 +31,10 @@ from cratebox.runtime.spec import (
     User,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cratebox.engine.image_defaults import ImageDefaults
+
 DEFAULT_CAPABILITIES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
     "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
@@ -51,21 +55,6 @@ _ALLOWED_DEVICES = (
     ("c", 1, 3, "rwm"), ("c", 1, 5, "rwm"), ("c", 1, 7, "rwm"), ("c", 1, 8, "rwm"), ("c", 1, 9, "rwm"),  # null zero full random urandom
     ("c", 5, 0, "rwm"), ("c", 5, 2, "rwm"), ("c", 136, None, "rwm"),  # tty ptmx pts/*; 5:1 is the machine's own console
 )  # fmt: skip
-
-
-class ImageDefaults(Record):
-    """What an image says about how it is to be run (image-spec, config.md)."""
-
-    entrypoint: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
-    working_dir: str = ""
-    user: str = ""
-    stop_signal: str = ""
-    healthcheck: HealthCheck | None = None
-    volumes: tuple[str, ...] = ()  # directories; they are made where they are missing
-    exposed: tuple[str, ...] = ()  # PORT/PROTOCOL, as the image has it
-    labels: dict[str, str] = {}  # noqa: RUF012  a default of a Record is never changed
 
 
 class Additions(Record):

@@ -226,6 +226,12 @@ class Catalog:
         except (Untrusted, NotFound) as error:
             raise self._broken(entry.digest, error) from None
 
+    def _is_used(self, entry: Descriptor, used: frozenset[str]) -> bool:
+        try:
+            return self._manifest(entry).config.digest in used
+        except StorageError:
+            return False  # `used` names the layers of containers as well: they stay
+
     def _config(self, manifest: Manifest) -> ImageConfig:
         try:
             config = manifests.parse_config(self._blobs.read(manifest.config.digest, manifests.MAX_DOCUMENT))

@@ -10,7 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from cratebox.image.blobs import Blobs, BlobWriter
+    from cratebox.image.blob_writer import BlobWriter
+    from cratebox.image.blobs import Blobs
     from cratebox.image.manifest import Descriptor
     from cratebox.image.snapshot import Layers
 

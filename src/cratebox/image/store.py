@@ -33,17 +33,13 @@ delete now is deleted by the next. A pull that stalls is ended by its own timeou
 from __future__ import annotations
 
 import os
-from time import sleep
 
-from cratebox.errors import Conflict, NotFound, StorageError, Untrusted
+from cratebox.errors import NotFound, StorageError, Untrusted
 from cratebox.image import across, blobs, index, locks
-from cratebox.image import digest as digests
-from cratebox.image import manifest as manifests
 from cratebox.image.across import call_directly
-from cratebox.image.catalog import Catalog, StoredImage, entry_of, is_called
-from cratebox.image.manifest import Descriptor, Manifest
+from cratebox.image.catalog import Catalog, StoredImage, entry_of
+from cratebox.image.manifest import Descriptor
 from cratebox.paths import private_directory
-from cratebox.record import Record
 from cratebox.text import shown
 
 TYPE_CHECKING = False
@@ -51,25 +47,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from cratebox.image.across import RunInside
+    from cratebox.image.blob_writer import BlobWriter
+    from cratebox.image.collector import Collector, InUse, Removed
     from cratebox.image.intake import Intake
     from cratebox.image.new_layer import NewLayer
     from cratebox.image.settling import Settling
 
-    # IDs of the images that containers are made of, or what finds them: it is asked while nobody can make a container.
-    InUse = Collection[str] | Callable[[], Collection[str]]
-
-__all__ = ["Removed", "Store", "StoredImage", "call_directly"]
-
-_TRIES, _PAUSE = 100, 0.02  # seconds; two of them is a prune's patience
-
-
-class Removed(Record):
-    """What `Store.remove` and `Store.collect` did. `deferred`: somebody used the store, the rest is left to the next one."""
-
-    untagged: tuple[str, ...] = ()
-    deleted: tuple[str, ...] = ()
-    deferred: bool = False
-    freed: int = 0  # bytes of blobs, and of the files of layers
+__all__ = ["Store", "StoredImage", "call_directly"]
 
 
 class Store(Catalog):
@@ -128,8 +112,8 @@ class Store(Catalog):
 
         return Intake(self._blobs, self._layers, userxattr=self.userxattr, owners=self.owners)
 
-    def writer(self, descriptor: Descriptor) -> blobs.BlobWriter:
-        """Return what writes this blob; it waits for whoever writes it now. See blobs.BlobWriter."""
+    def writer(self, descriptor: Descriptor) -> BlobWriter:
+        """Return what writes this blob; it waits for whoever writes it now. See blob_writer.py."""
         self.prepare()
         return self._blobs.writer(descriptor)
 
@@ -277,50 +261,7 @@ class Store(Catalog):
         away, and the image only where it is not in use. What it had alone is collected, or left to a later `collect`; so are
         blobs and layers that are `kept` (digests and diff IDs).
         """
-        self.prepare()
-        exclusive = locks.try_hold(self._locks, "store")
-        try:
-            used = frozenset(in_use() if callable(in_use) else in_use)
-            with locks.hold(self._locks, "index"):
-                untagged = self._drop(name, used, force)
-            if exclusive is None:
-                return Removed(untagged=untagged, deferred=True)
-            try:
-                return self._collect(used, kept=kept).replace(untagged=untagged)
-            except StorageError:  # what another image needs, whose manifest is damaged, nobody knows: all is kept for it
-                return Removed(untagged=untagged, deferred=True)
-        finally:
-            if exclusive is not None:
-                exclusive.release()
-
-    def _drop(self, name: str, used: frozenset[str], force: bool) -> tuple[str, ...]:
-        entries = index.read(self.directory)
-        entry = self._resolve(entries, name)
-        same = [other for other in entries if other.digest == entry.digest]
-        names = tuple(found for found in map(index.name_of, same) if found)
-        by_name = is_called(entry, name)
-        if by_name and "@" in name and "@" not in index.name_of(entry):
-            tagged = index.name_of(entry)
-            raise Conflict(f"image {shown(name)} has the tag {tagged}, which would be gone with it", f"crate rmi {tagged}")
-        if by_name and len(names) > 1:
-            index.write(self.directory, [other for other in entries if other is not entry])
-            return (index.name_of(entry),)
-        if len(names) > 1 and not force:
-            raise Conflict(f"image {shown(name)} has {len(names)} names: {', '.join(names)}", f"crate rmi -f {name}")
-        in_use = bool(used) and self._is_used(entry, used)
-        if in_use and not force:
-            raise Conflict(f"image {shown(name)} is in use by a container", "remove the container first: crate rm")
-        rest = [other for other in entries if other.digest != entry.digest]
-        if in_use:
-            rest = index.named(rest, "", index.unnamed(entry))
-        index.write(self.directory, rest)
-        return names
-
-    def _is_used(self, entry: Descriptor, used: frozenset[str]) -> bool:
-        try:
-            return self._manifest(entry).config.digest in used
-        except StorageError:
-            return False  # `used` names the layers of containers as well: they stay
+        return self._collector().remove(name, in_use, force=force, kept=kept)
 
     def collect(self, in_use: InUse = (), *, partial: bool = False) -> Removed:
         """Delete blobs and layers that no image refers to, and what crashes left. Does not wait for pulls: see `deferred`.
@@ -329,27 +270,7 @@ class Store(Catalog):
         unfinished downloads of the last day as well. Raises StorageError where a manifest is damaged, for then nobody knows
         what it needs.
         """
-        self.prepare()
-        exclusive = locks.try_hold(self._locks, "store")
-        if exclusive is None:
-            return Removed(deferred=True)
-        with exclusive:
-            return self._collect(frozenset(in_use() if callable(in_use) else in_use), partial=partial)
-
-    def _collect(self, used: frozenset[str], *, partial: bool = False, kept: Collection[str] = frozenset()) -> Removed:
-        kept_blobs, kept_layers = (found.union(kept) for found in self._referenced(used))
-        deleted, freed = self._blobs.collect(kept_blobs, partial=partial)
-        unwanted = self._layers.unwanted(kept_layers)
-        freed += sum(self._size_of(name) for name in unwanted)
-        if unwanted:
-            across.run(self.run_inside, lambda: self._layers.remove(unwanted))
-        locks.sweep(self._locks)
-        layers = tuple(f"sha256:{name}" for name in unwanted if not name.startswith("."))
-        # Where a layer was stored as it is, uncompressed, blob and layer have one digest.
-        return Removed(deleted=tuple(dict.fromkeys((*deleted, *layers))), freed=freed)
-
-    def _size_of(self, name: str) -> int:
-        return self.layer_size(f"sha256:{name}") if digests.is_digest(f"sha256:{name}") else 0
+        return self._collector().collect(in_use, partial=partial)
 
     def prune(self, chosen: Callable[[StoredImage], bool], in_use: InUse) -> Removed:
         """Remove all images that are `chosen` and not in use, and what nothing refers to, unfinished downloads as well.
@@ -357,75 +278,20 @@ class Store(Catalog):
         What a pull or the making of a container goes on with stays: while somebody uses the store nothing is removed
         (`deferred`), after a moment's patience. Raises StorageError where it is damaged, for then nobody knows what is needed.
         """
-        self.prepare()
-        exclusive = self._exclusive()
-        if exclusive is None:
-            return Removed(deferred=True)
-        with exclusive:
-            used = frozenset(in_use() if callable(in_use) else in_use)
-            with locks.hold(self._locks, "index"):
-                unwanted = [image for image in self.images() if image.id not in used and chosen(image)]
-                gone = {image.manifest_digest for image in unwanted}
-                if gone:
-                    kept = [entry for entry in index.read(self.directory) if entry.digest not in gone]
-                    index.write(self.directory, kept)
-            names = tuple(name for image in unwanted for name in image.names)
-            return self._collect(used, partial=True).replace(untagged=names)
-
-    def _exclusive(self) -> locks.Lock | None:
-        """Return the lock that nobody else has, or None: whoever makes a container has it for milliseconds,
-        a pull for minutes.
-        """
-        for _ in range(_TRIES):
-            held = locks.try_hold(self._locks, "store")
-            if held is not None:
-                return held
-            sleep(_PAUSE)
-        return None
-
-    def _referenced(self, used: frozenset[str]) -> tuple[set[str], set[str]]:
-        """Return the digests of blobs and the diff IDs of layers that something refers to."""
-        kept: set[str] = set(used)
-        diff_ids: set[str] = set()
-        for entry in index.read(self.directory):
-            kept.add(entry.digest)
-            if entry.media_type in manifests.MANIFEST_TYPES:
-                manifest = self._manifest(entry)
-                kept |= {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
-                diff_ids.update(self._config(manifest).diff_ids)
-            else:
-                kept |= self._nested(entry)
-        # The blob of a layer that was stored as it is, uncompressed, has the digest of its diff ID.
-        for digest in used - diff_ids:
-            if self._blobs.has(digest) and not self.has_layer(digest):
-                diff_ids.update(manifests.parse_config(self._blobs.read(digest, manifests.MAX_DOCUMENT)).diff_ids)
-        return kept, diff_ids | used
+        return self._collector().prune(chosen, in_use)
 
     def blob_usage(self, in_use: InUse = ()) -> tuple[int, int, int, int]:
         """Return how many blobs there are, how many of them are needed, their bytes, and the bytes of those that are not.
 
         What is downloaded now, or was begun, counts as not needed. Where a manifest is damaged all are.
         """
-        sizes = self._blobs.sizes()
-        try:
-            needed: Collection[str] = self._referenced(frozenset(in_use() if callable(in_use) else in_use))[0]
-        except StorageError:
-            needed = sizes
-        free = sum(size for digest, size in sizes.items() if digest not in needed)
-        return len(sizes), sum(digest in needed for digest in sizes), sum(sizes.values()), free
+        return self._collector().blob_usage(in_use)
 
-    def _nested(self, entry: Descriptor) -> set[str]:
-        """What an index refers to, one level deep, that another tool put in; crate itself keeps single manifests."""
-        if entry.media_type not in manifests.INDEX_TYPES or not self._blobs.has(entry.digest):
-            return set()
-        kept: set[str] = set()
-        document = manifests.parse(self._blobs.read(entry.digest, manifests.MAX_DOCUMENT), entry.media_type)
-        for child in document.manifests if not isinstance(document, Manifest) else ():
-            kept.add(child.digest)
-            if child.media_type in manifests.MANIFEST_TYPES and self._blobs.has(child.digest):
-                manifest = self._manifest(child)
-                kept |= {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
-        return kept
+    def _collector(self) -> Collector:
+        from cratebox.image.collector import Collector
+
+        self.prepare()
+        return Collector(self.directory, self.run_inside)
 
     def settle(self) -> None:
         """Put unpacked layers on the disk (syncfs) and write down that they are. See snapshot.py. Raises StorageError."""

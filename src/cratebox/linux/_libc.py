@@ -29,6 +29,10 @@ class _Long(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "l"
 
 
+class _Int(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "i"
+
+
 class _Pointer(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "P"
 
@@ -65,6 +69,14 @@ after_fork_child: Any = _PythonCall(dlsym(_self, "PyOS_AfterFork_Child"))
 def syscall(number: int, a: Any = 0, b: Any = 0, c: Any = 0, d: Any = 0, e: Any = 0, f: Any = 0) -> int:
     """Call syscall(2). Arguments are ints, bytes (a pointer to them), None (NULL) or a `buffer`. -1 means: see errno."""
     return _syscall(number, a, b, c, d, e, f)  # type: ignore[no-any-return]
+
+
+def c_int_function(name: str, arguments: int) -> Any:
+    """Return the C library's function `name`, which takes so many ints and returns one. Raises OSError where there is none."""
+    kind = type("Function", (CFuncPtr,), {"_flags_": FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI, "_restype_": _Int})
+    found: Any = kind(dlsym(_self, name))
+    found.argtypes = (_Int,) * arguments
+    return found
 
 
 def failure(attempt: str) -> OSError:
