@@ -407,10 +407,70 @@ def test_only_what_runs_is_written(box):
 @needs_criu
 def test_what_is_not_done_is_refused_by_name(box):
     name, numbers = box.counting()
-    for flags in (("--lazy-pages",), ("--status-fd", "1"), ("--page-server", "nowhere")):
-        assert flags[0] in box.refuses("checkpoint", *flags, name)
+    assert "--page-server" in box.refuses("checkpoint", "--page-server", "nowhere", name)
     assert "pivot_root" in box.refuses("restore", "--no-pivot", "--bundle", directory(numbers), "other")
-    assert "--lazy-pages" in box.refuses("restore", "--lazy-pages", "--bundle", directory(numbers), "other")
+    assert goes_on(numbers)
+
+
+def has_lazy_pages() -> bool:
+    done = subprocess.run(
+        [shutil.which("criu") or "criu", "check", "--feature", "uffd-noncoop"], capture_output=True, timeout=60
+    )
+    return done.returncode == 0
+
+
+@needs_criu
+def test_memory_that_is_lazy_is_fetched_when_it_is_used(box, tmp_path):
+    """One checkpoint serves it, until a restore beside it has all: nothing of it lies in the images."""
+    if not has_lazy_pages():
+        pytest.skip("this kernel, or this criu, has no lazy pages")
+    holds = f"x=$(head -c 2000000 /dev/zero | tr '\\0' a); {COUNT.replace('echo', 'echo ${#x} > /tmp/holds; echo')}"
+    name, numbers = box.counting(box.oci.bundle(script=holds))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    reading, writing = os.pipe()
+    flags = ("--lazy-pages", "--page-server", f"127.0.0.1:{port}", "--status-fd", str(writing))
+    dump = box.oci.start(*box.words("checkpoint", *flags, name), pass_fds=(writing,), stderr=subprocess.PIPE)
+    os.close(writing)
+    daemon = None
+    try:
+        assert os.read(reading, 1) == b"\0", dump.communicate(timeout=60)
+        assert sum(one.stat().st_size for one in box.images.glob("pages-*.img")) < 1_000_000
+        work = tmp_path / "work"
+        work.mkdir(mode=0o700)
+        fetch = ["lazy-pages", "--page-server", "--address", "127.0.0.1", "--port", port, "-D", box.images, "-W", work]
+        daemon = subprocess.Popen([box.program, *fetch], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for((work / "lazy-pages.socket").exists)
+        (numbers.parent / "holds").unlink()
+        box.restore(directory(numbers), "other", "--lazy-pages", "--work-path", work)
+        assert goes_on(numbers)
+        assert (numbers.parent / "holds").read_text() == "2000000\n"
+        assert dump.wait(60) == 0, dump.stderr.read()
+        assert daemon.wait(60) == 0
+        assert goes_on(numbers)
+    finally:
+        os.close(reading)
+        for one in (dump, daemon):
+            if one:
+                one.kill()
+                one.wait(60)
+        dump.stderr.close()
+    assert [one for one in box.oci.left() if one == name] == []
+
+
+@needs_criu
+def test_flags_of_lazy_memory_go_together_or_not_at_all(box):
+    name, numbers = box.counting()
+    assert "--page-server" in box.refuses("checkpoint", "--lazy-pages", name)
+    serve = ("--lazy-pages", "--page-server", "127.0.0.1:9")
+    assert "--pre-dump" in box.refuses("checkpoint", *serve, "--pre-dump", name)
+    assert "--lazy-pages" in box.refuses("checkpoint", "--status-fd", "1", name)
+    for wrong in ("77", "-1", "stdout"):
+        assert "--status-fd" in box.refuses("checkpoint", *serve, "--status-fd", wrong, name)
+    with Path("/dev/null").open("rb") as only_read:
+        flags = (*serve, "--status-fd", str(only_read.fileno()))
+        assert "not open for writing" in box.oci.fails(*box.words("checkpoint", *flags, name), pass_fds=(only_read.fileno(),))
     assert goes_on(numbers)
 
 

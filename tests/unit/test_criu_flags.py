@@ -8,11 +8,10 @@ from cratebox.cli.oci import checkpoint as checkpoint_verb
 from cratebox.cli.oci import restore as restore_verb
 from cratebox.cli.oci.caller import Caller
 from cratebox.cli.options import Command, parse
-from cratebox.errors import Unsupported
 from cratebox.runtime import criu_messages
 
 EXT_UNIX_SK, TCP_ESTABLISHED, SHELL_JOB, FILE_LOCKS, AUTO_DEDUP, LINK_REMAP = 4, 5, 7, 8, 16, 18
-MANAGE_CGROUPS_MODE, EMPTY_NS = 34, 38
+MANAGE_CGROUPS_MODE, EMPTY_NS, LAZY_PAGES, STATUS_FD = 34, 38, 48, 49
 IGNORE, SOFT, FULL, STRICT = 0, 3, 4, 5  # criu_cg_mode
 CLONE_NEWNET = 0x40000000
 
@@ -52,9 +51,16 @@ def test_a_flag_is_one_option_of_criu(command: Command, flags: tuple[str, ...], 
 
 
 @pytest.mark.parametrize("command", VERBS, ids=["checkpoint", "restore"])
-def test_pages_that_come_later_are_refused(command: Command) -> None:
-    with pytest.raises(Unsupported, match="--lazy-pages is not done"):
-        told(command, "--lazy-pages")
+def test_pages_may_come_later(command: Command) -> None:
+    assert told(command, "--lazy-pages")[LAZY_PAGES] == 1
+    assert LAZY_PAGES not in told(command)
+
+
+def test_the_descriptor_that_is_told_when_pages_can_be_fetched_has_its_number_and_zero_is_one() -> None:
+    raw = criu_messages.request(criu_messages.DUMP, {"status_fd": 0})
+    options = dict(criu_messages._fields(raw))[2]
+    assert isinstance(options, bytes)
+    assert criu_messages.numbers(options) == {STATUS_FD: 0}
 
 
 def test_labels_are_texts_of_a_request() -> None:

@@ -40,6 +40,7 @@ class Images(Record):
     file_locks: bool = False
     auto_dedup: bool = False
     link_remap: bool = False
+    lazy_pages: bool = False
     cgroups_mode: str = "soft"
     empty_network: bool = False
 
@@ -52,6 +53,7 @@ class Images(Record):
             "file_locks": self.file_locks,
             "auto_dedup": self.auto_dedup,
             "link_remap": self.link_remap,
+            "lazy_pages": self.lazy_pages,
             "manage_cgroups": True,
             "manage_cgroups_mode": messages.CGROUP_MODES[self.cgroups_mode],
             "empty_ns": _NEW_NETWORK if self.empty_network else 0,
@@ -63,7 +65,8 @@ class Images(Record):
 
 class Dump(Record):
     """What else checkpoint is told. `parent` is relative to the images;
-    `page_server` is address and port, "" and 0 for none.
+    `page_server` is address and port, "" and 0 for none. `status_fd`, or -1, is where criu writes a zero byte once the pages
+    that it keeps to itself, with `lazy_pages`, can be fetched.
     """
 
     parent: str = ""
@@ -71,6 +74,7 @@ class Dump(Record):
     pre_dump: bool = False
     tcp_skip_in_flight: bool = False
     page_server: tuple[str, int] = ("", 0)
+    status_fd: int = -1
 
 
 def checkpoint(root: str, name: str, wanted: Images, dump: Dump) -> None:
@@ -112,7 +116,8 @@ def _write(directory: str, found: saved.State, wanted: Images, dump: Dump, progr
             places.save_streams(fds[0], names)
             options["external"] = [*_list(options["external"]), *external]
         place.unlink(wanted.work, _LOG)  # the errors that are told must be those of this time
-        session = criu.Session(program, lambda: None, tuple(fds))
+        keep = (*fds, dump.status_fd) if dump.status_fd >= 0 else tuple(fds)
+        session = criu.Session(program, lambda: None, keep)
         try:
             said = session.ask(messages.PRE_DUMP if dump.pre_dump else messages.DUMP, options, lambda _said, _fds: None)
             if said.success and not dump.pre_dump:  # after a pre-dump criu waits for the next request
@@ -140,18 +145,23 @@ def _check_parent(images: str, parent: str) -> None:
 def _options(document: Spec, found: saved.State, wanted: Images, dump: Dump) -> dict[str, Value | list[Value]]:
     address, port = dump.page_server
     server: dict[str, Value] = {"address": address, "port": port}
-    return wanted.options() | {
-        "log_file": _LOG,
-        "pid": found.pid,
-        "root": found.rootfs,
-        "leave_running": dump.leave_running,
-        "tcp_skip_in_flight": dump.tcp_skip_in_flight,
-        "parent_img": dump.parent,
-        "track_mem": bool(dump.parent) or dump.pre_dump,
-        "freeze_cgroup": _freezer(found),
-        "external": [*places.mounts_at_dump(document, found.pid), *places.namespaces_at_dump(document)],
-        "ps": server if address else "",
-    }
+    status: dict[str, Value | list[Value]] = {"status_fd": dump.status_fd} if dump.status_fd >= 0 else {}
+    return (
+        wanted.options()
+        | status
+        | {
+            "log_file": _LOG,
+            "pid": found.pid,
+            "root": found.rootfs,
+            "leave_running": dump.leave_running,
+            "tcp_skip_in_flight": dump.tcp_skip_in_flight,
+            "parent_img": dump.parent,
+            "track_mem": bool(dump.parent) or dump.pre_dump,
+            "freeze_cgroup": _freezer(found),
+            "external": [*places.mounts_at_dump(document, found.pid), *places.namespaces_at_dump(document)],
+            "ps": server if address else "",
+        }
+    )
 
 
 def _freezer(found: saved.State) -> str:

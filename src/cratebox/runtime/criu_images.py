@@ -14,6 +14,7 @@ from cratebox.linux.regular import read_regular
 from cratebox.runtime.criu_messages import numbers
 
 _PARENT = "parent"  # a link of criu's own to the images before
+_LAZY = "lazy-pages.socket"  # where `criu lazy-pages` listens, if it works in the directory of the images
 _MOST_PARENTS = 64
 _MOST_OF_PAGEMAP = 256 << 20  # bytes
 _MAGIC = 8  # bytes that each image begins with; then the size of a message, in 4 bytes, and the message, again and again
@@ -70,6 +71,8 @@ def _check_files(path: str, fd: int) -> list[str]:
     names = os.listdir(fd)
     for name in names:
         info = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if name == _LAZY and stat.S_ISSOCK(info.st_mode) and info.st_uid == os.geteuid():
+            continue
         if name != _PARENT or not stat.S_ISLNK(info.st_mode):
             _check_owner(f"{path}/{name}", info)
     return names

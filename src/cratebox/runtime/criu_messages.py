@@ -25,7 +25,8 @@ _OPTIONS = {
     "shell_job": 7, "file_locks": 8, "log_level": 9, "log_file": 10, "ps": 11, "notify_scripts": 12, "root": 13,
     "parent_img": 14, "track_mem": 15, "auto_dedup": 16, "work_dir_fd": 17, "link_remap": 18, "manage_cgroups": 24,
     "cg_root": 25, "rst_sibling": 26, "inherit_fd": 27, "manage_cgroups_mode": 34, "external": 37, "empty_ns": 38, "join_ns": 39,
-    "freeze_cgroup": 44, "tcp_skip_in_flight": 46, "orphan_pts_master": 50, "lsm_profile": 53, "lsm_mount_context": 63,
+    "freeze_cgroup": 44, "tcp_skip_in_flight": 46, "lazy_pages": 48, "status_fd": 49, "orphan_pts_master": 50, "lsm_profile": 53,
+    "lsm_mount_context": 63,
 }  # fmt: skip
 _PARTS = {
     "ps": {"address": 1, "port": 2},

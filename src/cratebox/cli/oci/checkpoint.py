@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+
 from cratebox.cli.oci.caller import absolute
 from cratebox.cli.oci.words import DONE, ID
 from cratebox.cli.options import Command, Flag, Words
-from cratebox.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +20,11 @@ BOTH = (
     Flag("tcp-established", help="open TCP connections too"),
     Flag("ext-unix-sk", help="unix sockets that lead outside too"),
     Flag("shell-job", help="processes of a shell's session too"),
-    Flag("lazy-pages", help="memory is fetched when it is used: refused"),
+    Flag(
+        "lazy-pages",
+        help="leave the memory where it is until it is used: checkpoint serves it at the port of --page-server until all of it was fetched, "
+        "by a `criu lazy-pages` beside the restore",
+    ),
     Flag("file-locks", help="file locks too"),
     Flag("link-remap", help="files too that were deleted and are still open"),
     Flag(
@@ -52,8 +58,12 @@ COMMAND = Command(
         ),
         Flag("leave-running", help="the container goes on"),
         Flag("tcp-skip-in-flight", help="leave TCP connections out that are not established yet"),
-        Flag("status-fd", metavar="FD", help="where criu says that the pages can be fetched: refused, as --lazy-pages"),
-        Flag("page-server", metavar="ADDRESS:PORT", help="send the memory to the criu page-server that listens there"),
+        Flag("status-fd", metavar="FD", help="with --lazy-pages: where criu writes a zero byte once the memory can be fetched"),
+        Flag(
+            "page-server",
+            metavar="ADDRESS:PORT",
+            help="send the memory to the criu page-server that listens there; with --lazy-pages listen at this port, on every address",
+        ),
         Flag("pre-dump", help="its memory alone; it goes on"),
     ),
     least=1,
@@ -71,25 +81,24 @@ def main(words: Words, who: Caller) -> int:
     from cratebox.runtime.checkpoint import Dump, checkpoint
 
     wanted = images_of(words, who)
-    if words.text("status-fd"):
-        raise Unsupported("--status-fd is not done: it is for --lazy-pages")
     dump = Dump(
         parent=words.text("parent-path") or "",
         leave_running=words.yes("leave-running"),
         pre_dump=words.yes("pre-dump"),
         tcp_skip_in_flight=words.yes("tcp-skip-in-flight"),
         page_server=_address(words),
+        status_fd=_status_fd(words),
     )
+    if wanted.lazy_pages and (not dump.page_server[0] or dump.pre_dump):
+        raise words.wrong("--lazy-pages goes with --page-server, which says at which port, and not with --pre-dump")
     checkpoint(who.root, words.arguments[0], wanted, dump)
     return 0
 
 
 def images_of(words: Words, who: Caller) -> Images:
-    """Return what the flags of both verbs say. Raises Unsupported, InvalidValue."""
+    """Return what the flags of both verbs say. Raises InvalidValue."""
     from cratebox.runtime.checkpoint import Images
 
-    if words.yes("lazy-pages"):
-        raise Unsupported("--lazy-pages is not done: memory is written and read at once")
     images = absolute(words.text("image-path") or "checkpoint", "--image-path")
     work = words.text("work-path")
     return Images(
@@ -102,9 +111,27 @@ def images_of(words: Words, who: Caller) -> Images:
         file_locks=words.yes("file-locks"),
         auto_dedup=words.yes("auto-dedup"),
         link_remap=words.yes("link-remap"),
+        lazy_pages=words.yes("lazy-pages"),
         cgroups_mode=words.text("manage-cgroups-mode") or "soft",
         empty_network=bool(words.all("empty-ns")),
     )
+
+
+def _status_fd(words: Words) -> int:
+    text = words.text("status-fd") or ""
+    if not text:
+        return -1
+    if not words.yes("lazy-pages"):
+        raise words.wrong("--status-fd goes with --lazy-pages")
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise words.wrong(f"--status-fd {text}: it takes the number of a descriptor")
+    try:
+        writable = fcntl.fcntl(int(text), fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+    except OSError:
+        writable = False
+    if not writable:
+        raise words.wrong(f"--status-fd {text}: this descriptor is not open for writing")
+    return int(text)
 
 
 def _address(words: Words) -> tuple[str, int]:
