@@ -78,6 +78,12 @@ ROOTS = {
         "exec": (*_ASKING, "cratebox.cli.oci.exec", "cratebox.runtime.exec"),
     },
 }  # fmt: skip
+# What root's verbs of these names want beside, unless their words name another network: see _entry.Bundle.load.
+BRIDGE = {"run", "start"}
+BRIDGE_ROOTS = (
+    "cratebox.engine.network_words", "cratebox.engine.network_settings", "cratebox.engine.connections", "cratebox.engine.host_names",
+    "cratebox.network.endpoints",
+)  # fmt: skip
 # What is wanted at times, and found here then.
 SOMETIMES = {
     "crate": (
@@ -117,6 +123,10 @@ def _write(package: str, command: str, path: str) -> None:
         wanted = noted.imported(roots)
         usual.update(dict.fromkeys(verbs.split(), wanted))
         every.update(noted.files)
+        if command == "crate" and not BRIDGE.isdisjoint(verbs.split()):
+            more = [name for name in noted.imported((*roots, *BRIDGE_ROOTS)) if name not in wanted]
+            usual.update({f"{verb} on a bridge": tuple(more) for verb in BRIDGE})
+            every.update(noted.files)
     noted.imported(SOMETIMES[command])
     every.update(noted.files)
     modules, code, end = {}, [], 0

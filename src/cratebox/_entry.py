@@ -22,6 +22,7 @@ _Module = type(sys)
 _FAILED = 125
 _INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
 _PIPE_CLOSED = 141  # 128 + SIGPIPE
+_OTHER_NETWORKS = {f"{flag}{name}" for name in ("none", "host") for flag in ("", "--network=", "--net=")}
 
 
 _to_bundle: tuple[str, str, str] | None = None  # package directory, command and path of the bundle
@@ -233,13 +234,19 @@ class Bundle:
             return  # each is looked for when it is needed
         try:
             for name in self._usual[verb]:
-                code = self._code_of(name, file)
-                if code is None:
-                    __import__(name)
-                else:
-                    self._load(name, code)
+                self._load_one(name, file)
+            if not os.geteuid() and _OTHER_NETWORKS.isdisjoint(words):
+                for name in self._usual.get(verb + " on a bridge", ()):
+                    self._load_one(name, file)
         finally:
             os.close(file)
+
+    def _load_one(self, name: str, file: int) -> None:
+        code = self._code_of(name, file)
+        if code is None:
+            __import__(name)
+        else:
+            self._load(name, code)
 
     def _load(self, name: str, code: "CodeType") -> None:
         """Do what an import does, without a ModuleSpec, which takes longer to make than most modules to run."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import cratebox
-from cratebox import _bundle
+from cratebox import _bundle, _entry
 
 OLDER = marshal.dumps((0, 0, {}))  # the length of the rest, how many modules are usual, modules
 VERSION = f"Version: {cratebox.__version__}"
@@ -142,3 +142,27 @@ def test_what_a_verb_always_wants_is_loaded_past_the_import_system(package, tmp_
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "os" in imported  # what is not of crate is seen
     assert imported.isdisjoint(next(roots for verbs, roots in _bundle.ROOTS[command].items() if verb in verbs.split()))
+
+
+@pytest.mark.parametrize(
+    ("uid", "words", "wanted"),
+    [
+        (0, ("run", "--rm", "alpine"), True),
+        (0, ("start", "web"), True),
+        (0, ("run", "--network", "none", "alpine"), False),
+        (0, ("run", "--net=host", "alpine"), False),
+        (1000, ("run", "--rm", "alpine"), False),  # an ordinary user's networks are made by others
+        (0, ("create", "alpine"), False),
+    ],
+)
+def test_what_a_bridge_wants_is_loaded_at_once_where_there_will_be_one(package, monkeypatch, uid, words, wanted) -> None:
+    crate(package, "version")
+    found = _entry._read_bundle(str(package), str(bundle(package)))
+    assert found
+    loaded = []
+    monkeypatch.setattr(found, "_load_one", lambda name, _file: loaded.append(name))
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    found.load(list(words))
+    assert ("cratebox.network.endpoints" in loaded) == wanted
+    assert loaded[0] == "cratebox"
+    assert len(set(loaded)) == len(loaded)
