@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ WATCHED = ("startup", "kernel", "runtime", "engine", "cli", "peers", "vm")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if os.geteuid():
+        # Without a login's own, skopeo looks for passwords in a directory that root may have made for himself.
+        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="crate-tests-run-"))
     if not hasattr(config, "workerinput"):
         os.environ[leaks.RUN] = os.urandom(4).hex()  # the workers inherit it
         config.pluginmanager.register(leaks.Run(os.environ[leaks.RUN]), "crate-leaks")

@@ -45,8 +45,8 @@ def without_programs(crate: Crate) -> Crate:
     there.mkdir()
     for one in ("newuidmap", "newgidmap"):
         (there / one).symlink_to(f"/usr/bin/{one}")
-    step_down = crate.prefix or ("setpriv", f"--reuid={crate.person.uid}", f"--regid={crate.person.gid}", "--clear-groups")
-    return crate.within((*step_down, "env", f"PATH={there}"))
+    step_down = ("setpriv", f"--reuid={crate.person.uid}", f"--regid={crate.person.gid}", "--clear-groups")
+    return crate.within((*(crate.prefix or (step_down if os.geteuid() == 0 else ())), "env", f"PATH={there}"))
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:

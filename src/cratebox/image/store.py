@@ -261,6 +261,7 @@ class Store(Catalog):
         away, and the image only where it is not in use. What it had alone is collected, or left to a later `collect`; so are
         blobs and layers that are `kept` (digests and diff IDs).
         """
+        self.prepare()
         return self._collector().remove(name, in_use, force=force, kept=kept)
 
     def collect(self, in_use: InUse = (), *, partial: bool = False) -> Removed:
@@ -270,6 +271,7 @@ class Store(Catalog):
         unfinished downloads of the last day as well. Raises StorageError where a manifest is damaged, for then nobody knows
         what it needs.
         """
+        self.prepare()
         return self._collector().collect(in_use, partial=partial)
 
     def prune(self, chosen: Callable[[StoredImage], bool], in_use: InUse) -> Removed:
@@ -278,6 +280,7 @@ class Store(Catalog):
         What a pull or the making of a container goes on with stays: while somebody uses the store nothing is removed
         (`deferred`), after a moment's patience. Raises StorageError where it is damaged, for then nobody knows what is needed.
         """
+        self.prepare()
         return self._collector().prune(chosen, in_use)
 
     def blob_usage(self, in_use: InUse = ()) -> tuple[int, int, int, int]:
@@ -290,7 +293,6 @@ class Store(Catalog):
     def _collector(self) -> Collector:
         from cratebox.image.collector import Collector
 
-        self.prepare()
         return Collector(self.directory, self.run_inside)
 
     def settle(self) -> None:
