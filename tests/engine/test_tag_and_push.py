@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from support import people
 from support.commands import Crate
 from support.images import Image, Layer, write_docker_archive
-from support.people import PATH
 from support.registry import Registry
 
 
@@ -184,7 +184,7 @@ def skopeo(*words: str) -> None:
     if shutil.which("skopeo") is None:
         pytest.skip("skopeo is not installed")
     argv = ["skopeo", "--insecure-policy", *words]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, env={"PATH": PATH, "HOME": "/"})
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, env=people.bare())
     assert done.returncode == 0, done.stderr
 
 

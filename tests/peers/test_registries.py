@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from support import people
 from support import registry as registries
 from support.images import DOCKER, Image
-from support.people import PATH
 from support.registry import Hub, Registry
 
 
@@ -19,7 +19,7 @@ def skopeo(*args: str, env: dict[str, str] | None = None, prefix: tuple[str, ...
     if shutil.which("skopeo") is None:
         pytest.skip("skopeo is not installed")
     argv = [*prefix, "skopeo", "--insecure-policy", *args]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, env={"PATH": PATH, "HOME": "/"} | (env or {}))
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, env=people.bare() | (env or {}))
 
 
 def test_skopeo_copies_from_the_plain_registry(registry: Registry, busybox_base: Image, tmp_path: Path) -> None:

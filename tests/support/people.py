@@ -12,6 +12,11 @@ ORDINARY = os.environ.get("CRATE_TEST_USER", "crate-test")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+def bare() -> dict[str, str]:
+    """Return an environment for a peer that is to find nothing of whoever runs the tests; a user's has a place for his passwords."""
+    return {"PATH": PATH, "HOME": "/"} | ({"XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"]} if os.geteuid() else {})
+
+
 @dataclass(frozen=True)
 class Person:
     """An account of this machine with directories of its own, made for one test run."""
