@@ -27,9 +27,10 @@ WATCHED = ("startup", "kernel", "runtime", "engine", "cli", "peers", "vm")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if os.geteuid():
+    if os.geteuid() and "XDG_RUNTIME_DIR" not in os.environ:
         # Without a login's own, skopeo looks for passwords in a directory that root may have made for himself.
-        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="crate-tests-run-"))
+        os.environ["XDG_RUNTIME_DIR"] = place = tempfile.mkdtemp(prefix="crate-tests-run-")
+        config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
     if not hasattr(config, "workerinput"):
         os.environ[leaks.RUN] = os.urandom(4).hex()  # the workers inherit it
         config.pluginmanager.register(leaks.Run(os.environ[leaks.RUN]), "crate-leaks")

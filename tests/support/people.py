@@ -13,7 +13,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def bare() -> dict[str, str]:
-    """Return an environment for a peer that is to find nothing of whoever runs the tests; a user's has a place for his passwords."""
+    """Return an environment in which a peer finds nothing of whoever runs the tests; a user's has a place for passwords."""
     return {"PATH": PATH, "HOME": "/"} | ({"XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"]} if os.geteuid() else {})
 
 
