@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import stat
 
-from cratebox.errors import InvalidValue
+from cratebox.errors import InvalidValue, RuntimeFailure
 from cratebox.linux import const, mount
 from cratebox.linux.beneath import open_in_root
+from cratebox.linux.regular import open_again
 from cratebox.record import Record
 
 _LIMIT = 1 << 20
@@ -132,8 +133,13 @@ def _read_below(root: int, path: str) -> bytes | None:
             return b""  # a symlink of a running container to what only the host's root may read: /proc/kmsg makes him wait
         if info.st_size > _LIMIT:
             raise InvalidValue(f"the image's /{path} is larger than 1 MiB")
-        with open(f"/proc/self/fd/{place}", "rb", 0) as file:
+        with open(open_again(place, path), "rb", 0) as file:
             return file.read(_LIMIT)
+    except BlockingIOError as error:
+        raise RuntimeFailure(
+            f"cannot read the container's /{path}: {error.strerror}",
+            "crate top lists the container's processes, one of which has it",
+        ) from None
     except OSError:
         return b""
     finally:

@@ -20,7 +20,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cratebox.engine.logs import LogWriter
 
-_READ = 65536
 _POSITION = struct.Struct("=QQ")  # inode and size of the newest file of the log
 _REMAINING = struct.Struct("=qq")  # bytes of stdout and of stderr that are to remain in their holds
 _ALL = -1  # instead of such a number: nothing is to be dropped
@@ -29,10 +28,11 @@ _ALL = -1  # instead of such a number: nothing is to be dropped
 class Hold:
     """What one stream has brought: `held` bytes, the first `given` of which were handed to the log, which holds them back."""
 
-    def __init__(self, read: int, write: int, scratch: tuple[int, int]) -> None:
-        self._read, self._write, self._scratch = read, write, scratch
+    def __init__(self, read: int, write: int, scratch: tuple[int, int], null: int) -> None:
+        self._read, self._write, self._scratch, self._null = read, write, scratch, null
         self.held, self.given = pipes.readable(read), 0
         os.set_blocking(write, False)
+        os.set_blocking(read, False)
 
     @property
     def room(self) -> int:
@@ -63,8 +63,16 @@ class Hold:
 
     def drop(self, remaining: int) -> None:
         """Let go of all but the last `remaining` bytes."""
+        # By splice(2), which takes a part of what one write brought. Of a packet, which a container's program may write with O_DIRECT
+        # (pipe(2)), read(2) would drop the rest as well.
         while self.held > remaining:
-            self.held -= len(os.read(self._read, min(self.held - remaining, _READ)))
+            try:
+                gone = os.splice(self._read, self._null, self.held - remaining)
+            except BlockingIOError:
+                gone = 0
+            self.held = (
+                self.held - gone if gone else min(remaining, pipes.readable(self._read))
+            )  # never wait for what is not there
 
 
 class Holds:
@@ -76,9 +84,11 @@ class Holds:
         try:
             self._note = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             self._fds = (self._note,)
-            self._scratch = os.pipe2(os.O_CLOEXEC)
+            self._scratch = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._fds += self._scratch
-            self._holds = {name: Hold(*pair, self._scratch) for name, pair in pairs.items()}
+            null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+            self._fds += (null,)
+            self._holds = {name: Hold(*pair, self._scratch, null) for name, pair in pairs.items()}
             self._replay()
             self._see_all()
         except OSError:
@@ -125,6 +135,8 @@ class Holds:
         try:
             return self._holds[name].take(source, most)
         except BlockingIOError:
+            if not pipes.readable(source):
+                raise  # another was faster: the container may read what it has written
             self.flush()  # many small pieces of a line without an end: it is written in parts
             return self._holds[name].take(source, most)
 

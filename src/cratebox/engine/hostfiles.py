@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from cratebox.linux.regular import open_leased
 from cratebox.record import Record
 
 _LIMIT = 1 << 20
@@ -148,14 +149,16 @@ def change(directory: str, before: Names, after: Names) -> None:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open(open_leased(path, os.O_RDONLY), "rb") as file:
             return file.read(_LIMIT)
+    except BlockingIOError:
+        raise  # it must not be written as if it had been empty
     except OSError:
         return b""
 
 
 def _write(path: str, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    fd = open_leased(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
     try:
         os.fchmod(fd, 0o644)  # whoever the container's user is, he reads them
         os.write(fd, data)

@@ -17,6 +17,7 @@ import stat
 
 from cratebox.linux import const
 from cratebox.linux.beneath import openat2
+from cratebox.linux.regular import open_again
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _WITHIN = const.RESOLVE_BENEATH | const.RESOLVE_NO_SYMLINKS | const.RESOLVE_NO_XDEV
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-_FILE = os.O_RDONLY | os.O_CLOEXEC
 _MOST_REDIRECTS = 40  # of one path
 _ENOTDIR, _ELOOP, _EXDEV = 20, 40, 18
 
@@ -196,7 +196,7 @@ class Layered:
         try:
             if not stat.S_ISREG(os.fstat(held).st_mode):
                 raise OSError(_ELOOP, "it is no file any more", path)
-            return os.open(f"/proc/self/fd/{held}", _FILE)
+            return open_again(held, "/" + path)
         finally:
             os.close(held)
 

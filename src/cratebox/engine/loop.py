@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Act = Callable[[], object]
 
 READ, WRITE = select.POLLIN, select.POLLOUT
+_LONGEST = 2**31 - 1  # milliseconds that poll(2) takes: whoever waits for longer looks once a month
 
 
 class Timer:
@@ -78,7 +79,8 @@ class Loop:
         if not self._timers:
             return None
         # Rounded up: a timer that is not quite due would be waited for in a circle.
-        return max(0, int((min(timer.due for timer in self._timers) - time.monotonic()) * 1000) + 1)
+        milliseconds = int((min(timer.due for timer in self._timers) - time.monotonic()) * 1000) + 1
+        return min(max(0, milliseconds), _LONGEST)
 
     def _call_due(self) -> None:
         now = time.monotonic()

@@ -41,6 +41,8 @@ class Stream:
     def __init__(self, name: str, source: int) -> None:
         self.name, self.source = name, source
         self.is_pipe = stat.S_ISFIFO(os.fstat(source).st_mode)
+        if self.is_pipe:
+            os.set_blocking(source, False)  # a container may read its own output: it may be gone between poll(2) and our turn
         self.sinks: list[Sink] = []
         self.left: int | None = None  # bytes that are still to be read, once nobody of the container's can write more
 
@@ -101,7 +103,7 @@ class Pump:
         try:
             data = self._take(stream, _READ if stream.left is None else min(_READ, stream.left))
         except BlockingIOError:
-            if stream.left is None:  # a client made the terminal non-blocking, and another read was faster
+            if stream.left is None:  # another read was faster
                 return
             data = b""
         except OSError:  # EIO: the last process that had the terminal open is gone

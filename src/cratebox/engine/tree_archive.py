@@ -13,6 +13,7 @@ from cratebox.engine import archiving
 from cratebox.engine.layered import Entry
 from cratebox.linux import const
 from cratebox.linux.beneath import openat2
+from cratebox.linux.regular import open_again
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Tree:
             mode = os.fstat(held).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise OSError(_ELOOP, "it is no file any more", entry.path)
-            return os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_CLOEXEC)
+            return open_again(held, entry.path)
         finally:
             os.close(held)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from time import sleep
 
-_EFBIG, _EINVAL = 27, 22
+_EAGAIN, _EFBIG, _EINVAL = 11, 27, 22
+_TRIES, _PAUSE = 50, 0.02  # seconds: one second in all
 
 
 def open_regular(path: str) -> int:
@@ -15,6 +17,28 @@ def open_regular(path: str) -> int:
         os.close(fd)
         raise OSError(_EINVAL, "not a regular file", path)
     return fd
+
+
+def open_again(held: int, name: str) -> int:
+    """Return a descriptor to read the directory or regular file that `held`, of O_PATH, is of. Raises as `open_leased`, which tells
+    its `name`, where it has one.
+    """
+    try:
+        return open_leased(f"/proc/self/fd/{held}", os.O_RDONLY)
+    except BlockingIOError as error:
+        raise BlockingIOError(error.errno, error.strerror, *((name,) if name else ())) from None
+
+
+def open_leased(path: str, flags: int, mode: int = 0) -> int:
+    """Open a regular file whose owner may hold a lease on it (fcntl(2), F_SETLEASE). Raises OSError: BlockingIOError where he does
+    not give it back within a second. An open that waits would do so for 45 of them, for each file, as often as he likes.
+    """
+    for _ in range(_TRIES):
+        try:
+            return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, mode)
+        except BlockingIOError:
+            sleep(_PAUSE)
+    raise BlockingIOError(_EAGAIN, "a process holds a lease on this file, and does not give it back", path)
 
 
 def read_regular(path: str, most: int, *, pipe: bool = False) -> bytes:

@@ -9,6 +9,7 @@ import os
 import stat
 
 from cratebox.linux import const
+from cratebox.linux.regular import open_again
 
 _CHUNK = 1 << 20
 _BLOCK = 512  # bytes, of st_blocks (stat(2))
@@ -80,7 +81,7 @@ def file(held: int, writing: int, name: str, info: os.stat_result) -> None:
     """Copy the file of descriptor `held`, which `info` is of, to `name` in the directory `writing`, where none is yet.
     Raises OSError.
     """
-    reading = os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_CLOEXEC)
+    reading = open_again(held, name)
     made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=writing)
     try:
         content(reading, made)
