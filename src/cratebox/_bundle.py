@@ -52,7 +52,7 @@ ROOTS = {
         "exec": ("cratebox.cli.main", "cratebox.cli.commands.exec", "cratebox.engine.engine", "cratebox.engine.execution"),
         "pull": (
             "cratebox.cli.main", "cratebox.cli.commands.pull", "cratebox.engine.engine", "cratebox.engine.images", "cratebox.engine.pushing",
-            "cratebox.linux.memory", "cratebox.third_party", "cratebox.image.pull", "cratebox.image.store", "cratebox.image.short",
+            "cratebox.third_party", "cratebox.image.pull", "cratebox.image.store", "cratebox.image.short",
             "cratebox.image.token", "cratebox.cli.progress", "cratebox.image.settling",
         ),
         "images": ("cratebox.cli.main", "cratebox.cli.commands.images", "cratebox.engine.engine", "cratebox.engine.images", "cratebox.image.store"),

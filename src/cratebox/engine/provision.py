@@ -203,9 +203,6 @@ class Provisions:
         self.tell_notice(progress)
         private_directory(self.paths.root)
         from cratebox.engine.pushing import speaking
-        from cratebox.linux import memory
-
-        memory.keep_freed()
 
         return speaking(self.paths, self.access)
 

@@ -24,7 +24,7 @@ import time
 
 from cratebox import errors, jsontext
 from cratebox.errors import DISK_FULL, CrateError
-from cratebox.linux import const, process
+from cratebox.linux import const, memory, process
 from cratebox.record import Record
 
 TYPE_CHECKING = False
@@ -183,6 +183,7 @@ def _live(jobs: Sequence[Job], queue: int, fd: int, foreign: tuple[int, ...], pa
         process.prctl("PR_SET_PDEATHSIG", const.PR_SET_PDEATHSIG, signal.SIGTERM)
         for each in foreign:
             os.close(each)
+        memory.keep_freed()
         if os.getppid() == parent:
             while (number := os.read(queue, 4)) and _do(jobs[int.from_bytes(number)], fd):
                 pass
