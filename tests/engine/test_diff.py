@@ -68,7 +68,8 @@ def test_a_name_cannot_act_on_the_terminal(box) -> None:
 
 def test_a_directory_used_as_it_is_keeps_its_changes_in_memory_which_is_said(root_box) -> None:
     root_box.crate.ok("create", "--name", "memory", "rootfs:/", "true")
-    assert "its changes are in memory alone" in root_box.crate.fails("diff", "memory")
+    for words in (("diff", "memory"), ("commit", "memory", "made:1")):
+        assert "its changes are in memory alone" in root_box.crate.fails(*words)
 
 
 def test_a_container_made_of_a_copy_is_compared_with_its_layers(box) -> None:

@@ -142,8 +142,8 @@ DIFFERS = {
     "the same, and to this machine never; devices and file capabilities do not. The mode of a DESTINATION that is there "
     "stays. With - the owners are those of the archive.",
     "top": "With ps options no column that a process can fill may stand before PID.",
-    "start": "`start A B` is not two containers: B is the command of this start, in place of CMD, and only of its first run "
-    "where the restart policy wants more. A container that runs already is an error (Docker: none).",
+    "start": "`start A B` is two containers where B names one; else B is the command of this start, in place of CMD, and "
+    "repeated by the restarts that follow from it.",
     "ps": "--filter isolation is refused. Fields of its own: ImageID, Pid.",
     "inspect": "A wrong template ends with 125 (Docker: 1 or 64). MergedDir is mounted in the container's own mount namespace "
     "and empty outside. CapAdd and CapDrop have the kernel's full names, as since Docker 28. HostConfig.Tmpfs shows "

@@ -87,6 +87,7 @@ def selected(*words: str) -> list[str]:
         (["publish=80/udp"], []),
         (["publish=70-90/tcp"], ["web"]),
         (["expose=53/udp"], ["job-1"]),
+        (["expose=80"], ["web"]),
         (["volume=/data"], ["job-1"]),
         (["volume=/mnt"], ["job-1"]),
         (["is-task=true"], []),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 
 from cratebox.engine import archiving, healthcheck, instructions, pausing, records
-from cratebox.engine.container_layers import ContainerRoot
+from cratebox.engine.container_layers import ContainerRoot, in_memory
 from cratebox.engine.records import Container
 from cratebox.engine.specgen import command_of
 from cratebox.errors import InvalidValue, NotFound, StorageError, Unsupported
@@ -49,6 +49,8 @@ def commit(paths: Paths, images: Images, container: Container, wish: Wish) -> St
 
     Raises InvalidValue, Unsupported (a container of rootfs:, a freezer that is not there), NotFound, StorageError.
     """
+    if container.rootfs:
+        raise in_memory(container)
     name = str(references.nameable(wish.name)) if wish.name else ""
     run = instructions.apply(run_config(container), wish.changes)
     store = images.store

@@ -74,10 +74,7 @@ class ContainerRoot:
 
     def _directories(self) -> tuple[str, ...]:
         if self._container.rootfs:
-            raise Unsupported(
-                f"{self._container.name} is made of the directory {self._container.rootfs}: its changes are in memory alone",
-                "containers made of an image have theirs on the disk",
-            )
+            raise in_memory(self._container)
         layers = self._images.layer_directories(self._container)
         if not os.path.isdir(self._own):
             if self._identity() is None:
@@ -93,3 +90,11 @@ def changes(paths: Paths, images: Images, container: Container) -> list[Change]:
     """Return what a container has changed in its root; none has its entry. Raises Unsupported, StorageError, NotFound."""
     root = ContainerRoot(paths, images, container)
     return unpack(root.inside(lambda tree: pack(root.changes(tree))))
+
+
+def in_memory(container: Container) -> Unsupported:
+    """Return the error for a container of rootfs:DIR, where its changes are asked for."""
+    return Unsupported(
+        f"{container.name} is made of the directory {container.rootfs}: its changes are in memory alone",
+        "containers made of an image have theirs on the disk",
+    )

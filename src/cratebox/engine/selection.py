@@ -66,7 +66,12 @@ def select(
             and filters.any(
                 "publish", lambda value: bool(ports[value] & {f"{port.container}/{port.protocol}" for port in one.ports})
             )
-            and filters.any("expose", lambda value: bool(ports[value].intersection(one.exposed)))
+            and filters.any(
+                "expose",
+                lambda value: bool(
+                    ports[value].intersection((*one.exposed, *(f"{p.container}/{p.protocol}" for p in one.ports)))
+                ),
+            )
             and filters.any("volume", lambda value: any(value in (mount.source, mount.target) for mount in one.mounts))
             and filters.any("is-task", lambda value: not boolean(value, "--filter is-task"))  # a task is Swarm's
             and all(one.created < moment for moment in before)

@@ -16,6 +16,8 @@ def moment(text: str, flag: str) -> int:
 
     Raises InvalidValue.
     """
+    if text == "0":
+        return 0  # 1970, not now: with `--since 0` scripts mean everything
     try:
         return time.time_ns() - nanoseconds(text, flag)
     except InvalidValue:
