@@ -70,9 +70,8 @@ class Hold:
                 gone = os.splice(self._read, self._null, self.held - remaining)
             except BlockingIOError:
                 gone = 0
-            self.held = (
-                self.held - gone if gone else min(remaining, pipes.readable(self._read))
-            )  # never wait for what is not there
+            # Where there is less than was counted, nothing is waited for.
+            self.held = self.held - gone if gone else min(remaining, pipes.readable(self._read))
 
 
 class Holds:
@@ -135,9 +134,9 @@ class Holds:
         try:
             return self._holds[name].take(source, most)
         except BlockingIOError:
-            if not pipes.readable(source):
-                raise  # another was faster: the container may read what it has written
-            self.flush()  # many small pieces of a line without an end: it is written in parts
+            # Many small pieces of a line without an end: it is written in parts. Or the source is empty, for the container has read
+            # what it wrote, and the second try says so; at its end there is no telling the two apart.
+            self.flush()
             return self._holds[name].take(source, most)
 
     def log(self, name: str, data: bytes) -> None:
