@@ -32,7 +32,7 @@ def leased(box, name: str, path: str) -> Iterator[None]:
 def test_nobody_waits_for_the_files_that_say_who_a_user_is(root_box) -> None:
     name = root_box.detached("@", "sleep", "1000")
     with leased(root_box, name, "/etc/passwd"):
-        said = root_box.crate.fails("exec", "-u", "nobody", name, "true", timeout=20)
+        said = root_box.crate.fails("exec", "-u", "nobody", name, "true", timeout=40)
         assert "/etc/passwd" in said
         assert "lease" in said
     root_box.crate.ok("exec", name, "true")
@@ -46,6 +46,6 @@ def test_nobody_waits_for_a_file_that_is_copied(root_box, tmp_path) -> None:
         ("/data/file", ("volume", "export", "data", "-o", tmp_path / "x")),
     ):
         with leased(root_box, name, path):
-            said = root_box.crate.fails(*words, timeout=20)
+            said = root_box.crate.fails(*words, timeout=40)
             assert "a process holds a lease on this file" in said
         root_box.crate.ok(*words)
